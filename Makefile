@@ -1,0 +1,33 @@
+# Two commands do everything: `make demo` and `make test`. Each makes .venv first if need be.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+RUN := reports/demo
+
+.PHONY: demo test lint format clean
+
+# Draws photographs, trains on them in two phases, and writes the report.
+demo: $(INSTALLED)
+	$(BIN)/fundus-diag demo --out $(RUN)
+
+# All tests. SELECT narrows them: make test SELECT="-m 'not slow'"
+test: $(INSTALLED)
+	$(BIN)/python -m pytest $(SELECT)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,292 @@
+"""`fundus-diag`: every command reads files, writes files, and can be run again alone.
+
+Exit status: 0 done, 1 a file or photograph is wrong, 2 a flag is wrong; one line on stderr says
+which. Heavy modules are imported by the command that needs them, so that --help is quick.
+"""
+
+import contextlib
+import io
+import sys
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from fundus_diag import __version__
+from fundus_diag.config import TrainConfig
+from fundus_diag.errors import DataError, UsageError
+
+File = tyro.conf.Positional[Path]
+DISCLAIMER = "A research tool, not for clinical use."
+
+
+def build(
+    name: tyro.conf.Positional[Literal["odir5k", "retinamnist", "folders", "csv"]],
+    /,
+    root: Path,
+    out: Path,
+    labels: str | None = None,
+    mapping: Path | None = None,
+    table: Path | None = None,
+):
+    """Make a manifest of a data set as it is published; data_manifests/NAME.toml describes it.
+
+    Args:
+        name: The data set.
+        root: Its folder.
+        out: Manifest (CSV) to write.
+        labels: Which labels, where there is a choice: eye or patient (odir5k), grade or odir
+            (retinamnist). Default: the first.
+        mapping: TOML that maps its classes or columns to labels (folders, csv).
+        table: Its table, where it is not found by itself (odir5k, csv).
+    """
+    from fundus_diag.datasets import build as build_manifest
+
+    made = build_manifest(name, root, out, labels=labels, mapping=mapping, table=table)
+    for key, value in made.items():
+        print(f"{key}: {value}")
+
+
+def check(file: File, /, image_root: Path):
+    """Check a manifest and its photographs; errors end with status 1, warnings do not.
+
+    Args:
+        file: Manifest.
+        image_root: Folder that its image paths start from.
+    """
+    from fundus_diag.manifest import check as check_manifest
+
+    errors, warnings = check_manifest(file, image_root)
+    for text in warnings:
+        print(f"warning: {text}")
+    for text in errors:
+        print(f"error: {text}", file=sys.stderr)
+    print(f"{file}: {len(errors)} errors, {len(warnings)} warnings")
+    return 1 if errors else 0
+
+
+def split(
+    file: File,
+    /,
+    out: Path,
+    ratios: tuple[float, float, float] = (0.7, 0.1, 0.2),
+    seed: int = 0,
+):
+    """Split a manifest by patient into train, val and test, labels balanced.
+
+    Args:
+        file: Manifest.
+        out: Manifest to write, with a column split.
+        ratios: Shares of the patients for train, val and test.
+        seed: The same seed gives the same split.
+    """
+    from fundus_diag.splitting import split as split_file
+
+    made = split_file(file, out, ratios, seed)
+    for name, part in made["splits"].items():
+        counts = " ".join(f"{label} {n}" for label, n in part["positives"].items())
+        print(f"{name}: {part['rows']} rows, {part['patients']} patients, positives {counts}")
+    print(made["out"])
+
+
+def merge(files: tyro.conf.Positional[tuple[Path, ...]], /, out: Path):
+    """Merge manifests; a label that one of them does not grade stays empty there.
+
+    Args:
+        files: Manifests.
+        out: Manifest to write.
+    """
+    from fundus_diag.manifest import merge as merge_files
+
+    for key, value in merge_files(files, out).items():
+        print(f"{key}: {value}")
+
+
+def train(config: tyro.conf.OmitArgPrefixes[TrainConfig]):
+    """Train a classifier in two phases: the head alone, then everything."""
+    from fundus_diag.report import write_report
+    from fundus_diag.training import train as train_run
+
+    run_dir = train_run(config)
+    page = write_report(run_dir, split="val")
+    print(f"validation report: {page}")
+    print(f"score test, once, with: fundus-diag report {run_dir}")
+
+
+def predict(
+    run: File,
+    /,
+    manifest: Path,
+    image_root: Path,
+    out: Path,
+    split: str | None = None,
+    precision: Literal["float32", "auto"] = "float32",
+    batch_size: int = 16,
+    on_bad_image: Literal["fail", "skip"] = "fail",
+):
+    """Write calibrated probabilities of every photograph (or patient) of a table.
+
+    Args:
+        run: Run directory.
+        manifest: Table with image, patient, eye; labels are carried along.
+        image_root: Folder that its image paths start from.
+        out: CSV to write.
+        split: Rows of this split only.
+        precision: float32, or auto: the fast path, to about two decimals.
+        batch_size: Rows at a time.
+        on_bad_image: Stop at a photograph that cannot be read, or leave its row out.
+    """
+    from fundus_diag.prediction import predict as predict_table
+
+    if batch_size < 1:
+        raise UsageError(f"--batch-size {batch_size}: at least 1")
+    table = predict_table(
+        run, manifest, image_root, out, split, precision, batch_size, on_bad_image
+    )
+    print(f"{out}: {len(table)} rows")
+
+
+def report(
+    run: File,
+    /,
+    predictions: Path | None = None,
+    out: Path | None = None,
+    split: str = "test",
+    resamples: int = 1000,
+):
+    """Score a split of a run (test, once) or other predictions, and write the report.
+
+    Args:
+        run: Run directory.
+        predictions: Predictions of this run on other photographs, scored instead; needs --out.
+        out: Folder to write to. Default: the run.
+        split: Split of the run's own manifest.
+        resamples: Of the bootstrap over patients, for the 95 % intervals.
+    """
+    from fundus_diag.reporting import report_run
+
+    page, metrics = report_run(run, predictions, out, split, resamples)
+    print(headline(page, metrics))
+
+
+def demo(out: Path = Path("reports/demo"), patients: int = 700, seed: int = 0):
+    """Draw photographs, train a small SE-Xception on them in two phases, and report.
+
+    Args:
+        out: Run directory; an earlier demo in it is replaced.
+        patients: Number of patients drawn, most with two eyes.
+        seed: Of the drawing and the training.
+    """
+    from fundus_diag.demo import run_demo
+
+    page, metrics = run_demo(out, patients, seed)
+    print(headline(page, metrics))
+
+
+def draw(out: Path, patients: int = 700, size: int = 256, seed: int = 0):
+    """Draw fundus photographs with lesions, their masks, and a manifest.
+
+    Args:
+        out: Folder to write to.
+        patients: Number of patients.
+        size: Width and height, px.
+        seed: The same seed gives the same photographs.
+    """
+    from fundus_diag.demo import draw as draw_photographs
+
+    print(draw_photographs(out, patients, size, seed))
+
+
+def headline(page, metrics):
+    """The last line of a report: where it lies and its first figure."""
+    macro = metrics["macro"]
+    if macro["roc_auc"] is None:
+        return f"{page}: macro ROC AUC undefined (no label with both classes)"
+    figure = f"macro ROC AUC {macro['roc_auc']:.3f}"
+    if macro.get("roc_auc_ci"):
+        figure += " (95 % interval {:.3f} to {:.3f})".format(*macro["roc_auc_ci"])
+    return f"{page}: {figure}"
+
+
+COMMANDS = {
+    "train": train,
+    "predict": predict,
+    "report": report,
+    "demo": demo,
+    "draw": draw,
+}
+MANIFEST_COMMANDS = {"build": build, "check": check, "split": split, "merge": merge}
+
+
+def main(argv=None, program="fundus-diag"):
+    """Runs one command; returns its exit status."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    commands, description = COMMANDS, f"Diagnosis of fundus photographs. {DISCLAIMER}"
+    if argv[:1] == ["--version"]:
+        print(f"fundus-diag {__version__}")
+        return 0
+    if argv[:1] == ["manifest"]:
+        argv, program = argv[1:], f"{program} manifest"
+        commands, description = MANIFEST_COMMANDS, "Tables of photographs."
+    elif program == "fundus-diag":
+        # Listed in the help; its own commands are reached above.
+        commands = {"manifest": _manifest, **COMMANDS}
+    try:
+        return _run(commands, argv, program, description) or 0
+    except DataError as error:
+        return _complain(program, error, 1)
+    except UsageError as error:
+        return _complain(program, error, 2)
+    except KeyboardInterrupt:
+        return _complain(program, "interrupted", 130)
+
+
+def _manifest():
+    """Tables of photographs: build, check, split, merge."""
+
+
+def _run(commands, argv, program, description):
+    """Parses and calls; a wrong flag becomes one line instead of a box over many."""
+    complaint = io.StringIO()
+    chosen = []
+    # Parsing only notes what to call: what the command itself prints must not be caught here.
+    noted = {name: _note(command, chosen) for name, command in commands.items()}
+    try:
+        with contextlib.redirect_stderr(complaint):
+            tyro.extras.subcommand_cli_from_dict(
+                noted,
+                prog=program,
+                description=description,
+                args=argv or ["--help"],
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            return 0
+        raise UsageError(_first_sentence(complaint.getvalue())) from None
+    command, args, kwargs = chosen[0]
+    return command(*args, **kwargs)
+
+
+def _note(command, chosen):
+    import functools
+
+    @functools.wraps(command)
+    def note(*args, **kwargs):
+        chosen.append((command, args, kwargs))
+
+    return note
+
+
+def _first_sentence(box):
+    """The message of the parser's box, without its frame, hints and help texts."""
+    lines = [x.strip("│╭╰╮╯ ") for x in box.splitlines()[1:]]
+    rule = next((i for i, x in enumerate(lines) if x.startswith("─")), len(lines))
+    if lines and lines[0].startswith("Missing"):
+        lines = [x for x in lines[:rule] if x.startswith(("Missing", "-")) or x.isupper()]
+    return " ".join(" ".join(lines[:rule]).split())
+
+
+def _complain(program, error, status):
+    print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
+    return status

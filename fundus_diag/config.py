@@ -1,0 +1,174 @@
+"""Everything that decides a training run, with its defaults, units and ranges."""
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+from fundus_diag.errors import UsageError
+
+# What a run starts from where a flag is not given. "se_xception" is the original system's schedule
+# for a pretrained encoder; "scratch" trains one that is not, which a rate of 1e-5 cannot do.
+RECIPES = {
+    "se_xception": {
+        "phase1_epochs": 10,
+        "phase2_epochs": 20,
+        "phase1_rate": 1e-3,
+        "phase2_rate": 1e-5,
+        "weight_decay": 0.0,
+        "ema": 0.0,
+    },
+    "scratch": {
+        "phase1_epochs": 1,
+        "phase2_epochs": 24,
+        "phase1_rate": 1e-3,
+        "phase2_rate": 1e-3,
+        "weight_decay": 0.05,
+        "ema": 0.99,
+    },
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Train a classifier in two phases: the head alone, then everything."""
+
+    manifest: Path
+    """Table of photographs: image, patient, eye, split and one column per label."""
+    image_root: Path
+    """Folder that the table's image paths start from."""
+    run_dir: Path
+    """Folder of the run; made here."""
+
+    encoder: str = "se_xception"
+    """Network: se_xception, or se_xception_small for small pictures and quick runs."""
+    weights: str = "imagenet"
+    """Start of the encoder: imagenet, none (random), or a weights file."""
+    unit: Literal["eye", "patient"] = "eye"
+    """What is diagnosed: one photograph, or both eyes of a patient together."""
+    task: Literal["multi_label", "grade"] = "multi_label"
+    """Independent labels, or exclusive grades (columns grade_0, grade_1, ..)."""
+    image_size: int = 299
+    """Side of the square picture the network sees, px."""
+    crop: Literal["fundus", "none"] = "fundus"
+    """Crop to the field of view, or not at all (OCT)."""
+    cache: Literal["ram", "disk", "none"] = "ram"
+    """Where decoded photographs are kept between epochs."""
+    cache_dir: Path | None = None
+    """Folder of --cache disk, shared between runs. Default: .pictures beside the run."""
+    on_bad_image: Literal["fail", "skip"] = "fail"
+    """A photograph that cannot be read stops the run, or its row is left out and counted."""
+
+    recipe: Literal["auto", "se_xception", "scratch"] = "auto"
+    """Defaults of the schedule; auto: scratch with --weights none, else se_xception."""
+    phase1_epochs: int | None = None
+    """Epochs with the encoder frozen. Default: the recipe's."""
+    phase2_epochs: int | None = None
+    """Epochs with everything training. Default: the recipe's."""
+    phase1_rate: float | None = None
+    """Highest learning rate of phase 1. Default: the recipe's."""
+    phase2_rate: float | None = None
+    """Highest learning rate of phase 2. Default: the recipe's."""
+    final_rate: float = 0.01
+    """Learning rate at the end of a phase's cosine, as a share of its highest."""
+    warmup: float = 0.05
+    """Share of a phase's steps over which the rate rises from 0."""
+    weight_decay: float | None = None
+    """Decoupled weight decay (AdamW). Default: the recipe's."""
+    clip_norm: float = 1.0
+    """Largest norm of the whole gradient; 0 is off."""
+    ema: float | None = None
+    """Momentum of the moving average of weights that is scored and kept; 0 is off."""
+    patience: int = 8
+    """Epochs of a phase without a better validation score before it ends; 0 never ends early."""
+    batch_size: int = 32
+    """Rows per step (patients with --unit patient)."""
+    dropout: float = 0.5
+    """Dropout rate before the logits."""
+
+    oversample_to: float = 1.0
+    """Rows of labels rarer than the median label are repeated up to this times its count; 0: off."""
+    pos_weight: Literal["median", "none"] = "median"
+    """Weight of positives: median / count of the label after repetition, or 1."""
+    reweight: float = 0.0
+    """Raise the weights of labels that validation misses, at most by this factor; 0: off."""
+    label_smoothing: float = 0.0
+    """Label smoothing, --task grade only."""
+
+    augment: bool = True
+    """Mirror, rotate, zoom, shift, brightness, contrast."""
+    mixup: float = 0.0
+    """Alpha of Mixup; 0: off."""
+    cutmix: float = 0.0
+    """Alpha of CutMix; 0: off."""
+    rand_augment: float = 0.0
+    """Strength of RandAugment, up to 0.2; 0: off."""
+
+    criterion: str = "f1"
+    """Thresholds chosen on val: f1 (the best), sensitivity=0.9 or specificity=0.95."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Arithmetic of training; auto takes the fastest that the device has."""
+    seed: int = 0
+    """Start of every random number."""
+    deterministic: bool = False
+    """Equal results bit by bit on equal machines, slower."""
+
+    resume: bool = False
+    """Go on with an interrupted run from its last epoch."""
+    overwrite: bool = False
+    """Replace an earlier run in the same folder."""
+
+    def resolved(self):
+        """The same with the recipe's values filled in.
+
+        Raises:
+            UsageError: a value out of its range, or flags that contradict each other.
+        """
+        recipe = self.recipe
+        if recipe == "auto":
+            recipe = "scratch" if self.weights == "none" else "se_xception"
+        given = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+        config = dataclasses.replace(self, **{**RECIPES[recipe], **given, "recipe": recipe})
+        config._check()
+        return config
+
+    def _check(self):
+        limits = {
+            "image_size": (32, 2048),
+            "phase1_epochs": (0, 10_000),
+            "phase2_epochs": (0, 10_000),
+            "phase1_rate": (0, 1),
+            "phase2_rate": (0, 1),
+            "final_rate": (0, 1),
+            "warmup": (0, 0.9),
+            "weight_decay": (0, 1),
+            "clip_norm": (0, 1e6),
+            "ema": (0, 0.99999),
+            "patience": (0, 10_000),
+            "batch_size": (1, 65_536),
+            "dropout": (0, 0.99),
+            "oversample_to": (0, 100),
+            "label_smoothing": (0, 0.9),
+            "mixup": (0, 100),
+            "cutmix": (0, 100),
+            "rand_augment": (0, 0.2),
+            "seed": (0, 2**31 - 1),
+        }
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise UsageError(f"{flag(name)} {value}: must lie from {low} to {high}")
+        if self.phase1_epochs + self.phase2_epochs == 0:
+            raise UsageError("--phase1-epochs and --phase2-epochs: both 0, nothing to train")
+        if self.reweight and not 1 <= self.reweight <= 100:
+            raise UsageError(f"--reweight {self.reweight}: 0 (off) or from 1 to 100")
+        if self.task == "grade" and self.reweight:
+            raise UsageError("--reweight: only for --task multi_label")
+        if self.task == "multi_label" and self.label_smoothing:
+            raise UsageError("--label-smoothing: only for --task grade")
+        if self.resume and self.overwrite:
+            raise UsageError("--resume and --overwrite: one or the other")
+
+
+def flag(name):
+    """Command-line name of a field."""
+    return "--" + name.replace("_", "-")

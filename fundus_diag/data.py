@@ -1,0 +1,211 @@
+"""tf.data pipelines of single eyes or pairs of eyes.
+
+Pictures are decoded once (`load_pictures`), which also finds every file that cannot be read
+before training starts. An epoch of training is a list of row numbers (`sampling.draw_epoch`);
+validation and test take each row exactly once, in order, never augmented.
+"""
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from fundus_diag import preprocess
+from fundus_diag.augment import augmenter
+from fundus_diag.errors import DataError
+from fundus_diag.progress import track
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The photographs of a table, each once.
+
+    Attributes:
+        paths: files.
+        image_size: side of the square picture, px.
+        crop: "fundus" or "none".
+        array: (n, S, S, 3) uint8, in memory or mapped from disk; None: decoded when asked for.
+    """
+
+    paths: tuple
+    image_size: int
+    crop: str
+    array: np.ndarray | None
+
+
+def load_pictures(paths, image_size, crop="fundus", cache="ram", cache_dir=None, workers=None):
+    """Decodes every photograph once.
+
+    Args:
+        paths: files, each once.
+        image_size: side of the square picture, px.
+        crop: "fundus" or "none".
+        cache: "ram", "disk" (a file in `cache_dir`, used again by a later run on the same files)
+            or "none": only checked here, decoded again in each epoch.
+        cache_dir: folder for "disk".
+        workers: threads; None is one a core.
+
+    Returns:
+        (Pictures, bad): `bad` is a list of (path, reason). Rows with such a picture have to be
+        left out: nothing stands in its place.
+    """
+    paths = tuple(Path(p) for p in paths)
+    shape = (len(paths), image_size, image_size, 3)
+    if cache == "disk":
+        finished, partial = _cache_files(paths, image_size, crop, cache_dir)
+        if finished.exists():
+            array = np.lib.format.open_memmap(finished, mode="r")
+            if array.shape == shape and array.dtype == np.uint8:
+                return Pictures(paths, image_size, crop, array), []
+        array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+    else:
+        array = np.empty(shape, np.uint8) if cache == "ram" else None
+
+    def load(index):
+        try:
+            picture = preprocess.load_picture(paths[index], image_size, crop)
+        except DataError as error:
+            return str(error)
+        if array is not None:
+            array[index] = picture  # whole levels by contract: nothing is lost
+        return None
+
+    bad = []
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        reasons = track(pool.map(load, range(len(paths))), "reading photographs", len(paths))
+        bad = [(paths[i], reason) for i, reason in enumerate(reasons) if reason]
+    if cache == "disk":
+        array.flush()
+        if bad:
+            # Not kept: its holes must never be taken for pictures. What is mapped stays readable.
+            partial.unlink()
+        else:
+            os.replace(partial, finished)
+    return Pictures(paths, image_size, crop, array), bad
+
+
+def training_batches(pictures, rows, y, order, batch_size, augmentation, deterministic=False):
+    """One epoch of training batches.
+
+    Args:
+        pictures: `Pictures`.
+        rows: (N,) picture numbers, or (N, 2) of left and right eye, -1 where there is none.
+        y: (N, L) float32 of 1, 0, NaN.
+        order: row numbers of this epoch, with repetitions.
+        batch_size: an incomplete last batch is left out (batch statistics of one or two pictures
+            say little, and each epoch is drawn anew), unless it is the only one.
+        augmentation: arguments of `augmenter`.
+        deterministic: the same batches bit by bit on every call, at the price of one thread.
+
+    Returns:
+        tf.data.Dataset of (inputs, y); inputs are (B, S, S, 3) float32, or for pairs a dict of
+        `images` (B, 2, S, S, 3) and `mask` (B, 2).
+    """
+    batch_size = min(batch_size, len(order))
+    augment = augmenter(**augmentation)
+    y = tf.constant(y, tf.float32)
+
+    def prepare(step, chosen_rows, images, mask):
+        images, labels = augment(step, images, tf.gather(y, chosen_rows))
+        return _inputs(images, mask), labels
+
+    return (
+        _fetch(pictures, rows, np.asarray(order), batch_size, drop_remainder=True)
+        .enumerate()
+        .map(
+            lambda step, batch: prepare(step, *batch),
+            # The layers of the augmentation draw from a state that they share.
+            num_parallel_calls=None if deterministic else tf.data.AUTOTUNE,
+        )
+        .prefetch(2)
+        .with_options(_unsharded())
+    )
+
+
+def scoring_batches(pictures, rows, batch_size):
+    """Batches of inputs, each row exactly once, in order, as photographed."""
+    fetched = _fetch(pictures, rows, np.arange(len(rows)), batch_size, drop_remainder=False)
+    batches = fetched.map(lambda _, images, mask: _inputs(tf.cast(images, tf.float32), mask))
+    return batches.prefetch(2).with_options(_unsharded())
+
+
+def _fetch(pictures, rows, order, batch_size, drop_remainder):
+    """Dataset of (row numbers, images, mask); mask (B, 0) for single eyes."""
+    rows = np.asarray(rows, np.int64)
+    pairs = rows.ndim == 2
+    size = pictures.image_size
+    # The place of a missing eye is filled with its fellow, mirrored. The mask keeps it away from
+    # the head; a black picture would still bend the batch statistics of the encoder.
+    mask = (rows >= 0).astype(np.float32) if pairs else np.zeros((len(rows), 0), np.float32)
+    filled = np.where(rows >= 0, rows, rows[:, ::-1]) if pairs else rows
+
+    def complete(chosen, images):
+        images = tf.ensure_shape(
+            images, (None, 2, size, size, 3) if pairs else (None, size, size, 3)
+        )
+        seen = tf.gather(mask, chosen)
+        if pairs:
+            here = tf.reshape(seen, (-1, 2, 1, 1, 1)) > 0
+            images = tf.where(here, images, tf.reverse(images, [-2]))
+        return chosen, images, seen
+
+    dataset = tf.data.Dataset.from_tensor_slices(tf.constant(order, tf.int64))
+    if pictures.array is not None:
+        dataset = dataset.batch(batch_size, drop_remainder=drop_remainder).map(
+            lambda chosen: (
+                chosen,
+                tf.numpy_function(lambda i: pictures.array[filled[i]], [chosen], tf.uint8),
+            ),
+            num_parallel_calls=2,
+        )
+    else:
+        dataset = dataset.map(
+            lambda chosen: (chosen, _decode(pictures, tf.gather(filled, chosen))),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        ).batch(batch_size, drop_remainder=drop_remainder)
+    return dataset.map(complete)
+
+
+def _decode(pictures, numbers):
+    paths = tf.constant([str(p) for p in pictures.paths])
+
+    def one(number):
+        data = tf.numpy_function(
+            lambda path: preprocess.read_bytes(path.decode()), [paths[number]], tf.string
+        )
+        picture, _ = preprocess.preprocess(data, pictures.image_size, pictures.crop)
+        return picture
+
+    if numbers.shape.rank == 0:
+        return one(numbers)
+    return tf.stack([one(numbers[0]), one(numbers[1])])
+
+
+def _inputs(images, mask):
+    return images if mask.shape[1] == 0 else {"images": images, "mask": mask}
+
+
+def _unsharded():
+    """On one machine with several devices each batch is split; the data set itself is not."""
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return options
+
+
+def _cache_files(paths, image_size, crop, cache_dir):
+    """(finished, partial) file of the disk cache; its name changes when any photograph does."""
+    facts = [f"{preprocess.VERSION} {image_size} {crop}"]
+    for path in paths:
+        try:
+            stat = path.stat()
+            facts.append(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}")
+        except OSError:
+            facts.append(f"{path} missing")
+    key = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+    cache_dir = Path(cache_dir)
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    return cache_dir / f"pictures-{key}.npy", cache_dir / f"pictures-{key}.{os.getpid()}.partial"

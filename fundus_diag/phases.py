@@ -1,0 +1,121 @@
+"""The two phases: what trains in each, with which optimizer, and the statistics to start from.
+
+Phase 1 trains the head (`head_*`), phase 2 everything. A pretrained encoder's BatchNorm stays in
+inference mode throughout: its statistics, scales and shifts are those of its large data set, and
+small batches would only blur them.
+"""
+
+import contextlib
+
+import keras
+import numpy as np
+
+from fundus_diag.checkpoint import assign, values
+
+
+class AdamW(keras.optimizers.AdamW):
+    """AdamW whose moving average of weights is left alone when `fit` ends.
+
+    `fit` runs once per epoch here; Keras would replace the weights by their average each time.
+    """
+
+    def finalize_variable_values(self, var_list):
+        """Keeps the weights as trained; `averaged` swaps the averages in where they are wanted."""
+
+
+def set_trainable(model, phase, pretrained):
+    """Freezes and unfreezes layers for a phase. The model has to be compiled after it."""
+    for layer in model.layers:
+        frozen_statistics = pretrained and isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = layer.name.startswith("head_") or (phase == 2 and not frozen_statistics)
+
+
+def compile_phase(model, phase, config, loss, steps, pretrained):
+    """Sets what trains and compiles with a new optimizer: cosine annealing with warm-up.
+
+    Args:
+        config: `TrainConfig`, resolved.
+        loss: Keras loss.
+        steps: steps of the whole phase.
+    """
+    set_trainable(model, phase, pretrained)
+    peak = config.phase1_rate if phase == 1 else config.phase2_rate
+    warmup = int(config.warmup * steps)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if warmup else peak,
+        decay_steps=max(1, steps - warmup),
+        alpha=config.final_rate,
+        warmup_target=peak if warmup else None,
+        warmup_steps=warmup,
+    )
+    optimizer = AdamW(
+        schedule,
+        weight_decay=config.weight_decay,
+        global_clipnorm=config.clip_norm or None,
+        use_ema=config.ema > 0,
+        ema_momentum=config.ema or 0.99,
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    # Fresh from `trainable`: without a new compile, `fit` goes on updating what is now frozen.
+    # XLA makes this network several times slower on a CPU.
+    model.compile(optimizer, loss, jit_compile=False if _on_cpu() else "auto")
+    # Mixed float16 wraps the optimizer to scale the loss.
+    model.optimizer.build(model.trainable_variables)
+
+
+@contextlib.contextmanager
+def averaged(model):
+    """The model with the optimizer's moving averages in place of its weights, if it keeps any."""
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    if not optimizer.use_ema:
+        yield
+        return
+    # Keras offers no public way to read the averages; its own SwapEMAWeights takes them here too.
+    averages = [a for a in optimizer._model_variables_moving_average if a is not None]
+    trained = values(model.trainable_variables)
+    assign(model.trainable_variables, values(averages), "average")
+    try:
+        yield
+    finally:
+        assign(model.trainable_variables, trained, "weights")
+
+
+def calibrate_batch_norm(model, batches):
+    """Sets every BatchNorm's statistics to the mean over `batches` of their batch statistics.
+
+    A network with fresh statistics lets the signal die out: its output hardly depends on its
+    input, and a head trained on it learns nothing.
+    """
+    norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
+    if not norms:
+        return
+    momenta, trainable = [x.momentum for x in norms], [x.trainable for x in norms]
+    statistics = [v for x in norms for v in (x.moving_mean, x.moving_variance)]
+    sums, count = None, 0
+    for norm in norms:
+        norm.momentum, norm.trainable = 0.0, True  # each batch leaves its own statistics
+    # Every layer of a head but BatchNorm behaves the same for this purpose; gradients are not
+    # taken, so nothing else changes.
+    step = _training_mode(model)
+    for inputs in batches:
+        step(inputs)
+        new = values(statistics)
+        sums = new if sums is None else [s + n for s, n in zip(sums, new, strict=True)]
+        count += 1
+    for norm, momentum, flag in zip(norms, momenta, trainable, strict=True):
+        norm.momentum, norm.trainable = momentum, flag
+    assign(statistics, [np.asarray(s / count, np.float32) for s in sums], "statistics")
+
+
+def _training_mode(model):
+    if keras.backend.backend() != "tensorflow":
+        return lambda inputs: model(inputs, training=True)
+    import tensorflow as tf
+
+    return tf.function(lambda inputs: model(inputs, training=True), reduce_retracing=True)
+
+
+def _on_cpu():
+    from fundus_diag.precision import has_gpu
+
+    return keras.backend.backend() == "tensorflow" and not has_gpu()

@@ -1,0 +1,175 @@
+"""A run directory, read back: the model, what it was trained on, and its predictions."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from fundus_diag import calibration, preprocess
+from fundus_diag.data import scoring_batches
+from fundus_diag.errors import DataError
+from fundus_diag.fast import fast_logits
+from fundus_diag.manifest import META
+from fundus_diag.models import build_classifier
+from fundus_diag.progress import track
+
+WEIGHTS = "model.weights.h5"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained classifier with everything that its use needs.
+
+    Attributes:
+        run_dir: where it was read from.
+        config: `config.json`.
+        model: flat Keras classifier; pictures to logits, float32.
+        points: operating points (`calibration.fit_operating_points`), None before they are fitted.
+    """
+
+    run_dir: Path
+    config: dict
+    model: object
+    points: dict | None
+
+    @property
+    def labels(self):
+        """Label names, in the order of the logits."""
+        return tuple(self.config["labels"])
+
+    @property
+    def thresholds(self):
+        """(L,) thresholds on the calibrated probability, NaN where a label has none."""
+        return calibration.thresholds_array(self.points, self.labels)
+
+    def predict(self, images, mask=None, batch_size=16):
+        """Calibrated probabilities (N, L), computed in float32.
+
+        Args:
+            images: pictures (N, S, S, 3), RGB in [0, 255], or a list of photograph files. For runs
+                over two eyes (N, 2, S, S, 3), left first, or a list of (left, right) files with
+                None for a missing eye.
+            mask: (N, 2), 1 where the eye was photographed; only with pairs of pictures, where None
+                means all.
+            batch_size: pictures (or pairs) at a time.
+
+        Raises:
+            DataError: a file cannot be read, or a patient has no eye at all.
+        """
+        if not hasattr(images, "shape"):
+            images, mask = self._load(images)
+        inputs = tf.constant(np.asarray(images, np.float32))
+        if self.config["unit"] == "patient":
+            mask = np.ones((len(images), 2)) if mask is None else np.asarray(mask)
+            if (mask.sum(axis=1) == 0).any():
+                raise DataError("a patient without any eye cannot be predicted")
+            inputs = {"images": inputs, "mask": tf.constant(mask, tf.float32)}
+        batches = tf.data.Dataset.from_tensor_slices(inputs).batch(batch_size)
+        logits = self.model.predict(batches, verbose=0)
+        return calibration.apply_calibration(logits, self.points, self.labels)
+
+    def _load(self, files):
+        size, crop = self.config["image_size"], self.config["crop"]
+        if self.config["unit"] == "eye":
+            return np.stack([preprocess.load_picture(f, size, crop) for f in files]), None
+        blank = np.zeros((size, size, 3), np.float32)  # masked: the model does not see it
+        mask = np.array([[eye is not None for eye in pair] for pair in files], np.float32)
+        pictures = [
+            [blank if eye is None else preprocess.load_picture(eye, size, crop) for eye in pair]
+            for pair in files
+        ]
+        return np.array(pictures), mask
+
+
+def load_run(run_dir, finished=True):
+    """Opens a run.
+
+    Args:
+        run_dir: folder that `train` made.
+        finished: whether the run has to be complete. False is for the training itself.
+
+    Raises:
+        DataError: no run is there, it is not finished, or its files do not fit each other.
+    """
+    run_dir = Path(run_dir)
+    config = read_config(run_dir)
+    if finished and not config.get("finished"):
+        raise DataError(f"{run_dir}: this run is not finished; go on with --resume")
+    model = build_model(config)
+    try:
+        model.load_weights(run_dir / WEIGHTS)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{run_dir / WEIGHTS}: cannot be loaded: {reason}") from error
+    path = run_dir / "thresholds.json"
+    points = calibration.load_operating_points(path) if finished else None
+    return Run(run_dir, config, model, points)
+
+
+def read_config(run_dir):
+    """`config.json` of a run.
+
+    Raises:
+        DataError: it is missing or no such file.
+    """
+    path = Path(run_dir) / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        for key in ("encoder", "image_size", "unit", "labels", "crop", "task"):
+            config[key]
+    except FileNotFoundError:
+        raise DataError(f"{run_dir}: not a run directory (no config.json)") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: not the configuration of a run ({error})") from error
+    return config
+
+
+def build_model(config):
+    """The classifier that a `config.json` describes, with fresh weights."""
+    return build_classifier(
+        config["encoder"],
+        config["image_size"],
+        len(config["labels"]),
+        unit=config["unit"],
+        dropout=config.get("flags", {}).get("dropout", 0.5),
+    )
+
+
+def predict_logits(model, pictures, rows, batch_size=16, precision="float32"):
+    """Logits (N, L) of rows of decoded photographs.
+
+    Args:
+        model: classifier.
+        pictures: `data.Pictures`.
+        rows: `inputs.Rows`.
+        batch_size: rows at a time.
+        precision: "float32", exact, or "auto", the fast path of `fast.fast_logits`.
+    """
+    batches = scoring_batches(pictures, rows.pictures, batch_size)
+    step = tf.function(lambda x: model(x, training=False), reduce_retracing=True)
+    if precision != "float32":
+        step = fast_logits(model, precision)
+    steps = -(-len(rows.pictures) // batch_size)
+    return np.concatenate([np.asarray(step(x)) for x in track(batches, "predicting", steps)])
+
+
+def prediction_table(rows, labels, run_labels, probabilities):
+    """Table of `predictions_<split>.csv`: who, what is known (`y_`), what is predicted (`p_`).
+
+    Args:
+        rows: `inputs.Rows`.
+        labels: labels of the manifest.
+        run_labels: labels of the run; those that both know get a `y_` column.
+        probabilities: (N, len(run_labels)).
+    """
+    keys = (*META, "image_left", "image_right")
+    table = rows.table[[c for c in rows.table.columns if c in keys]].copy()
+    known = {f"y_{x}": rows.y[:, labels.index(x)] for x in run_labels if x in labels}
+    scored = {f"p_{x}": probabilities[:, k] for k, x in enumerate(run_labels)}
+    table = pd.concat([table, pd.DataFrame({**known, **scored}, index=table.index)], axis=1)
+    for column in known:
+        table[column] = table[column].astype("Int64")  # 1, 0 and empty, not 1.0
+    return table

@@ -1,0 +1,17 @@
+"""Fixtures shared by all tests."""
+
+import os
+import pathlib
+
+import pytest
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def data_dir():
+    """The folder with real fundus photographs; tests that need it skip where it is not."""
+    folder = pathlib.Path(os.environ.get("FUNDUS_DIAG_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}: set FUNDUS_DIAG_DATA to the folder that holds it")
+    return folder
