@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
+from fundus_diag.calibration import parse_criterion
 from fundus_diag.errors import UsageError
 
 # What a run starts from where a flag is not given. "se_xception" is the original system's schedule
@@ -23,7 +24,7 @@ RECIPES = {
         "phase1_rate": 1e-3,
         "phase2_rate": 1e-3,
         "weight_decay": 0.05,
-        "ema": 0.99,
+        "ema": 1.0,
     },
 }
 
@@ -77,7 +78,7 @@ class TrainConfig:
     clip_norm: float = 1.0
     """Largest norm of the whole gradient; 0 is off."""
     ema: float | None = None
-    """Momentum of the moving average of weights that is scored and kept; 0 is off."""
+    """Epochs over which weights are averaged for scoring and keeping; 0 is off."""
     patience: int = 8
     """Epochs of a phase without a better validation score before it ends; 0 never ends early."""
     batch_size: int = 32
@@ -86,7 +87,7 @@ class TrainConfig:
     """Dropout rate before the logits."""
 
     oversample_to: float = 1.0
-    """Rows of labels rarer than the median label are repeated up to this times its count; 0: off."""
+    """Rows of labels rarer than the median are repeated to this times its count; 0: off."""
     pos_weight: Literal["median", "none"] = "median"
     """Weight of positives: median / count of the label after repetition, or 1."""
     reweight: float = 0.0
@@ -142,7 +143,7 @@ class TrainConfig:
             "warmup": (0, 0.9),
             "weight_decay": (0, 1),
             "clip_norm": (0, 1e6),
-            "ema": (0, 0.99999),
+            "ema": (0, 1000),
             "patience": (0, 10_000),
             "batch_size": (1, 65_536),
             "dropout": (0, 0.99),
@@ -157,6 +158,7 @@ class TrainConfig:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise UsageError(f"{flag(name)} {value}: must lie from {low} to {high}")
+        parse_criterion(self.criterion)
         if self.phase1_epochs + self.phase2_epochs == 0:
             raise UsageError("--phase1-epochs and --phase2-epochs: both 0, nothing to train")
         if self.reweight and not 1 <= self.reweight <= 100:

@@ -69,7 +69,7 @@ def load_pictures(paths, image_size, crop="fundus", cache="ram", cache_dir=None,
         try:
             picture = preprocess.load_picture(paths[index], image_size, crop)
         except DataError as error:
-            return str(error)
+            return str(error).removeprefix(f"{paths[index]}: ")
         if array is not None:
             array[index] = picture  # whole levels by contract: nothing is lost
         return None
@@ -177,6 +177,7 @@ def _decode(pictures, numbers):
         data = tf.numpy_function(
             lambda path: preprocess.read_bytes(path.decode()), [paths[number]], tf.string
         )
+        data = tf.ensure_shape(data, ())
         picture, _ = preprocess.preprocess(data, pictures.image_size, pictures.crop)
         return picture
 

@@ -1,4 +1,4 @@
-"""The two mistakes a user can make. The command line prints either as one line, without a traceback."""
+"""The two mistakes a user can make; the command line prints either as one line."""
 
 
 class DataError(ValueError):

@@ -10,8 +10,8 @@ from pathlib import Path
 def atomic(path):
     """Yields a path to write to; it takes the place of `path` when the block ends without error."""
     path = Path(path)
-    # The suffix stays last: some writers choose the format by it.
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    # The name's end stays: some writers choose the format by it.
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
         yield partial
         with partial.open("rb") as file:

@@ -1,6 +1,6 @@
 """From a manifest to what a run reads: decoded photographs, and per split its rows and labels."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -64,7 +64,7 @@ def load_inputs(
     table = manifest.table
     if splits is not None:
         table = table[table["split"].isin(splits)].reset_index(drop=True)
-    chosen = manifests.with_table(manifest, table)
+    chosen = replace(manifest, table=table)
     paths = manifests.resolve_images(chosen, image_root)
     images = table["image"].tolist()
     unique = dict(zip(images, paths, strict=True))
@@ -77,7 +77,7 @@ def load_inputs(
         raise DataError(describe_bad(bad))
     number = {image: i for i, image in enumerate(unique)}
     spoiled = {image for image, _ in bad}
-    good = manifests.with_table(chosen, table[~table["image"].isin(spoiled)])
+    good = replace(chosen, table=table[~table["image"].isin(spoiled)])
     if good.table.empty:
         raise DataError(f"{manifest.path}: no readable photograph is left")
     if unit == "patient":

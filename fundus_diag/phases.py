@@ -36,14 +36,15 @@ def compile_phase(model, phase, config, loss, steps, pretrained):
     Args:
         config: `TrainConfig`, resolved.
         loss: Keras loss.
-        steps: steps of the whole phase.
+        steps: steps of an epoch.
     """
     set_trainable(model, phase, pretrained)
     peak = config.phase1_rate if phase == 1 else config.phase2_rate
-    warmup = int(config.warmup * steps)
+    total = steps * (config.phase1_epochs if phase == 1 else config.phase2_epochs)
+    warmup = int(config.warmup * total)
     schedule = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0 if warmup else peak,
-        decay_steps=max(1, steps - warmup),
+        decay_steps=max(1, total - warmup),
         alpha=config.final_rate,
         warmup_target=peak if warmup else None,
         warmup_steps=warmup,
@@ -53,7 +54,8 @@ def compile_phase(model, phase, config, loss, steps, pretrained):
         weight_decay=config.weight_decay,
         global_clipnorm=config.clip_norm or None,
         use_ema=config.ema > 0,
-        ema_momentum=config.ema or 0.99,
+        # An exponential average with momentum m reaches back about 1 / (1 - m) steps.
+        ema_momentum=1 - 1 / max(2.0, config.ema * steps),
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     # Fresh from `trainable`: without a new compile, `fit` goes on updating what is now frozen.

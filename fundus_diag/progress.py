@@ -2,7 +2,6 @@
 
 import time
 
-import keras
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -38,23 +37,3 @@ def track(items, description, total):
             progress.advance(task)
     if progress.disable:
         progress.console.print(f"{description}: {total} in {time.monotonic() - started:.0f} s")
-
-
-class EpochBar(keras.callbacks.Callback):
-    """The bar of one epoch: steps, running loss, and the label scores of the epoch before."""
-
-    def __init__(self, title, steps, scores=""):
-        super().__init__()
-        self.progress = bar()
-        self.task = self.progress.add_task(title, total=steps)
-        self.title, self.scores = title, scores
-
-    def on_train_begin(self, logs=None):
-        self.progress.start()
-
-    def on_train_batch_end(self, batch, logs=None):
-        text = f"{self.title}: loss {logs['loss']:.4f}  {self.scores}"
-        self.progress.update(self.task, advance=1, description=text)
-
-    def on_train_end(self, logs=None):
-        self.progress.stop()

@@ -23,7 +23,7 @@ FREE_FLAGS = {"resume", "overwrite", "cache", "cache_dir"}
 
 
 def claim(config, sha256):
-    """Checks that a run may be written to its folder, and makes room for it with --overwrite.
+    """Checks that a run may be written to its folder. Changes nothing: see `make_room`.
 
     Returns:
         The `config.json` of the run to go on with, or None for a new run.
@@ -38,7 +38,11 @@ def claim(config, sha256):
     if not folder.is_dir():
         raise UsageError(f"--run-dir {folder}: not a folder")
     if config.overwrite:
-        _remove_run(folder)
+        if not (folder / "config.json").exists():
+            raise UsageError(
+                f"--run-dir {folder}: holds something else than a run, not overwritten"
+            )
+        read_config(folder)
         return None
     if not config.resume:
         raise UsageError(f"--run-dir {folder}: not empty; use --resume or --overwrite")
@@ -118,13 +122,12 @@ def _device():
     return f"{len(gpus)} x {details.get('device_name', 'GPU')}"
 
 
-def _remove_run(folder):
-    """Empties a run's folder; refuses a folder that holds something else than a run."""
-    if not (folder / "config.json").exists():
-        raise UsageError(f"--run-dir {folder}: holds something else than a run, not overwritten")
-    read_config(folder)
-    for entry in folder.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
+def make_room(config):
+    """Makes the run's folder; with --overwrite the run in it goes, once the new one can begin."""
+    if config.overwrite and config.run_dir.exists():
+        for entry in config.run_dir.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+    config.run_dir.mkdir(parents=True, exist_ok=True)

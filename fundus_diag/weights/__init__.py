@@ -14,7 +14,7 @@ def load_encoder(encoder, image_size, weights, build):
         image_size: px.
         weights: "none", "imagenet" or a file: `.weights.h5` as `encoder.save_weights` writes it,
             or the `.h5` of `keras.applications.Xception` without its top.
-        build: `ENCODERS[encoder]`.
+        build: function of the image size that makes the encoder, `ENCODERS[encoder]`.
 
     Returns:
         (model, pretrained): `pretrained` is False for "none".

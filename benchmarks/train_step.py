@@ -1,0 +1,68 @@
+"""Time of a training step: reduced precision against float32, phase 1 against phase 2.
+
+    python benchmarks/train_step.py [--image-size 299] [--batch-size 16] [--repeats 7]
+
+SE-Xception from scratch (BatchNorm trains in phase 2), random pictures: the arithmetic does not
+care what they show.
+"""
+
+import argparse
+
+import keras
+import numpy as np
+import tensorflow as tf
+from common import in_turn, machine, ratio
+
+from fundus_diag.config import TrainConfig
+from fundus_diag.losses import WeightedBinaryCrossentropy
+from fundus_diag.models import build_classifier
+from fundus_diag.phases import compile_phase
+from fundus_diag.precision import precision, resolve_precision
+
+
+def step(encoder, size, images, y, phase, name):
+    """A function that runs one training step of a phase under a precision."""
+    config = TrainConfig("", "", "", encoder=encoder, weights="none", image_size=size).resolved()
+    with precision(name):
+        model = build_classifier(encoder, size, y.shape[1])
+        loss = WeightedBinaryCrossentropy(np.ones(y.shape[1]))
+        compile_phase(model, phase, config, loss, steps=1000, pretrained=False)
+
+    def run():
+        with precision(name):
+            model.train_on_batch(images, y)
+
+    return run
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--encoder", default="se_xception")
+    parser.add_argument("--image-size", type=int, default=299, help="px")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--repeats", type=int, default=7)
+    args = parser.parse_args()
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    shape = (args.batch_size, args.image_size, args.image_size, 3)
+    images = tf.constant(rng.uniform(0, 255, shape), tf.float32)
+    y = tf.constant(rng.random((args.batch_size, 8)) < 0.2, tf.float32)
+    auto = resolve_precision("auto")
+    steps = {
+        f"phase {phase}, {name}": step(args.encoder, args.image_size, images, y, phase, name)
+        for name in dict.fromkeys(("float32", auto))
+        for phase in (1, 2)
+    }
+    times = in_turn(steps, args.repeats)
+    print(f"{args.encoder}, {args.image_size} px, batch {args.batch_size}, {machine()}")
+    for name, seconds in times.items():
+        print(f"{name:18} {1000 * np.median(seconds) / args.batch_size:7.1f} ms per image")
+    full = times["phase 2, float32"]
+    print(f"phase 2, auto ({auto}) / float32: {ratio(times[f'phase 2, {auto}'], full)}")
+    for name in dict.fromkeys(("float32", auto)):
+        parts = times[f"phase 1, {name}"], times[f"phase 2, {name}"]
+        print(f"phase 1 / phase 2, {name}: {ratio(*parts)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,256 @@
+"""Operating points of a run: calibration and thresholds per label, fitted on validation rows.
+
+Calibration is Platt scaling, p = sigmoid(slope * logit + intercept) per label, by maximum
+likelihood: a temperature alone cannot take back what class weights and sampling shift. Exclusive
+grades get one temperature, softmax(logits / temperature).
+
+Sources: Platt 1999, "Probabilistic outputs for support vector machines" (hard targets here, with
+a weak prior on the slope in place of his smoothed ones); Guo et al. 2017 (temperature).
+"""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+from scipy import optimize, special
+
+from fundus_diag import files
+from fundus_diag.errors import DataError, UsageError
+
+# A normal prior on the slope, mean 1 and variance 1 / SLOPE_PRIOR: it keeps the slope finite on
+# perfectly separated rows and says next to nothing beside a dozen positives. None on the intercept,
+# so the mean calibrated probability is the share of positives exactly.
+SLOPE_PRIOR = 0.1
+TEMPERATURES = (0.05, 20.0)
+MAX_BYTES = 1_000_000  # of thresholds.json
+NEUTRAL = {"threshold": None, "slope": 1.0, "intercept": 0.0}
+
+
+def fit_operating_points(y_true, logits, labels, criterion="f1", task="multi_label", split="val"):
+    """Fits calibration and threshold of every label.
+
+    Args:
+        y_true: (N, L) of 1, 0, NaN.
+        logits: (N, L), finite.
+        labels: L names.
+        criterion: "f1" (largest F1), "sensitivity=S" (the fewest false alarms that leave a
+            sensitivity of at least S) or "specificity=S" (the most found that leave a
+            specificity of at least S); S in (0, 1).
+        task: "multi_label", or "grade" for exclusive grades: a temperature, no thresholds.
+        split: the name of the split that the rows come from, for the record.
+
+    Returns:
+        {"split", "criterion", "labels": {label: {"threshold", "slope", "intercept", "positives",
+        "negatives"[, "note"]}}[, "temperature"]}. A label without a positive or without a
+        negative has threshold None, slope 1, intercept 0: nothing can be fitted to it.
+
+    Raises:
+        UsageError: the criterion is none of these. ValueError: shapes or values are wrong.
+    """
+    y_true, logits = np.asarray(y_true, "float64"), np.asarray(logits, "float64")
+    if y_true.ndim != 2 or y_true.shape != logits.shape or y_true.shape[1] != len(labels):
+        raise ValueError(
+            f"y_true and logits must be (N, {len(labels)}); got {y_true.shape}, {logits.shape}"
+        )
+    if not np.isfinite(logits).all():
+        raise ValueError("the logits are not finite")
+    kind, least = parse_criterion(criterion)
+    entries = {}
+    for k, label in enumerate(labels):
+        graded = ~np.isnan(y_true[:, k])
+        truth, z = y_true[graded, k] == 1, logits[graded, k]
+        entry = NEUTRAL | {"positives": int(truth.sum()), "negatives": int((~truth).sum())}
+        if task == "multi_label" and entry["positives"] and entry["negatives"]:
+            entry |= _platt(truth, z)
+            probability = special.expit(entry["slope"] * z + entry["intercept"])
+            entry["threshold"] = choose_threshold(truth, probability, kind, least)
+        entries[label] = entry
+    if task == "multi_label":
+        return {"split": split, "criterion": criterion, "labels": entries}
+    temperature = _temperature(y_true, logits)
+    return {"split": split, "criterion": "argmax", "labels": entries, "temperature": temperature}
+
+
+def parse_criterion(criterion):
+    """("f1", None), ("sensitivity", S) or ("specificity", S). Raises UsageError."""
+    kind, _, value = str(criterion).partition("=")
+    if kind == "f1" and not value:
+        return kind, None
+    try:
+        least = float(value)
+    except ValueError:
+        least = math.nan
+    if kind not in ("sensitivity", "specificity") or not 0 < least < 1:
+        raise UsageError(
+            f"criterion {criterion!r} is none of f1, sensitivity=S, specificity=S with 0 < S < 1"
+        )
+    return kind, least
+
+
+def choose_threshold(truth, probability, kind="f1", least=None):
+    """The threshold in [0, 1] that a criterion chooses, halfway between two observed values.
+
+    Args:
+        truth: (N,) bool with both classes present.
+        probability: (N,) in [0, 1]; positive is called at or above the threshold.
+        kind, least: as `parse_criterion` gives them.
+
+    Returns:
+        Of the equally good ones the highest, that is the one with the fewest calls. Where
+        saturated probabilities leave the asked specificity out of reach, the nearest to it.
+    """
+    values = np.unique(np.concatenate([[0.0], probability, [1.0]]))
+    # 0 calls everything, saturated probabilities of exactly 0 included.
+    candidates = np.unique(np.append(0.0, (values[1:] + values[:-1]) / 2))
+    found = np.sort(probability[truth])
+    alarms = np.sort(probability[~truth])
+    tp = len(found) - np.searchsorted(found, candidates)
+    fp = len(alarms) - np.searchsorted(alarms, candidates)
+    if kind == "f1":
+        good = 2 * tp / (len(found) + tp + fp)
+    elif kind == "sensitivity":
+        reached = tp / len(found) >= least - 1e-12
+        good = np.where(reached, 1 - fp / len(alarms), -1)
+    else:
+        specificity = 1 - fp / len(alarms)
+        good = np.where(specificity >= least - 1e-12, tp / len(found), specificity - 2)
+    return float(candidates[np.flatnonzero(good == good.max())[-1]])
+
+
+def apply_calibration(logits, points, labels):
+    """(N, L) logits to calibrated probabilities, by the operating points of a run."""
+    logits = np.asarray(logits, "float64")
+    if "temperature" in points:
+        return special.softmax(logits / points["temperature"], axis=1)
+    entries = [points["labels"][label] for label in labels]
+    slope, intercept = (np.array([e[key] for e in entries]) for key in ("slope", "intercept"))
+    return special.expit(slope * logits + intercept)
+
+
+def thresholds_array(points, labels):
+    """(L,) thresholds on the calibrated probability; NaN for a label that has none."""
+    values = [points["labels"][label]["threshold"] for label in labels]
+    return np.array([np.nan if v is None else v for v in values], "float64")
+
+
+def save_operating_points(path, points):
+    """Writes thresholds.json: whole or not at all."""
+    _check_points(path, points)
+    files.write_json(path, points)
+
+
+def load_operating_points(path):
+    """Reads thresholds.json; everything in it is checked. Raises DataError with one line."""
+    path = Path(path)
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise DataError(f"{path}: larger than {MAX_BYTES} bytes, not a file of thresholds")
+        points = json.loads(path.read_text("utf-8"), parse_constant=_refuse)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: not found") from error
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: not readable as JSON ({_line(error)})") from error
+    _check_points(path, points)
+    return points
+
+
+def _platt(truth, z):
+    """Slope and intercept by maximum likelihood; with slope 1 where the best slope is not > 0.
+
+    A slope of 0 or less would turn the ranking round on the strength of a few rows.
+    """
+    slope, intercept = _newton(truth, z, slope_free=True)
+    if slope > 0:
+        return {"slope": slope, "intercept": intercept}
+    _, intercept = _newton(truth, z, slope_free=False)
+    note = f"fitted slope {slope:.3g} is not above 0: slope 1, intercept only"
+    return {"slope": 1.0, "intercept": intercept, "note": note}
+
+
+def _newton(truth, z, slope_free):
+    """Minimises the penalised negative log-likelihood, which is strictly convex: damped Newton."""
+    design = np.stack([z if slope_free else np.zeros_like(z), np.ones_like(z)], axis=1)
+    offset = 0 if slope_free else z
+    prior = np.diag([SLOPE_PRIOR, 0.0])
+    share = truth.mean()
+
+    def loss(theta):
+        u = design @ theta + offset
+        penalty = SLOPE_PRIOR * (theta[0] - 1) ** 2 / 2
+        return np.sum(np.logaddexp(0, u) - truth * u) + penalty
+
+    theta = np.array([1.0, math.log(share / (1 - share)) - np.median(z)])
+    for _ in range(200):
+        p = special.expit(design @ theta + offset)
+        gradient = design.T @ (p - truth) + prior @ (theta - [1.0, 0.0])
+        if np.abs(gradient).max() < 1e-10 * len(z):
+            break
+        curvature = np.maximum(p * (1 - p), 1e-12)
+        hessian = (design * curvature[:, None]).T @ design + prior
+        step = np.linalg.solve(hessian, gradient)
+        now, scale = loss(theta), 1.0
+        while loss(theta - scale * step) > now - 1e-4 * scale * (gradient @ step) and scale > 1e-8:
+            scale /= 2
+        theta = theta - scale * step
+    return float(theta[0]), float(theta[1])
+
+
+def _temperature(y_true, logits):
+    """The temperature of the largest likelihood of exclusive grades; 1 without a graded row."""
+    graded = ~np.isnan(y_true).any(axis=1)
+    if not graded.any():
+        return 1.0
+    grade, z = y_true[graded].argmax(axis=1), logits[graded]
+
+    def loss(log_temperature):
+        log_p = special.log_softmax(z / math.exp(log_temperature), axis=1)
+        return -log_p[np.arange(len(z)), grade].mean()
+
+    bounds = tuple(math.log(t) for t in TEMPERATURES)
+    return math.exp(optimize.minimize_scalar(loss, bounds=bounds, method="bounded").x)
+
+
+def _check_points(path, points):
+    """Raises DataError unless `points` has the shape that `fit_operating_points` gives."""
+
+    def need(fine, what):
+        if not fine:
+            raise DataError(f"{path}: {what}")
+
+    need(isinstance(points, dict), "not an object")
+    for key in ("split", "criterion"):
+        need(isinstance(points.get(key), str), f"{key} is not a text")
+    try:
+        need(points["criterion"] == "argmax" or parse_criterion(points["criterion"]), "")
+    except UsageError as error:
+        raise DataError(f"{path}: {error}") from error
+    need(isinstance(points.get("labels"), dict) and points["labels"], "labels is not an object")
+    if "temperature" in points:
+        need(_number(points["temperature"], 1e-6, 1e6), "temperature is not a number above 0")
+    for label, entry in points["labels"].items():
+        where = f"label {label[:40]!r}"
+        need(isinstance(entry, dict), f"{where} is not an object")
+        fine = entry.get("threshold", 0) is None or _number(entry.get("threshold"), 0, 1)
+        need(fine, f"{where}: threshold is neither null nor in [0, 1]")
+        need(_number(entry.get("slope"), 1e-300, 1e6), f"{where}: slope is not a number above 0")
+        need(_number(entry.get("intercept"), -1e6, 1e6), f"{where}: intercept is not a number")
+        for key in ("positives", "negatives"):
+            count = entry.get(key)
+            fine = isinstance(count, int) and not isinstance(count, bool) and 0 <= count < 2**53
+            need(fine, f"{where}: {key} is not a count")
+
+
+def _number(value, low, high):
+    plain = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return plain and low <= value <= high
+
+
+def _refuse(name):
+    raise ValueError(f"{name} is not JSON")
+
+
+def _line(error):
+    return str(error).splitlines()[0][:120] if str(error) else type(error).__name__

@@ -1,0 +1,123 @@
+"""ODIR-5K: labels of eyes out of the diagnostic keywords, by the challenge's rules.
+
+The rules are data (`data_manifests/odir5k.toml`): an eye has every disease that one of its keywords
+stands for; it is normal if it has none and is called so; remarks on the picture say nothing. So
+read, the labels of both eyes together are the patient's published labels for 2,870 of the 2,871
+patients.
+"""
+
+import os
+import re
+from collections import Counter
+from pathlib import Path
+
+from fundus_diag.errors import DataError
+from fundus_diag.tables import read_table
+
+
+def odir_rows(root: Path, description: dict, labels: str, table: Path | None, out: Path) -> dict:
+    """Rows of the table as on Kaggle (a row per eye) or of the challenge (a row per patient)."""
+    text = read_table(table or find_file(root, description["files"]["tables"]))
+    columns, rules = description["columns"], description["keywords"]
+    prefix = description["patient_prefix"]
+    cells = {name: text.column(name) for name in text.columns}
+    needed = [columns["id"], columns["age"], columns["sex"], *columns["left"], *columns["right"]]
+    for name in needed + (description["eye_labels"] if labels == "patient" else []):
+        text.column(name)
+    by_eye = columns["row"] in text.columns
+    where = locate(root, description["files"]["folders"])
+    unknown: Counter[str] = Counter()
+    rows = []
+    for i, line in enumerate(text.lines):
+        eyes = {eye: [cells[name][i] for name in columns[eye]] for eye in ("left", "right")}
+        if by_eye:
+            name = cells[columns["row"]][i]
+            eyes = {eye: pair for eye, pair in eyes.items() if pair[0] == name}
+            if len(eyes) != 1:
+                raise DataError(f"{text.path} line {line}: {name!r} is neither eye of its row")
+        for eye, (name, keywords) in eyes.items():
+            found = eye_labels(keywords, rules, unknown)
+            row = {
+                "image": where.get(name, name),
+                "patient": prefix + cells[columns["id"]][i],
+                "eye": eye,
+                "age": _age(text, line, cells[columns["age"]][i]),
+                "sex": cells[columns["sex"]][i].lower(),
+                "line": line,
+                "left_out": None,
+            }
+            if not found:
+                row["left_out"] = "no diagnosis, only remarks on the picture"
+            elif name not in where:
+                row["left_out"] = "picture missing"
+            for label in description["eye_labels"]:
+                given = cells[label][i] if labels == "patient" else str(int(label in found))
+                if given not in ("0", "1"):
+                    raise DataError(f"{text.path} line {line}: {label} is {given!r}, not 1 or 0")
+                row[label] = float(given)
+            rows.append(row)
+    notes = [
+        f"keyword {word!r} is not known: counted as O, {n} eyes" for word, n in unknown.items()
+    ]
+    return {
+        "rows": rows,
+        "labels": description["eye_labels"],
+        "source": text.path,
+        "image_root": root,
+        "notes": notes,
+    }
+
+
+def eye_labels(keywords: str, rules: dict, unknown: Counter | None = None) -> set[str]:
+    """Labels of an eye; empty for an eye of which only remarks on the picture are known.
+
+    Args:
+        keywords: as published, parted by commas.
+        rules: the table `keywords` of the description.
+        unknown: counts the keywords that no rule names.
+    """
+    found, normal = set(), False
+    for word in re.split("|".join(map(re.escape, rules["separators"])), keywords):
+        word = word.strip().lower()
+        if not word or word in rules["remarks"]:
+            continue
+        if word in rules["normal"]:
+            normal = True
+            continue
+        named = [k for k, texts in rules["contains"].items() if any(t in word for t in texts)]
+        found.update(named or ["O"])
+        if not named and unknown is not None and word not in rules["other"]:
+            unknown[word] += 1
+    return found or ({"N"} if normal else set())
+
+
+def find_file(root: Path, names: list[str]) -> Path:
+    """The first of the files that is there.
+
+    Raises:
+        DataError: none is.
+    """
+    for name in names:
+        if (root / name).is_file():
+            return root / name
+    raise DataError(f"{root}: none of the files {', '.join(names)}")
+
+
+def locate(root: Path, folders: list[str]) -> dict[str, str]:
+    """File name -> path relative to the root; of a name in several folders the first one counts."""
+    where: dict[str, str] = {}
+    for folder in folders:
+        if (root / folder).is_dir():
+            with os.scandir(root / folder) as entries:
+                for entry in entries:
+                    if entry.is_file():
+                        path = entry.name if folder == "." else f"{folder}/{entry.name}"
+                        where.setdefault(entry.name, path)
+    return where
+
+
+def _age(text, line, cell):
+    try:
+        return float(cell) if cell else float("nan")
+    except ValueError:
+        raise DataError(f"{text.path} line {line}: age {cell!r} is not a number") from None

@@ -1,0 +1,289 @@
+"""Scores of a table of predictions: figures, intervals over patients, baseline, subgroups.
+
+The maths is in `scores`, the intervals in `bootstrap`, thresholds and calibration in
+`calibration`; what other modules use of them is offered from here.
+"""
+
+import numpy as np
+import pandas as pd
+
+from fundus_diag import bootstrap, scores
+from fundus_diag.calibration import (
+    apply_calibration,
+    fit_operating_points,
+    load_operating_points,
+    parse_criterion,
+    save_operating_points,
+    thresholds_array,
+)
+
+__all__ = [
+    "apply_calibration",
+    "fit_operating_points",
+    "is_grade_task",
+    "load_operating_points",
+    "prior_scores",
+    "save_operating_points",
+    "score_table",
+    "thresholds_array",
+]
+
+ODIR_LABELS = frozenset("NDGCAHMO")
+AGE_BANDS = ((2, 40), (40, 50), (50, 60), (60, 70), (70, 130))  # years; 0 and 1 are placeholders
+MIN_CLASS = 5  # positives and negatives that a label needs to enter a subgroup's mean
+
+
+def score_table(predictions, labels, points, train_summary, n_resamples=1000, seed=0):
+    """Scores predictions and returns what `metrics_<split>.json` holds; undefined is None.
+
+    Args:
+        predictions: table with `patient`, `y_<label>` (1, 0, NaN), `p_<label>` (calibrated, in
+            [0, 1]) and, where known, `age` (years), `sex`, `dataset`.
+        labels: L names. All of them `grade_<k>`: exclusive grades, called by the largest
+            probability; else each label is called at its threshold.
+        points: operating points, see `calibration.fit_operating_points`.
+        train_summary: {"positives": {label: n}, "negatives": {label: n}} of the training split,
+            from which the prior-only baseline takes its scores.
+        n_resamples: of the bootstrap over patients; 0 for no intervals.
+        seed: of the bootstrap.
+
+    Returns:
+        {"rows", "patients", "labels": {label: figures}, "macro", "micro", "exact_match",
+        "hamming", "odir", "prior_only", "subgroups", "bootstrap"[, "grade"]}. A figure `x` with an
+        interval has `x_ci` = [low, high] beside it (ECE has none), a macro figure `x_n_labels`.
+    """
+    y_true = predictions[[f"y_{label}" for label in labels]].to_numpy("float64")
+    y_score = predictions[[f"p_{label}" for label in labels]].to_numpy("float64")
+    patients = predictions["patient"].to_numpy()
+    grade = is_grade_task(labels)
+    called = scores.call_grade(y_score) if grade else None
+    if called is None:
+        called = scores.call(y_score, thresholds_array(points, labels))
+    figures, ci, undefined = _evaluate(y_true, y_score, called, patients, labels, n_resamples, seed)
+
+    out = {"rows": len(predictions), "patients": int(predictions["patient"].nunique())}
+    out["labels"] = _label_part(y_true, called, labels, points, figures, ci)
+    out["macro"] = _group(figures, ci, "macro")
+    out["micro"] = _group(figures, ci, "micro")
+    out |= _group(figures, ci, None)
+    out["odir"] = _group(figures, ci, "odir")
+    if grade:
+        out["grade"] = _grade_part(y_true, called, patients, n_resamples, seed, out, undefined)
+    prior = prior_scores(labels, train_summary)
+    out["prior_only"] = _prior_part(y_true, prior, labels, points, patients)
+    out["subgroups"] = _subgroups(predictions, y_true, y_score, n_resamples, seed)
+    out["bootstrap"] = {
+        "unit": "patient",
+        "method": "percentile",
+        "level": bootstrap.LEVEL,
+        "resamples": n_resamples,
+        "seed": seed,
+        "max_undefined": bootstrap.MAX_UNDEFINED,
+        "undefined": undefined,
+    }
+    return out
+
+
+def is_grade_task(labels):
+    """Whether the labels are exclusive grades: `grade_0`, `grade_1`, .. in this order."""
+    return len(labels) > 1 and list(labels) == [f"grade_{k}" for k in range(len(labels))]
+
+
+def prior_scores(labels, train_summary):
+    """(L,) share of positives among the graded training rows; NaN for a label without one."""
+    positives, negatives = (
+        np.array([train_summary.get(key, {}).get(label, 0) for label in labels], "float64")
+        for key in ("positives", "negatives")
+    )
+    graded = positives + negatives
+    return np.divide(positives, graded, out=np.full(len(labels), np.nan), where=graded > 0)
+
+
+def _evaluate(y_true, y_score, called, patients, labels, n_resamples, seed, which=scores.FIGURES):
+    """Figures {name: (L,) or ()}, their intervals {name: list} and undefined counts."""
+    official = set(labels) == ODIR_LABELS
+    statistic = scores.statistic(y_true, y_score, called, which, official)
+    point = statistic(np.ones((len(y_true), 1), "int32"))
+    draws = bootstrap.distribution(statistic, patients, n_resamples, seed, width=len(labels))
+    for name in [n for n in point if n.startswith("labels.")]:
+        defined = ~np.isnan(point[name][0])
+        macro = name.replace("labels.", "macro.")
+        for values in (point, draws):
+            if values:
+                values[macro] = scores.mean_of_defined(values[name], defined)
+    point = {name: values[0] for name, values in point.items()}
+    ci, undefined = {}, {}
+    for name, values in draws.items():
+        if name.endswith(".ece"):
+            # Resampling adds noise to every bin and the error is a sum of absolute values: its
+            # percentiles lie above the figure itself, an interval that misleads.
+            continue
+        columns = values[:, None] if values.ndim == 1 else values
+        found = [bootstrap.interval(column) for column in columns.T]
+        ci[name] = [pair for pair, _ in found]
+        for k, (_, count) in enumerate(found):
+            key = name if values.ndim == 1 else name.replace("labels", f"labels.{labels[k]}")
+            # A figure that is undefined on the rows themselves has nothing to resample.
+            if count and not np.isnan(point[name] if values.ndim == 1 else point[name][k]):
+                undefined[key] = count
+    return point, ci, undefined
+
+
+def _label_part(y_true, called, labels, points, figures, ci):
+    thresholds = [points["labels"][label]["threshold"] for label in labels]
+    tables = scores.confusion(y_true, called)
+    part = {}
+    for k, label in enumerate(labels):
+        entry = {"support": int((y_true[:, k] == 1).sum())}
+        entry["graded"] = int((~np.isnan(y_true[:, k])).sum())
+        entry["threshold"] = thresholds[k]
+        entry |= zip(("tn", "fp", "fn", "tp"), tables[k].ravel().tolist(), strict=True)
+        for name in scores.FIGURES:
+            value = figures[f"labels.{name}"][k]
+            entry |= _with_interval(name, value, ci.get(f"labels.{name}"), k)
+        part[label] = entry
+    return part
+
+
+def _group(figures, ci, group):
+    """The figures of one group ("macro", "micro", "odir", or None for those of rows) as JSON."""
+    if group == "odir" and "odir.kappa" not in figures:
+        return dict.fromkeys(("kappa", "f1", "auc", "final"))
+    out = {}
+    for name, value in figures.items():
+        head, _, tail = name.rpartition(".")
+        if head != (group or ""):
+            continue
+        out |= _with_interval(tail, value, ci.get(name), 0)
+        if group == "macro":
+            out[f"{tail}_n_labels"] = int((~np.isnan(figures[f"labels.{tail}"])).sum())
+    if group == "macro":
+        out["n_labels"] = out["roc_auc_n_labels"]
+    return out
+
+
+def _with_interval(name, value, ci, k):
+    if np.isnan(value):
+        return {name: None} | ({f"{name}_ci": None} if ci else {})
+    return {name: float(value)} | ({f"{name}_ci": ci[k]} if ci else {})
+
+
+def _grade_part(y_true, called, patients, n_resamples, seed, out, undefined):
+    """Accuracy, macro P/R/F1, quadratic kappa, one-vs-rest AUC and the confusion of grades."""
+    graded = ~np.isnan(y_true).any(axis=1)
+    truth, call = y_true[graded].argmax(axis=1), called[graded].argmax(axis=1)
+    n_grades = y_true.shape[1]
+    statistic = scores.grade_statistic(truth, call, n_grades)
+    point = statistic(np.ones((len(truth), 1), "int32"))
+    draws = bootstrap.distribution(statistic, patients[graded], n_resamples, seed, width=n_grades)
+    part = {}
+    for name, values in point.items():
+        pair, count = bootstrap.interval(draws[name]) if draws else (None, 0)
+        part |= _with_interval(name.split(".")[1], values[0], [pair] if draws else None, 0)
+        if count and not np.isnan(values[0]):
+            undefined[name] = count
+    for name in ("precision", "recall", "f1", "roc_auc"):
+        part |= {k: v for k, v in out["macro"].items() if k in (name, f"{name}_ci")}
+        part[f"{name}_n_grades"] = out["macro"][f"{name}_n_labels"]
+    table = np.zeros((n_grades, n_grades), int)
+    np.add.at(table, (truth, call), 1)
+    return part | {"n_grades": n_grades, "rows": len(truth), "confusion": table.tolist()}
+
+
+def _prior_part(y_true, prior, labels, points, patients):
+    """Figures of a model that knows only how common each label is in the training split.
+
+    A constant score has two operating points, all or none. The criterion of the run chooses:
+    a specificity asked for leaves none, the best F1 and a sensitivity asked for leave all. Grades
+    are called as the commonest one.
+    """
+    y_score = np.broadcast_to(prior, y_true.shape)
+    grade = is_grade_task(labels)
+    if grade:
+        called = np.zeros_like(y_true)
+        called[:, np.nanargmax(prior) if not np.isnan(prior).all() else 0] = 1
+    else:
+        call_all = parse_criterion(points["criterion"])[0] != "specificity"
+        decided = ~np.isnan(thresholds_array(points, labels)) & ~np.isnan(prior)
+        called = np.where(np.broadcast_to(decided, y_true.shape), float(call_all), np.nan)
+    figures, ci, _ = _evaluate(y_true, y_score, called, patients, labels, 0, 0)
+    out = {"labels": {}}
+    for k, label in enumerate(labels):
+        entry = {"prior": None if np.isnan(prior[k]) else float(prior[k])}
+        for name in scores.FIGURES:
+            entry |= _with_interval(name, figures[f"labels.{name}"][k], None, 0)
+        out["labels"][label] = entry
+    for group in ("macro", "micro", "odir"):
+        out[group] = _group(figures, ci, group)
+    out |= _group(figures, ci, None)
+    if grade:
+        graded = ~np.isnan(y_true).any(axis=1)
+        truth, call = y_true[graded].argmax(axis=1), called[graded].argmax(axis=1)
+        point = scores.grade_statistic(truth, call, len(labels))(np.ones((len(truth), 1)))
+        out["grade"] = {}
+        for name, values in point.items():
+            out["grade"] |= _with_interval(name.split(".")[1], values[0], None, 0)
+    return out
+
+
+def _subgroups(predictions, y_true, y_score, n_resamples, seed):
+    """Macro ROC AUC by age band, sex and data set: {"age": [{"name", "rows", ..}], ..}.
+
+    A label enters a subgroup's mean with at least `MIN_CLASS` positives and negatives there; the
+    means of two subgroups may therefore stand on different labels, which are listed.
+    """
+    labels = [c[2:] for c in predictions.columns if c.startswith("y_")]
+    out = {}
+    for column, names in _groupings(predictions).items():
+        entries = []
+        for name in sorted(names.unique(), key=_group_order):
+            rows = (names == name).to_numpy()
+            entry = {"name": name, "rows": int(rows.sum())}
+            entry["patients"] = int(predictions["patient"][rows].nunique())
+            truth = y_true[rows]
+            least = np.minimum((truth == 1).sum(axis=0), (truth == 0).sum(axis=0))
+            used = least >= MIN_CLASS
+            entry["labels"] = [label for label, use in zip(labels, used, strict=True) if use]
+            entry |= {"n_labels": int(used.sum()), "roc_auc": None, "roc_auc_ci": None}
+            if used.any():
+                truth, score = truth[:, used], y_score[rows][:, used]
+                patients = predictions["patient"][rows].to_numpy()
+                figures, ci, _ = _evaluate(
+                    truth,
+                    score,
+                    np.full(truth.shape, np.nan),
+                    patients,
+                    entry["labels"],
+                    n_resamples,
+                    seed,
+                    which=("roc_auc",),
+                )
+                entry["roc_auc"] = float(figures["macro.roc_auc"])
+                entry["roc_auc_ci"] = ci["macro.roc_auc"][0] if ci else None
+            entries.append(entry)
+        if entries:
+            out[column] = entries
+    return out
+
+
+def _group_order(name):
+    """Sorts by name, with "under 40" before "40 to 49" and "not given" last."""
+    return (name == "not given", not name.startswith("under "), name)
+
+
+def _groupings(predictions):
+    """Name of the group of each row, per column that the table has."""
+    found = {}
+    if "age" in predictions:
+        age = pd.to_numeric(predictions["age"], errors="coerce").to_numpy("float64")
+        names = np.full(len(age), "not given", dtype=object)
+        for low, high in AGE_BANDS:
+            text = f"{low} to {high - 1}" if high < 130 else f"{low} and over"
+            names[(age >= low) & (age < high)] = text if low > 2 else f"under {high}"
+        found["age"] = pd.Series(names)
+    for column in ("sex", "dataset"):
+        if column in predictions:
+            texts = predictions[column].astype("object").fillna("").astype(str).str.strip()
+            found[column] = texts.replace("", "not given").reset_index(drop=True)
+    # One group that holds every row says nothing that the table of labels does not say.
+    return {name: values for name, values in found.items() if values.nunique() > 1}

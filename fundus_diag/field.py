@@ -1,0 +1,284 @@
+"""Finds the round field of view in a fundus photograph, in TensorFlow ops.
+
+The field is bright on a dark border, but how bright and how dark differs from camera to camera, and
+illumination often fades to nothing on one side. So no single threshold is trusted: the outline is
+read at several levels between border and interior, and all its points vote for one circle or
+axis-parallel ellipse (consensus sampling, Fischler and Bolles 1981,
+https://doi.org/10.1145/358669.358692). A sharp rim lies at the same place on every level and
+collects all the votes; a shadow's edge moves with the level, letters are few, and both lose.
+
+Everything runs on a copy whose long side is 256 pixels. Sampling uses a fixed table of numbers, so
+the same photograph gives the same field every time.
+"""
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+SIDE = 256  # long side of the working copy, pixels
+LEVELS = (0.02, 0.05, 0.12, 0.3)  # of the way from border to interior
+TOLERANCE = 0.012  # a vote's largest distance from the outline: 1.5 pixels of the copy / 128
+TRIALS = 160  # circles and as many ellipses
+DRAWS = np.random.default_rng(0).random((TRIALS, 4)).astype("float32")
+
+
+def find_field(image):
+    """Box of the field of view of one photograph.
+
+    Args:
+        image: (H, W, 3) RGB in [0, 255], any number type.
+
+    Returns:
+        (4,) float32 [y0, x0, y1, x1] in pixels of `image`, edges of pixels at whole numbers. A
+        field cut by the frame is completed, so the box may leave the frame. The box of a squeezed
+        field is not square. Without a dark border the box is the whole frame; with one but
+        without a round outline it is what is not border.
+    """
+    height, width = tf.unstack(tf.cast(tf.shape(image)[:2], tf.float32))
+    copy, zoom = _working_copy(image)
+    brightness, on_paper = _without_paper(copy)
+    border, interior, noise = _levels(brightness)
+    masks = _masks(brightness, border, interior, noise)
+    x, y = _outline(masks)
+    has_border = (interior - border > 8.0 + 4.0 * noise) & (border < 0.4 * interior)
+    frame = tf.stack([0.0, 0.0, height, width])
+
+    def from_outline():
+        box, support = _fit(x, y, tf.shape(brightness))
+        # A second photograph hides part of the first one's outline; letters hide nothing.
+        most = tf.where(support < 0.8, 0.05, 0.2)
+        box = tf.where(_left_out(masks[2], box) < most, box, _extent(masks[2]))
+        found = tf.where(support > 0.4, box, _extent(masks[1])) / zoom
+        return tf.where(on_paper & (support <= 0.4), frame, found)
+
+    enough = tf.size(x) > 60
+    box = tf.cond(has_border & enough, from_outline, lambda: frame)
+    return tf.ensure_shape(box, (4,))
+
+
+def has_field(image):
+    """Whether `image` (H, W, 3), [0, 255], shows anything at all: bool scalar.
+
+    False for a picture of one colour, black or not: nothing in it stands out by 8 levels.
+    """
+    copy, _ = _working_copy(image)
+    low, high = tf.unstack(_percentiles(tf.reduce_max(copy, axis=-1), (1, 99)))
+    return high - low >= 8.0
+
+
+def _working_copy(image):
+    """Copy of 256 pixels on its long side, (h, w, 3) float32, and the zoom."""
+    size = tf.shape(image)[:2]
+    step = tf.maximum(1, tf.reduce_max(size) // (2 * SIDE))  # skipping first is 10 times faster
+    image = tf.ensure_shape(image[::step, ::step], (None, None, 3))
+    zoom = SIDE / tf.reduce_max(size)
+    new = tf.maximum(1, tf.cast(tf.round(tf.cast(size, tf.float64) * zoom), tf.int32))
+    return tf.image.resize(image, new, antialias=True), tf.cast(zoom, tf.float32)
+
+
+def _without_paper(copy):
+    """Brightness (h, w), the brightest channel, and whether the photograph lies on white paper.
+
+    Some photographs come cut out on white: where two corners are white, white counts as black.
+    """
+    brightness, whiteness = tf.reduce_max(copy, axis=-1), tf.reduce_min(copy, axis=-1)
+    white = [_percentiles(corner, (50,))[0] > 245.0 for corner in _corners(whiteness)]
+    on_paper = tf.reduce_sum(tf.cast(tf.stack(white), tf.int32)) >= 2
+    return tf.where(on_paper & (whiteness > 245.0), 0.0, brightness), on_paper
+
+
+def _corners(values, k=SIDE // 32):
+    return values[:k, :k], values[:k, -k:], values[-k:, :k], values[-k:, -k:]
+
+
+def _percentiles(values, percents):
+    values = tf.sort(tf.reshape(values, [-1]))
+    last = tf.cast(tf.size(values) - 1, tf.float32)
+    at = tf.cast(tf.round(np.array(percents, "float32") / 100 * last), tf.int32)
+    return tf.gather(values, at)
+
+
+def _levels(brightness):
+    """Levels of border and interior and the border's noise: three scalars.
+
+    The darkest corner is the border: letters stand in one corner at most, and where the field
+    fills a corner that one is not the darkest.
+    """
+    corners = _corners(brightness)
+    middle, high = tf.unstack(tf.stack([_percentiles(c, (50, 90)) for c in corners]), axis=1)
+    darkest = tf.argmin(middle)
+    interior = _percentiles(brightness[::4, ::4], (90,))[0]
+    return middle[darkest], interior, (high - middle)[darkest]
+
+
+def _masks(brightness, border, interior, noise):
+    """(levels, h, w) bool: what is brighter than each level, without letters and specks."""
+    levels = border + tf.maximum(3.0 + 3.0 * noise, (interior - border) * np.array(LEVELS, "f"))
+    masks = brightness > levels[:, None, None]
+    for combine, beyond in ((tf.logical_and, True), (tf.logical_or, False)):
+        masks = _over_five(masks, combine, beyond)  # erosion, then dilation
+    return masks
+
+
+def _over_five(masks, combine, beyond):
+    """Every entry combined with those in the 5x5 square around it, `beyond` standing outside.
+
+    Five times faster than pooling.
+    """
+    height, width = tf.shape(masks)[1], tf.shape(masks)[2]
+    padded = tf.pad(masks, [[0, 0], [2, 2], [2, 2]], constant_values=beyond)
+    rows = functools.reduce(combine, [padded[:, j : height + j] for j in range(5)])
+    return functools.reduce(combine, [rows[:, :, j : width + j] for j in range(5)])
+
+
+def _outline(masks):
+    """First and last bright pixel of every second row and column of every mask.
+
+    Returns:
+        x, y: (n,) float32 pixels. Points on the frame are left out: there the frame cuts.
+    """
+    x, y = _ends(masks[:, ::2], 2)
+    y2, x2 = _ends(masks[:, :, ::2], 1)
+    return tf.concat([x, x2], 0), tf.concat([y, y2], 0)
+
+
+def _ends(masks, axis):
+    """Where the bright part of each line along `axis` begins and ends, and on which line."""
+    length = tf.cast(tf.shape(masks)[axis], tf.float32)
+    at = tf.range(length)[None, :, None] if axis == 1 else tf.range(length)
+    masks = tf.cast(masks, tf.float32)  # a ramp's maximum: faster than argmax
+    begin = length - tf.reduce_max(masks * (length - at), axis)  # (levels, lines)
+    end = tf.reduce_max(masks * (at + 1), axis)
+    lines = tf.range(tf.cast(tf.shape(begin)[1], tf.float32)) * 2 + 0.5
+    positions = tf.stack([begin, end])
+    lines = tf.broadcast_to(lines, tf.shape(positions))
+    within = (positions > 1.5) & (positions < length - 1.5)  # an empty line begins at `length`
+    return tf.boolean_mask(positions, within), tf.boolean_mask(lines, within)
+
+
+def _extent(mask):
+    """Box of the rows and columns in which `mask` (h, w) is bright over a fifth of the most."""
+    box = []
+    for axis in (1, 0):
+        count = tf.reduce_sum(tf.cast(mask, tf.float32), axis)
+        at = tf.cast(tf.where(count >= 0.2 * tf.reduce_max(count))[:, 0], tf.float32)
+        box.append((tf.reduce_min(at), tf.reduce_max(at) + 1))
+    (y0, y1), (x0, x1) = box
+    return tf.stack([y0, x0, y1, x1])
+
+
+def _left_out(mask, box):
+    """Share of `mask` (h, w) outside the ellipse in `box`, widened by 3 %.
+
+    Two photographs laid over each other have two outlines, of which a fit finds only one.
+    """
+    y0, x0, y1, x1 = tf.unstack(box)
+    y = tf.range(tf.cast(tf.shape(mask)[0], tf.float32)) + 0.5
+    x = tf.range(tf.cast(tf.shape(mask)[1], tf.float32)) + 0.5
+    y = (2 * y - y0 - y1) / (y1 - y0)
+    x = (2 * x - x0 - x1) / (x1 - x0)
+    outside = y[:, None] ** 2 + x**2 > 1.03**2
+    total = tf.reduce_sum(tf.cast(mask, tf.float32))
+    return tf.reduce_sum(tf.cast(mask & outside, tf.float32)) / tf.maximum(total, 1.0)
+
+
+def _fit(x, y, shape):
+    """Box of the ellipse that most outline points vote for, and its support.
+
+    Args:
+        x, y: (n,) outline points, pixels of the copy.
+        shape: (2,) height and width of the copy.
+
+    Returns:
+        (4,) box in pixels of the copy, and the share in [0, 1] of the ellipse's outline within
+        the frame that has a vote.
+    """
+    half = SIDE / 2
+    centre_y, centre_x = tf.unstack(tf.cast(shape, tf.float32) / 2)
+    x, y = (x - centre_x) / half, (y - centre_y) / half
+    draws = tf.cast(DRAWS * tf.cast(tf.size(x), tf.float32), tf.int32)
+    draws = tf.minimum(draws, tf.size(x) - 1)  # (trials, 4)
+    px, py = tf.gather(x, draws), tf.gather(y, draws)
+    circle, circle_votes = _best(_solve(px[:, :3], py[:, :3], 1.0, True), x, y, True)
+    ellipse, ellipse_votes = _best(_solve(px, py, 1.0, False), x, y, False)
+    # Photographs show circles: an ellipse needs clearly more votes, or noise decides.
+    chosen = tf.where(ellipse_votes > 1.08 * circle_votes, ellipse, circle)
+    support = _support(chosen, x, y, centre_x / half, centre_y / half)
+    cx, cy, rx, ry = tf.unstack(chosen[0])
+    box = tf.stack([cy - ry, cx - rx, cy + ry, cx + rx]) * half
+    return box + tf.stack([centre_y, centre_x, centre_y, centre_x]), support
+
+
+def _best(shapes, x, y, round_only):
+    """The shape with most votes, (1, 4), fitted to all its voters, and its votes."""
+    votes = tf.where(_plausible(shapes), tf.reduce_sum(_votes(shapes, x, y), axis=1), 0.0)
+    best = shapes[tf.argmax(votes)][None]
+    for widening in (3.0, 2.0, 1.0, 1.0):
+        fitted = _solve(x[None], y[None], _votes(best, x, y, widening), round_only)
+        best = tf.where(_plausible(fitted)[:, None], fitted, best)
+    return best, tf.reduce_sum(_votes(best, x, y))
+
+
+def _solve(x, y, weights, round_only):
+    """Least-squares circles or axis-parallel ellipses through weighted points.
+
+    Solves x^2 + q y^2 + c x + d y + f = 0 with q = 1 for circles. The small ridge keeps points
+    on one line solvable; what comes out of them is not plausible.
+
+    Args:
+        x, y, weights: (k, n), or one weight for all.
+
+    Returns:
+        (k, 4) float32 centre x, centre y, radius along x, radius along y.
+    """
+    x, y = tf.cast(x, tf.float64), tf.cast(y, tf.float64)
+    weights = tf.cast(weights, tf.float64) * tf.ones_like(x)
+    one = tf.ones_like(x)
+    if round_only:
+        unknown, known = tf.stack([x, y, one], -1), -(x**2 + y**2)
+    else:
+        unknown, known = tf.stack([y**2, x, y, one], -1), -(x**2)
+    weighted = unknown * weights[..., None]
+    normal = tf.matmul(weighted, unknown, transpose_a=True)  # (k, m, m)
+    normal += 1e-9 * tf.eye(tf.shape(normal)[-1], dtype=tf.float64)
+    right = tf.matmul(weighted, known[..., None], transpose_a=True)
+    found = tf.linalg.solve(normal, right)[..., 0]
+    q = tf.ones_like(found[:, 0]) if round_only else tf.maximum(found[:, 0], 1e-3)
+    c, d, f = tf.unstack(found[:, -3:], axis=1)
+    cx, cy = -c / 2, -d / (2 * q)
+    rx = tf.sqrt(tf.maximum(cx**2 + q * cy**2 - f, 1e-6))
+    return tf.cast(tf.stack([cx, cy, rx, rx / tf.sqrt(q)], axis=1), tf.float32)
+
+
+def _plausible(shapes):
+    """(k,) bool: a field of .3 to 1.5 times the long side, squeezed by at most 1.6, near."""
+    cx, cy, rx, ry = tf.unstack(shapes, axis=1)
+    size = tf.minimum(rx, ry), tf.maximum(rx, ry)
+    near = tf.maximum(tf.abs(cx), tf.abs(cy)) < 0.6
+    return (size[0] > 0.3) & (size[1] < 1.5) & (size[1] < 1.6 * size[0]) & near
+
+
+def _votes(shapes, x, y, widening=1.0):
+    """(k, n) weight in [0, 1] of every point for every ellipse: 1 on it, 0 beyond tolerance."""
+    cx, cy, rx, ry = tf.split(shapes, 4, axis=1)
+    radius = tf.sqrt(((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2)
+    distance = (radius - 1.0) * tf.sqrt(rx * ry)
+    return tf.maximum(0.0, 1.0 - (distance / (TOLERANCE * widening)) ** 2)
+
+
+def _support(shape, x, y, half_width, half_height, bins=90):
+    """Share of the directions in which the ellipse (1, 4) is in the frame that have a vote."""
+    cx, cy, rx, ry = tf.unstack(shape[0])
+    voted = _votes(shape, x, y, 2.0)[0] > 0
+    angles = tf.atan2((y - cy) / ry, (x - cx) / rx) / (2 * np.pi) + 0.5
+    at = tf.minimum(tf.cast(angles * bins, tf.int32), bins - 1)
+    hit = tf.math.unsorted_segment_max(tf.cast(voted, tf.float32), at, bins) > 0
+    directions = ((np.arange(bins) + 0.5) / bins - 0.5) * 2 * np.pi
+    margin = 4 * 2 / SIDE
+    inside = (tf.abs(cx + rx * np.cos(directions).astype("f")) < half_width - margin) & (
+        tf.abs(cy + ry * np.sin(directions).astype("f")) < half_height - margin
+    )
+    inside_count = tf.reduce_sum(tf.cast(inside, tf.float32))
+    hits = tf.reduce_sum(tf.cast(inside & hit, tf.float32))
+    return tf.where(inside_count >= 8, hits / tf.maximum(inside_count, 1.0), 0.0)

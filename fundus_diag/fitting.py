@@ -1,0 +1,196 @@
+"""The epochs of both phases.
+
+The loop is written out: draw the epoch's rows, fit them, score `val`, write the state, decide.
+Every random number is drawn anew at the start of an epoch from (seed, epoch), so the state of a
+finished epoch is all that an interrupted run needs to go on.
+"""
+
+import sys
+import time
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from fundus_diag import checkpoint, phases, sampling, validation
+from fundus_diag.config import TrainConfig
+from fundus_diag.data import scoring_batches, training_batches
+from fundus_diag.epochs import EpochBar, label_scores, summary_line
+from fundus_diag.files import write_csv
+from fundus_diag.inputs import Inputs
+from fundus_diag.losses import WeightedBinaryCrossentropy, grade_loss
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What stays the same from epoch to epoch; `state` is what goes into the checkpoint."""
+
+    config: TrainConfig
+    model: keras.Model
+    inputs: Inputs
+    labels: list
+    pretrained: bool
+    factors: np.ndarray
+    weights: np.ndarray
+    loss: keras.losses.Loss
+    val_batches: tf.data.Dataset
+    state: dict
+
+    @property
+    def folder(self):
+        return self.config.run_dir / "checkpoint"
+
+    @property
+    def steps(self):
+        return max(1, int(self.factors.sum()) // self.config.batch_size)
+
+
+def prepare(config, model, inputs, labels, pretrained, plan):
+    """`Fitting` of a new run; `plan` is what `training.sampling_plan` gives."""
+    factors, _, weights = plan
+    graded = config.task == "grade"
+    loss = grade_loss(config.label_smoothing) if graded else WeightedBinaryCrossentropy(weights)
+    val = scoring_batches(inputs.pictures, inputs.splits["val"].pictures, config.batch_size)
+    state = {"history": [], "best": None, "best_epoch": None, "seconds": 0.0}
+    return Fitting(
+        config, model, inputs, list(labels), pretrained, factors, weights, loss, val, state
+    )
+
+
+def fit(fitting):
+    """Runs what is left of both phases and leaves the best weights in the model."""
+    config, model, state = fitting.config, fitting.model, fitting.state
+    arrays = _load(fitting)
+    if arrays is None and not fitting.pretrained:
+        rows = fitting.inputs.splits["train"].pictures
+        phases.calibrate_batch_norm(
+            model, scoring_batches(fitting.inputs.pictures, rows, config.batch_size)
+        )
+    history = state["history"]
+    _write_history(config.run_dir, history)
+    board = tf.summary.create_file_writer(str(config.run_dir / "tensorboard"))
+    for phase, epochs in ((1, config.phase1_epochs), (2, config.phase2_epochs)):
+        if epochs == 0 or (history and history[-1]["phase"] > phase):
+            continue
+        phases.compile_phase(model, phase, config, fitting.loss, fitting.steps, fitting.pretrained)
+        if history and history[-1]["phase"] == phase:
+            checkpoint.assign(model.optimizer.variables, arrays["optimizer"], "optimizer")
+        while sum(row["phase"] == phase for row in history) < epochs:
+            if validation.stopped(history, phase, config.patience):
+                break
+            _run_epoch(fitting, phase)
+            _write_history(config.run_dir, history)
+            _write_board(board, history[-1])
+        best, _ = checkpoint.load_arrays(fitting.folder / _best_name(state["best_epoch"]))
+        checkpoint.assign(model.variables, best["model"], "best weights")
+    return state
+
+
+def _run_epoch(fitting, phase):
+    """Fits one epoch, scores `val`, appends to the history and writes the state."""
+    config, model, state = fitting.config, fitting.model, fitting.state
+    history, started = state["history"], time.monotonic()
+    epoch = len(history) + 1
+    _reseed(model, [config.seed, epoch])
+    rows = fitting.inputs.splits["train"]
+    batches = training_batches(
+        fitting.inputs.pictures,
+        rows.pictures,
+        rows.y,
+        sampling.draw_epoch(fitting.factors, config.seed, epoch),
+        config.batch_size,
+        augmentation(config, epoch),
+        config.deterministic,
+    )
+    title = f"epoch {epoch} of {config.phase1_epochs + config.phase2_epochs}, phase {phase}"
+    bar = EpochBar(title, fitting.steps, label_scores(history, fitting.labels))
+    fitted = model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=[bar])
+    y = fitting.inputs.splits["val"].y
+    with phases.averaged(model):
+        logits = model.predict(fitting.val_batches, verbose=0)
+        row = {
+            "epoch": epoch,
+            "phase": phase,
+            "learning_rate": float(model.optimizer.learning_rate),
+            "loss": float(fitted.history["loss"][-1]),
+            "val_loss": float(fitting.loss(y, logits)),
+            **validation.epoch_scores(y, logits, fitting.labels, config.task),
+        }
+        if validation.improves(row["val_composite"], state["best"]):
+            state |= {"best": row["val_composite"], "best_epoch": epoch}
+            weights = {"model": checkpoint.values(model.variables)}
+            checkpoint.save_arrays(fitting.folder, _best_name(epoch), weights)
+    if config.reweight:
+        confusion = validation.confusion_at_zero(y, logits)
+        now = fitting.loss.pos_weight.numpy()
+        fitting.loss.pos_weight.assign(
+            sampling.reweight_by_sensitivity(now, fitting.weights, confusion, bound=config.reweight)
+        )
+    history.append(row)
+    state["seconds"] += time.monotonic() - started
+    _save(fitting)
+    print(f"{title}: {summary_line(row, fitting.labels)}", file=sys.stderr)
+
+
+def augmentation(config, epoch):
+    """Arguments of `augment.augmenter` for an epoch."""
+    return {
+        "seed": [config.seed, epoch],
+        "geometry": config.augment,
+        "colour": config.augment,
+        "mixup": config.mixup,
+        "cutmix": config.cutmix,
+        "rand_augment": config.rand_augment,
+    }
+
+
+def _reseed(model, numbers):
+    """Sets the random state of every layer (dropout), so that an epoch can be run again."""
+    rng = np.random.default_rng(numbers)
+    for variable in model.variables:
+        if "seed_generator" in variable.path:
+            variable.assign(rng.integers(1 << 31, size=2))
+
+
+def _save(fitting):
+    arrays = {
+        "model": checkpoint.values(fitting.model.variables),
+        "optimizer": checkpoint.values(fitting.model.optimizer.variables),
+    }
+    if fitting.config.task == "multi_label":
+        arrays["pos_weight"] = [fitting.loss.pos_weight.numpy()]
+    keep = [_best_name(fitting.state["best_epoch"])]
+    checkpoint.save_state(
+        fitting.folder, len(fitting.state["history"]), arrays, fitting.state, keep
+    )
+
+
+def _load(fitting):
+    """Takes up the newest state; returns its arrays, or None when there is none."""
+    saved = checkpoint.load_state(fitting.folder)
+    if saved is None:
+        return None
+    arrays, facts = saved
+    fitting.state.update(facts)
+    checkpoint.assign(fitting.model.variables, arrays["model"], "model")
+    if "pos_weight" in arrays:
+        fitting.loss.pos_weight.assign(arrays["pos_weight"][0])
+    print(f"going on after epoch {len(facts['history'])}", file=sys.stderr)
+    return arrays
+
+
+def _best_name(epoch):
+    return f"best-{epoch:05d}.npz"
+
+
+def _write_history(run_dir, history):
+    write_csv(run_dir / "history.csv", pd.DataFrame(history))
+
+
+def _write_board(board, row):
+    with board.as_default(step=row["epoch"]):
+        for name, value in row.items():
+            tf.summary.scalar(name.replace("val_", "val/", 1), value)
+    board.flush()

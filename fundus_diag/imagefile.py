@@ -1,0 +1,185 @@
+"""Image files on disk: their size before decoding, what is wrong with them, TIFF to PNG.
+
+TensorFlow decodes JPEG, PNG and the common kinds of BMP. TIFF and the other kinds of BMP are
+turned into PNG by OpenCV, after their header has been checked, so that all that follows sees one
+way of decoding.
+"""
+
+import functools
+import os
+import struct
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from fundus_diag import header
+from fundus_diag.decode import decode
+from fundus_diag.errors import DataError
+from fundus_diag.header import MAX_BYTES, MAX_PIXELS, MIN_SIDE
+
+
+def image_size(data: bytes) -> tuple[int, int, str]:
+    """Height, width (pixels, before orientation) and kind of an image file, from its header.
+
+    Returns:
+        The kind is JPEG, PNG, BMP, TIFF or "". The size is (0, 0) where no header can be read.
+    """
+    kind = _kind(data)
+    if kind == "TIFF":
+        return *_tiff_size(data), kind
+    height, width = _graph(header.header_size)(data) if kind else (0, 0)
+    return int(height), int(width), kind
+
+
+def read_bytes(path) -> bytes:
+    """Content of an image file that `decode` can take: TIFF and unusual BMP become PNG.
+
+    Raises:
+        DataError: the file cannot be read, is none of these kinds or beyond the limits. The
+            content of JPEG, PNG and common BMP files is not looked at.
+    """
+    data, reason = _read(Path(path))
+    if reason:
+        raise DataError(f"{path}: {reason}")
+    return data
+
+
+def check_file(path) -> str | None:
+    """What keeps a photograph from being used, in one line without its name; None if nothing.
+
+    Decodes the whole picture, so a truncated or damaged file is found.
+    """
+    data, reason = _read(Path(path))
+    if reason:
+        return reason
+    try:
+        _graph(decode)(data)
+    except tf.errors.OpError:
+        return why_not(data)
+    return None
+
+
+def check_files(paths, workers: int | None = None) -> list[tuple[Path, str]]:
+    """(path, reason) of the photographs that cannot be used, in the order of `paths`.
+
+    Args:
+        paths: image files.
+        workers: threads; None is one a core.
+    """
+    paths = [Path(path) for path in paths]
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        reasons = pool.map(check_file, paths)
+        return [(path, reason) for path, reason in zip(paths, reasons, strict=True) if reason]
+
+
+def why_not(data: bytes) -> str:
+    """Why `decode` refused `data`, in one line."""
+    if not data:
+        return "empty file"
+    if len(data) > MAX_BYTES:
+        return _too_heavy(len(data))
+    height, width, kind = image_size(data)
+    if not kind:
+        return "not an image (JPEG, PNG, BMP, TIFF)"
+    if height <= 0 or width <= 0:
+        return f"broken {kind} header"
+    if min(height, width) < MIN_SIDE:
+        return f"{width}x{height} pixels: smaller than {MIN_SIDE}"
+    if height * width > MAX_PIXELS:
+        return f"{height * width / 1e6:.0f} megapixels, more than {MAX_PIXELS / 1e6:.0f}"
+    if kind == "TIFF":
+        return "truncated, damaged or unusual TIFF"
+    code = int(_graph(header.probe)(data))
+    return header.PROBLEMS[code] or f"damaged {kind}"
+
+
+@functools.cache
+def _graph(function):
+    """`function` of a scalar string, traced once; on the CPU, where decoding runs anyway."""
+
+    @tf.function(input_signature=[tf.TensorSpec((), tf.string)])
+    def traced(data):
+        with tf.device("CPU:0"):
+            return function(data)
+
+    return traced
+
+
+def _read(path):
+    """(content, None) or (None, reason)."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            return None, _too_heavy(size)
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None, "no such file"
+    except OSError as error:
+        return None, f"cannot be read: {error.strerror}"
+    kind = _kind(data)
+    if not kind:
+        return None, why_not(data)
+    foreign = kind == "TIFF" or (
+        kind == "BMP" and int(_graph(header.probe)(data)) == header.UNUSUAL
+    )
+    return _to_png(data, kind) if foreign else (data, None)
+
+
+def _to_png(data, kind):
+    height, width, _ = image_size(data)
+    if min(height, width) < MIN_SIDE or height * width > MAX_PIXELS:
+        return None, why_not(data)
+    flags = cv2.IMREAD_UNCHANGED if kind == "TIFF" else cv2.IMREAD_COLOR
+    log = cv2.utils.logging
+    before = log.setLogLevel(log.LOG_LEVEL_SILENT)  # the reason is given below, in one line
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        image = None
+    finally:
+        log.setLogLevel(before)
+    if image is None:
+        return None, f"truncated, damaged or unusual {kind}"
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    if image.dtype != np.uint8:
+        return None, f"{kind} of {image.dtype} values instead of 8 or 16 bits"
+    _, png = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    if png.size > MAX_BYTES:
+        return None, f"{_too_heavy(png.size)}, as PNG"
+    return png.tobytes(), None
+
+
+def _kind(data):
+    starts = (b"\xff\xd8\xff", "JPEG"), (b"\x89PNG", "PNG"), (b"BM", "BMP")
+    tiff = ((start, "TIFF") for start in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))
+    return next((kind for start, kind in (*starts, *tiff) if data.startswith(start)), "")
+
+
+def _tiff_size(data):
+    """Height and width of the first picture of a TIFF or BigTIFF; (0, 0) where unreadable."""
+    order = "<" if data[:2] == b"II" else ">"
+    big = b"+" in data[2:4]
+    count, entry, offset = ("Q", "HHQQ", "Q") if big else ("H", "HHII", "I")
+    sides = {256: 0, 257: 0}  # width, height
+    try:
+        (start,) = struct.unpack_from(order + offset, data, 8 if big else 4)
+        (entries,) = struct.unpack_from(order + count, data, start)
+        start += struct.calcsize(order + count)
+        for k in range(min(entries, 1000)):
+            at = start + k * struct.calcsize(order + entry)
+            tag, kind, _, _ = struct.unpack_from(order + entry, data, at)
+            value = {3: "H", 4: "I", 16: "Q"}.get(kind)
+            if tag in sides and value:
+                place = at + (12 if big else 8)
+                (sides[tag],) = struct.unpack_from(order + value, data, place)
+    except struct.error:
+        return 0, 0
+    return sides[257], sides[256]
+
+
+def _too_heavy(size):
+    return f"{size / 2**20:.0f} MB, more than {MAX_BYTES // 2**20}"

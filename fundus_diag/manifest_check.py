@@ -1,0 +1,92 @@
+"""The slow and the lenient part of `manifest check`: the pictures, and what looks odd."""
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pandas as pd
+
+from fundus_diag import duplicates
+from fundus_diag.manifest_rules import SPLITS, wrong_path
+
+AGES = (5, 105)  # years; outside, an age is taken for a placeholder or a slip
+NAMED = 3  # how many cases of one kind a warning names
+WORKERS = 4
+
+
+def check_pictures(table: pd.DataFrame, path: Path, root: Path) -> tuple[list[str], list[str]]:
+    """(errors, warnings) about the files that a table names."""
+    # TensorFlow takes seconds to import: tables alone shall not wait for it.
+    from fundus_diag.preprocess import check_file
+    from fundus_diag.progress import track
+
+    def reason(image):
+        if wrong_path(image):
+            return ""  # reported among the table's own mistakes
+        return (
+            check_file(root / image) if (root / image).is_file() else f"no such file under {root}"
+        )
+
+    table = table.drop_duplicates("image").reset_index(drop=True)
+    with ThreadPoolExecutor(WORKERS) as pool:
+        reasons = list(track(pool.map(reason, table["image"]), "reading pictures", len(table)))
+    errors = [
+        f"{path}: {image}: {why}" for image, why in zip(table["image"], reasons, strict=True) if why
+    ]
+    table = table[[why is None for why in reasons]].reset_index(drop=True)
+    paths = [root / image for image in table["image"]]
+    warnings, equal = [], set()
+    for group in duplicates.same_content(paths):
+        same = table.loc[group]
+        equal.update(group)
+        who = ", ".join(f"{image} (patient {patient})" for image, patient in _pairs(same))
+        if same["patient"].nunique() > 1:
+            errors.append(f"{path}: the same picture under two patients: {who}")
+        else:
+            warnings.append(f"{path}: the same picture twice: {who}")
+    for i, j, alike in duplicates.near_pairs(paths, table["patient"]):
+        if not (i in equal and j in equal):
+            who = " and ".join(f"{image} (patient {p})" for image, p in _pairs(table.loc[[i, j]]))
+            warnings.append(f"{path}: nearly the same picture ({alike:.2f}): {who}")
+    return errors, warnings
+
+
+def check_values(table: pd.DataFrame, labels: tuple[str, ...], path: Path) -> list[str]:
+    """Warnings about what a table says: nothing here stops a run."""
+    warnings = []
+    if "age" in table:
+        odd = table["age"].notna() & ~table["age"].between(*AGES)
+        ages = sorted(Counter(table.loc[odd, "age"]).items(), key=lambda item: -item[1])
+        text = ", ".join(f"{age:g} ({count} rows)" for age, count in ages[:NAMED])
+        if ages:
+            warnings.append(f"{path}: {int(odd.sum())} rows with an odd age: {text}")
+    ungraded = table[table[list(labels)].isna().all(axis=1)]["image"]
+    if len(ungraded):
+        warnings.append(f"{path}: {len(ungraded)} rows without a graded label: {_some(ungraded)}")
+    eyes = table[table["eye"] != ""].drop_duplicates(["patient", "eye"])
+    count = eyes.groupby("patient", sort=False).size()
+    single = count.index[count == 1]
+    if len(single):
+        warnings.append(f"{path}: {len(single)} patients with one eye only: {_some(single)}")
+    return warnings + labels_without_positive(table, labels, path)
+
+
+def labels_without_positive(table: pd.DataFrame, labels: tuple[str, ...], path: Path) -> list[str]:
+    """One line for each split that has rows and each label without a positive in it."""
+    splits = table["split"] if "split" in table else pd.Series("", index=table.index)
+    lines = []
+    for split in (*SPLITS, ""):
+        rows = table[splits == split]
+        where = f"in split {split!r}" if split else "in the rows without a split"
+        for label in labels if len(rows) else ():
+            if not (rows[label] == 1).any():
+                lines.append(f"{path}: label {label!r} has no positive {where}")
+    return lines
+
+
+def _pairs(rows):
+    return zip(rows["image"], rows["patient"], strict=True)
+
+
+def _some(names):
+    return ", ".join(list(names)[:NAMED]) + (" .." if len(names) > NAMED else "")

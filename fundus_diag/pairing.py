@@ -1,0 +1,71 @@
+"""From one row per eye to one row per patient."""
+
+import numpy as np
+import pandas as pd
+
+from fundus_diag.errors import DataError
+
+ONCE = ("split", "age", "sex", "dataset")  # columns that belong to the patient
+
+
+def pair_table(table: pd.DataFrame, labels: tuple[str, ...], task: str, path) -> pd.DataFrame:
+    """One row per patient, in the order of their first row.
+
+    A disease is 1 where any eye has it, 0 where all photographed eyes are graded and free of it,
+    NaN otherwise. `N` is 1 where all eyes are normal, 0 where one is not, NaN otherwise. Of
+    exclusive grades the patient has that of the worse eye, none if an eye is not graded.
+
+    Returns:
+        patient, image_left, image_right ("" where there is none), the columns of ONCE that the
+        table has, and the labels (float32).
+
+    Raises:
+        DataError: a patient has two pictures of one eye, or a picture of neither.
+    """
+    _check_eyes(table, path)
+    groups = table.groupby("patient", sort=False)
+    pairs = pd.DataFrame({"patient": list(groups.indices)}).set_index("patient", drop=False)
+    pairs = pairs.loc[table["patient"].drop_duplicates()]
+    for eye in ("left", "right"):
+        images = table.loc[table["eye"] == eye].set_index("patient")["image"]
+        pairs[f"image_{eye}"] = images.reindex(pairs.index).fillna("").astype(object)
+    for name in ONCE:
+        if name in table:
+            known = table[name].where(table[name] != "")
+            pairs[name] = known.groupby(table["patient"]).first().reindex(pairs.index)
+            if name != "age":
+                pairs[name] = pairs[name].fillna("").astype(object)
+    combined = _worst_grade(table, labels) if task == "grade" else _any_eye(table, labels)
+    pairs = pd.concat([pairs, combined.reindex(pairs.index).astype("float32")], axis=1)
+    return pairs.reset_index(drop=True)
+
+
+def _check_eyes(table, path):
+    unknown = table.loc[table["eye"] == "", "patient"]
+    if len(unknown):
+        raise DataError(
+            f"{path}: patient {unknown.iloc[0]!r} has a picture of neither the left nor the right "
+            "eye: pairs need to know which"
+        )
+    twice = table[table.duplicated(["patient", "eye"])]
+    if len(twice):
+        patient, eye = twice.iloc[0][["patient", "eye"]]
+        raise DataError(f"{path}: patient {patient!r} has two pictures of the {eye} eye")
+
+
+def _any_eye(table, labels):
+    by = table["patient"]
+    columns = {}
+    for label in labels:
+        ones, zeros = (table[label] == 1).groupby(by), (table[label] == 0).groupby(by)
+        one, zero = (ones.all(), zeros.any()) if label == "N" else (ones.any(), zeros.all())
+        columns[label] = pd.Series(np.where(one, 1.0, np.where(zero, 0.0, np.nan)), one.index)
+    return pd.DataFrame(columns)
+
+
+def _worst_grade(table, labels):
+    grade = table[list(labels)].to_numpy().argmax(axis=1).astype("float64")
+    grade[table[list(labels)].isna().any(axis=1)] = np.inf  # greater than any grade: not known
+    worst = pd.Series(grade, table.index).groupby(table["patient"]).max()
+    columns = {label: (worst == k).astype("float64") for k, label in enumerate(labels)}
+    return pd.DataFrame(columns).where(np.isfinite(worst))

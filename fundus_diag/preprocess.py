@@ -1,0 +1,129 @@
+"""Photograph to picture: decode, find the field of view, crop to a square around it, resize.
+
+The one implementation, for training and for serving: TensorFlow ops only, from the bytes of a file
+on, so that an exported model contains it. Pictures are float32 RGB in [0, 255]; normalisation is
+the encoder's first layer. They hold whole levels, so a cache in uint8 loses nothing.
+
+Resizing is the triangle kernel widened by the factor of reduction (as Pillow's BILINEAR), in one
+step from the original: crop, padding and reduction meet on fractions of pixels, without copies.
+"""
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+from fundus_diag.decode import decode
+from fundus_diag.errors import DataError
+from fundus_diag.field import find_field, has_field
+from fundus_diag.header import MAX_BYTES, MAX_PIXELS, MIN_SIDE, PROBLEMS, header_size, probe
+from fundus_diag.imagefile import check_file, check_files, image_size, read_bytes, why_not
+
+__all__ = [
+    "CROPS",
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "MIN_SIDE",
+    "PROBLEMS",
+    "VERSION",
+    "check_file",
+    "check_files",
+    "decode",
+    "find_field",
+    "has_field",
+    "header_size",
+    "image_size",
+    "load_picture",
+    "preprocess",
+    "probe",
+    "read_bytes",
+    "resize_square",
+    "to_original",
+    "to_picture",
+]
+
+VERSION = "1"  # another number whenever the same file gives other pixels; names caches
+CROPS = ("fundus", "none")
+
+
+def preprocess(data, image_size: int, crop: str = "fundus"):
+    """Square picture of a photograph's field of view.
+
+    Args:
+        data: scalar string, the content of a JPEG, PNG or BMP file (`read_bytes`).
+        image_size: side of the picture, pixels.
+        crop: "fundus", the square around the field of view; "none", around the whole photograph.
+
+    Returns:
+        picture: (image_size, image_size, 3) float32 RGB, whole levels in [0, 255]. Black where
+            the square leaves the photograph. The aspect is kept.
+        box: (4,) float32 [y0, x0, y1, x1], the square in pixels of the upright original, which it
+            may leave. `to_original` and `to_picture` map points by it.
+
+    Raises:
+        tf.errors.InvalidArgumentError: see `decode`.
+    """
+    return resize_square(decode(data), image_size, crop)
+
+
+def resize_square(image, image_size: int, crop: str = "fundus"):
+    """As `preprocess`, from decoded pixels: (H, W, 3) RGB in [0, 255], any number type."""
+    if crop not in CROPS:
+        raise ValueError(f"crop must be one of {', '.join(CROPS)}; got {crop!r}")
+    image = tf.ensure_shape(tf.convert_to_tensor(image), (None, None, 3))
+    height, width = tf.unstack(tf.cast(tf.shape(image)[:2], tf.float32))
+    field = find_field(image) if crop == "fundus" else tf.stack([0.0, 0.0, height, width])
+    y0, x0, y1, x1 = tf.unstack(field)
+    half = tf.maximum(y1 - y0, x1 - x0) / 2
+    cy, cx = (y0 + y1) / 2, (x0 + x1) / 2
+    box = tf.stack([cy - half, cx - half, cy + half, cx + half])
+    scale = image_size / (2 * half)
+    picture = tf.raw_ops.ScaleAndTranslate(
+        images=image[None],
+        size=[image_size, image_size],
+        scale=tf.stack([scale, scale]),
+        translation=-box[:2] * scale,
+        kernel_type="triangle",
+        antialias=True,
+    )[0]
+    picture = tf.clip_by_value(tf.round(picture), 0.0, 255.0)
+    return tf.ensure_shape(picture, (image_size, image_size, 3)), box
+
+
+def load_picture(path, image_size: int, crop: str = "fundus") -> np.ndarray:
+    """Picture (image_size, image_size, 3) float32 of a file, TIFF included; see `preprocess`.
+
+    Raises:
+        DataError: names the file and what is wrong with it.
+    """
+    data = read_bytes(path)
+    try:
+        picture, _ = _traced(image_size, crop)(data)
+    except tf.errors.OpError as error:
+        raise DataError(f"{path}: {why_not(data)}") from error
+    return picture.numpy()
+
+
+def to_original(points, box, image_size: int):
+    """Points (..., 2), y and x in a picture of `image_size`, in pixels of the original.
+
+    Edges of pixels lie at whole numbers: the middle of the first pixel is (.5, .5).
+    """
+    side = box[..., 2:] - box[..., :2]
+    return box[..., :2] + points * side / image_size
+
+
+def to_picture(points, box, image_size: int):
+    """Points (..., 2), y and x in the original, in pixels of the picture: undoes `to_original`."""
+    side = box[..., 2:] - box[..., :2]
+    return (points - box[..., :2]) * image_size / side
+
+
+@functools.lru_cache(maxsize=16)
+def _traced(image_size, crop):
+    @tf.function(input_signature=[tf.TensorSpec((), tf.string)])
+    def traced(data):
+        with tf.device("CPU:0"):  # many small ops, and decoding runs nowhere else
+            return preprocess(data, image_size, crop)
+
+    return traced

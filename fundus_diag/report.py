@@ -1,0 +1,241 @@
+"""The report of a run: metrics as JSON and CSV, figures as PNG, one self-contained HTML page.
+
+Everything is computed from the files of the run directory; no model is loaded. The page asks
+nothing of the network: pictures are data URLs, fonts are the reader's own, there is no script.
+"""
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from fundus_diag import evaluation, figures, report_parts, run_files, scores
+from fundus_diag.calibration import load_operating_points
+from fundus_diag.errors import DataError, UsageError
+from fundus_diag.files import atomic
+
+TEMPLATES = Path(__file__).parent / "templates"
+COLUMNS = {
+    "roc_auc": "ROC AUC",
+    "average_precision": "Average precision",
+    "f1": "F1",
+    "recall": "Sensitivity (recall)",
+    "specificity": "Specificity",
+    "false_positive_rate": "False-positive rate",
+    "precision": "Precision",
+    "mcc": "MCC",
+    "brier": "Brier",
+    "ece": "ECE",
+}
+PANELS = {
+    "roc": figures.roc_panel,
+    "precision_recall": figures.precision_recall_panel,
+    "reliability": figures.reliability_panel,
+}
+
+
+def write_report(
+    run_dir: Path,
+    split: str = "test",
+    predictions: Path | None = None,
+    out: Path | None = None,
+    resamples: int = 1000,
+) -> Path:
+    """Scores a run's predictions and writes the report.
+
+    Args:
+        run_dir: a finished run: config.json, history.csv, thresholds.json, and
+            predictions_<split>.csv unless `predictions` is given.
+        split: which split the predictions are of; it names the files that are written.
+        predictions: another table of predictions of this run, from other photographs; with `out`.
+        out: folder to write into; the run directory by default.
+        resamples: of the bootstrap over patients; at least 100.
+
+    Returns:
+        The page's path: report.html, or report_<split>.html for another split than test in the
+        run directory itself. Beside it: metrics_<split>.json, metrics_<split>.csv, figures/.
+
+    Raises:
+        DataError: a file is missing or wrong, or the run is not finished.
+        UsageError: the arguments contradict each other.
+    """
+    run_dir = Path(run_dir)
+    if not re.fullmatch(r"[\w-]{1,40}", split, re.ASCII):
+        raise UsageError(f"split {split!r} is not a name")
+    if resamples < 100:
+        raise UsageError(f"--resamples {resamples}: an interval needs at least 100")
+    if predictions is not None and out is None:
+        raise UsageError("--predictions needs --out: the run's own report stays as it is")
+    if not run_dir.is_dir():
+        raise DataError(f"{run_dir}: not a directory")
+    config = run_files.read_config(run_dir)
+    labels = config["labels"]
+    history = run_files.read_history(run_dir / "history.csv")
+    points = load_operating_points(run_dir / "thresholds.json")
+    absent = [label for label in labels if label not in points["labels"]]
+    if absent:
+        raise DataError(f"{run_dir / 'thresholds.json'}: nothing about label {absent[0]}")
+    source = Path(predictions or run_dir / f"predictions_{split}.csv")
+    table = run_files.read_predictions(source, labels, config["unit"])
+
+    splits = config["data"]["splits"]
+    metrics = {"split": split, "task": config["task"], "unit": config["unit"]}
+    metrics |= evaluation.score_table(
+        table, labels, points, splits["train"], resamples, config.get("seed") or 0
+    )
+    images = _draw(table, labels, metrics, history, config)
+    page = _page(run_dir, config, points, table, metrics, images, source, predictions is not None)
+
+    name = "report.html" if split == "test" or out is not None else f"report_{split}.html"
+    out = Path(out or run_dir)
+    contents = {f"figures/{figure}.png": png for figure, png in images["files"].items()}
+    contents[f"metrics_{split}.csv"] = _metrics_csv(metrics, labels).encode()
+    text = json.dumps(metrics, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    contents[f"metrics_{split}.json"] = text.encode()
+    contents[name] = page.encode()
+    try:
+        (out / "figures").mkdir(parents=True, exist_ok=True)
+        for path, content in contents.items():
+            with atomic(out / path) as partial:
+                partial.write_bytes(content)
+    except OSError as error:
+        raise DataError(f"{error.filename or out}: cannot be written: {error.strerror}") from error
+    return out / name
+
+
+def _draw(table, labels, metrics, history, config):
+    """All pictures: {"files": {name: PNG}, "panels": {kind: [(label, PNG)]}, "curves": [..]}."""
+    items = report_parts.panel_items(table, labels, metrics, metrics["bootstrap"]["seed"])
+    split, grade = metrics["split"], config["task"] == "grade"
+    panels = {kind: [(x, figures.panel_png(draw, item))
+                     for x, item in zip(labels, items, strict=True)]
+              for kind, draw in PANELS.items()}  # fmt: skip
+    files = {f"{kind}_{split}": figures.grid_png(draw, items) for kind, draw in PANELS.items()}
+    if grade:
+        names = [label.removeprefix("grade_") for label in labels]
+        files[f"confusion_{split}"] = figures.matrix_png(metrics["grade"]["confusion"], names)
+    else:
+        files[f"confusion_{split}"] = figures.grid_png(figures.confusion_panel, items)
+    rows = [(report_parts.label_text(x)[:34], e["roc_auc"], e.get("roc_auc_ci"))
+            for x, e in metrics["labels"].items()]  # fmt: skip
+    files[f"overview_{split}"] = figures.overview_png(rows)
+    curves = report_parts.training_curves(history, config["task"], config.get("best_epoch"))
+    return {"files": files | dict(curves), "panels": panels, "curves": curves}
+
+
+def _page(run_dir, config, points, table, metrics, images, source, foreign):
+    grade = config["task"] == "grade"
+    errors = report_parts.worst_errors(table, config["labels"], metrics, grade)
+    note = report_parts.add_pictures(
+        errors, config["data"].get("image_root"), config.get("crop", "fundus")
+    )
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {
+        "fig": lambda path, digits=3: _number(metrics, path, digits),
+        "ci": lambda path: _interval(metrics, path),
+        "count": lambda path: _count(metrics, path),
+        "data_count": lambda path: _count({"data": config["data"]["splits"]}, path),
+        "file_name": _file_name,
+        "label_text": report_parts.label_text,
+        "url": report_parts.data_url,
+        "lookup": lambda path: _lookup(metrics, path),
+    }
+    return environment.get_template("report.html.j2").render(
+        name=run_dir.resolve().name,
+        config=config,
+        labels=config["labels"],
+        splits=list(config["data"]["splits"]),
+        points=points,
+        metrics=metrics,
+        columns=COLUMNS,
+        panels=images["panels"],
+        curves=images["curves"],
+        overview=images["files"][f"overview_{metrics['split']}"],
+        errors=errors,
+        errors_note=note,
+        datasets=report_parts.dataset_facts(table),
+        weight_terms=report_parts.WEIGHT_TERMS,
+        source=source.name,
+        foreign=foreign,
+        grade=grade,
+        ece_bins=scores.ECE_BINS,
+        min_class=evaluation.MIN_CLASS,
+    )
+
+
+def _file_name(value):
+    """A path without its folders, which are nobody's business but the owner's; else the value."""
+    if isinstance(value, str) and Path(value).is_absolute():
+        return Path(value).name
+    return value
+
+
+def _metrics_csv(metrics, labels):
+    """The table per label, one row per label, undefined cells empty."""
+    names = ["support", "graded", "threshold", "tn", "fp", "fn", "tp"]
+    for name in scores.FIGURES:
+        names += [name, f"{name}_low", f"{name}_high", f"prior_only_{name}"]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["label", *names])
+    for label in labels:
+        entry, prior = metrics["labels"][label], metrics["prior_only"]["labels"][label]
+        row = dict(entry)
+        for name in scores.FIGURES:
+            row[f"{name}_low"], row[f"{name}_high"] = entry.get(f"{name}_ci") or (None, None)
+            row[f"prior_only_{name}"] = prior[name]
+        writer.writerow([label, *(row[name] for name in names)])
+    return text.getvalue()
+
+
+def _lookup(tree, path):
+    """The value at a path such as "labels.D.roc_auc"; a list is entered by its index.
+
+    The names of labels may hold a dot, so the longest key that fits is taken at each step.
+    """
+    parts = path.split(".")
+    while parts:
+        for n in range(len(parts), 0, -1):
+            key = ".".join(parts[:n])
+            if isinstance(tree, list) and n == 1:
+                tree, parts = tree[int(key)], parts[1:]
+                break
+            if isinstance(tree, dict) and key in tree:
+                tree, parts = tree[key], parts[n:]
+                break
+        else:
+            raise KeyError(path)
+    return tree
+
+
+def _number(tree, path, digits):
+    value = _lookup(tree, path)
+    text = "–" if value is None else f"{value:.{digits}f}"
+    title = Markup(' title="undefined"') if value is None else ""
+    return Markup('<span class="n" data-figure="{}"{}>{}</span>').format(path, title, text)
+
+
+def _interval(tree, path):
+    try:
+        pair = _lookup(tree, f"{path}_ci")
+    except KeyError:  # a figure without intervals
+        return ""
+    if pair is None:
+        return Markup('<span class="ci">no interval</span>')
+    text = f"{pair[0]:.3f} to {pair[1]:.3f}"
+    return Markup('<span class="ci" data-figure="{}_ci">{}</span>').format(path, text)
+
+
+def _count(tree, path):
+    text = f"{_lookup(tree, path):,}"
+    return Markup('<span class="n" data-figure="{}">{}</span>').format(path, text)

@@ -1,0 +1,176 @@
+"""What the report shows beside its figures of merit: panels, worst errors, the model card."""
+
+import base64
+import re
+import tomllib
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from fundus_diag import curves, figures, scores
+from fundus_diag.errors import DataError
+
+LABEL_NAMES = {
+    "N": "normal",
+    "D": "diabetic retinopathy",
+    "G": "glaucoma",
+    "C": "cataract",
+    "A": "macular degeneration",
+    "H": "hypertensive retinopathy",
+    "M": "myopia",
+    "O": "other",
+}
+THUMBNAIL = 176  # px
+MAX_ERRORS = 16
+# What `--weights` names on the command line, with its terms.
+WEIGHT_TERMS = {
+    "none": "none: trained from scratch",
+    "imagenet": "ImageNet weights of keras.applications (Apache-2.0; ImageNet's own terms are "
+    "for non-commercial research)",
+}
+
+
+def label_text(label):
+    """The label as a reader knows it: "D diabetic retinopathy", "grade 2", or as it stands."""
+    if label in LABEL_NAMES:
+        return f"{label} {LABEL_NAMES[label]}"
+    return label.replace("_", " ") if re.fullmatch(r"grade_\d+", label) else label
+
+
+def panel_items(predictions, labels, metrics, seed=0):
+    """One dict per label for the panels of `figures`: title, rows, band and figures."""
+    items = []
+    for label in labels:
+        entry = metrics["labels"][label]
+        graded = predictions[f"y_{label}"].notna().to_numpy()
+        truth = predictions[f"y_{label}"].to_numpy()[graded] == 1
+        score = predictions[f"p_{label}"].to_numpy("float64")[graded]
+        decided = entry["threshold"] is not None
+        item = {key: entry[key] for key in (*scores.RANKED, "recall", "precision")}
+        item["false_positive_rate"] = entry["false_positive_rate"]
+        item |= {"title": label_text(label)[:30], "truth": truth, "score": score, "band": None}
+        cells = [[entry["tn"], entry["fp"]], [entry["fn"], entry["tp"]]]
+        item["confusion"] = cells if decided else None
+        if entry["roc_auc"] is not None:
+            patients = predictions["patient"].to_numpy()[graded]
+            item["band"] = curves.roc_band(truth, score, patients, seed)
+        items.append(item)
+    return items
+
+
+def training_curves(history, task, best_epoch):
+    """The curves of both phases: [(name, PNG bytes)], only what the history holds."""
+    score = {"val_macro_f1": "macro F1", "val_macro_recall": "macro recall"}
+    last, title = {"val_macro_roc_auc": "macro ROC AUC"}, "Validation: ROC AUC"
+    if task == "grade":
+        score |= {"val_accuracy": "accuracy"}
+        last, title = {"val_kappa": "quadratic kappa"} | last, "Validation: kappa"
+    plots = {
+        "loss": ({"loss": "train", "val_loss": "val"}, "Loss"),
+        "f1": (score, "Validation: F1 and recall"),
+        "auc": (last, title),
+    }
+    drawn = {
+        name: figures.curve_png(history, columns, title, best_epoch)
+        for name, (columns, title) in plots.items()
+    }
+    return [(f"curve_{name}", png) for name, png in drawn.items() if png]
+
+
+def worst_errors(predictions, labels, metrics, grade):
+    """The most confident errors: a list of dicts `label, kind, probability, pictures, ..`.
+
+    Per label the missed positive of the lowest probability and the false alarm of the highest;
+    of grades the calls furthest from the truth, the surest first.
+    """
+    found = []
+    p = predictions[[f"p_{label}" for label in labels]].to_numpy("float64")
+    y = predictions[[f"y_{label}" for label in labels]].to_numpy("float64")
+    if grade:
+        graded = np.flatnonzero(~np.isnan(y).any(axis=1))
+        truth, call = y[graded].argmax(axis=1), p[graded].argmax(axis=1)
+        sure = p[graded, call]
+        order = np.lexsort((-sure, -np.abs(truth - call)))
+        for k in [k for k in order if truth[k] != call[k]][:MAX_ERRORS]:
+            kind = f"grade {truth[k]} called {call[k]}"
+            found.append((f"grade_{call[k]}", kind, graded[k], sure[k], None))
+    for k, label in enumerate(() if grade else labels):
+        threshold = metrics["labels"][label]["threshold"]
+        if threshold is None:
+            continue
+        missed = np.flatnonzero((y[:, k] == 1) & (p[:, k] < threshold))
+        alarms = np.flatnonzero((y[:, k] == 0) & (p[:, k] >= threshold))
+        if missed.size:
+            row = missed[np.argmin(p[missed, k])]
+            found.append((label, "missed", row, p[row, k], threshold))
+        if alarms.size:
+            row = alarms[np.argmax(p[alarms, k])]
+            found.append((label, "false alarm", row, p[row, k], threshold))
+    errors = []
+    for label, kind, row, probability, threshold in found[:MAX_ERRORS]:
+        record = predictions.iloc[row]
+        names = [record[c] for c in ("image", "image_left", "image_right") if c in predictions]
+        entry = {"label": label, "kind": kind, "probability": float(probability)}
+        truth = [x for x, v in zip(labels, y[row], strict=True) if v == 1]
+        entry |= {"threshold": threshold, "patient": record["patient"], "truth": truth}
+        errors.append(entry | {"images": [name for name in names if name], "pictures": []})
+    return errors
+
+
+def add_pictures(errors, image_root, crop):
+    """Puts a thumbnail (JPEG as a data URL) of every photograph into `errors`.
+
+    Returns a note for the page where some or all could not be read, else None.
+    """
+    if not errors:
+        return None
+    if not image_root or not Path(image_root).is_dir():
+        return "The photographs are not shown: their folder is not on this machine."
+    import cv2
+
+    from fundus_diag.preprocess import load_picture  # TensorFlow: only where it is needed
+
+    failed = 0
+    for error in errors:
+        for name in error["images"]:
+            path = _inside(Path(image_root), name)
+            try:
+                if path is None:
+                    raise DataError(f"{name}: not inside the image root")
+                picture = np.asarray(load_picture(path, THUMBNAIL, crop))
+            except (OSError, ValueError):
+                failed += 1
+                continue
+            bgr = np.ascontiguousarray(np.clip(np.rint(picture), 0, 255).astype("uint8")[..., ::-1])
+            _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 88])
+            error["pictures"].append(data_url(jpeg.tobytes(), "jpeg"))
+    return f"Photographs that could not be read and are not shown: {failed}." if failed else None
+
+
+def dataset_facts(predictions):
+    """Title, licence and citation of every described data set that the table names."""
+    if "dataset" not in predictions:
+        return []
+    from fundus_diag.datasets import descriptions_dir
+
+    facts = []
+    for name in sorted(set(predictions["dataset"]) - {""}):
+        path = descriptions_dir() / f"{name}.toml"
+        known = {}
+        if re.fullmatch(r"\w+", name, re.ASCII) and path.is_file():
+            known = tomllib.loads(path.read_text("utf-8"))
+        facts.append({"name": name} | {k: known.get(k) for k in ("title", "licence", "citation")})
+    return facts
+
+
+def data_url(content, kind="png"):
+    """A picture as a data URL, so that the page is one file."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _inside(root, name):
+    """`root / name`, or None where the name would leave the root."""
+    relative = PurePosixPath(name)
+    if relative.is_absolute() or ".." in relative.parts or "\0" in name:
+        return None
+    return root / relative

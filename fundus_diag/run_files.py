@@ -1,0 +1,160 @@
+"""Reads the files of a run directory that the report needs; everything in them is checked."""
+
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fundus_diag.errors import DataError
+from fundus_diag.tables import read_table
+
+MAX_JSON_BYTES = 10_000_000
+LABEL_NAME = re.compile(r"[A-Za-z0-9][\w .+-]{0,63}", re.ASCII)  # they become file names too
+TEXT_COLUMNS = ("image", "image_left", "image_right", "patient", "eye", "sex", "dataset")
+KEYS = {
+    "encoder": str,
+    "image_size": int,
+    "unit": str,
+    "task": str,
+    "labels": list,
+    "pretrained": bool,
+    "weights": str,
+    "data": dict,
+    "flags": dict,
+    "versions": dict,
+}
+
+
+def read_config(run_dir):
+    """config.json of a finished run, as a dict.
+
+    Raises:
+        DataError: there is none, it is not one, or the run is not finished.
+    """
+    path = Path(run_dir) / "config.json"
+    config = _read_json(path)
+    for key, kind in KEYS.items():
+        if not isinstance(config.get(key), kind):
+            raise DataError(f"{path}: {key!r} is missing or not a {kind.__name__}")
+    labels = config["labels"]
+    if not labels or not all(isinstance(x, str) and LABEL_NAME.fullmatch(x) for x in labels):
+        raise DataError(f"{path}: 'labels' is not a list of label names")
+    if len(set(labels)) < len(labels):
+        raise DataError(f"{path}: a label stands twice in 'labels'")
+    if config["unit"] not in ("eye", "patient") or config["task"] not in ("multi_label", "grade"):
+        raise DataError(f"{path}: unknown unit {config['unit']!r} or task {config['task']!r}")
+    _check_splits(path, config["data"].get("splits"))
+    if not config.get("finished"):
+        raise DataError(f"{path}: the run is not finished; go on with it by --resume")
+    return config
+
+
+def read_history(path):
+    """history.csv as a table of floats, one row per epoch; an empty cell is NaN."""
+    table = read_table(Path(path))
+    columns = {c: [_float(path, table.lines, c, t) for t in enumerate(table.column(c))]
+               for c in table.columns}  # fmt: skip
+    if "epoch" not in columns or "phase" not in columns:
+        raise DataError(f"{path}: no column 'epoch' or no column 'phase'")
+    return pd.DataFrame(columns)
+
+
+def read_predictions(path, labels, unit):
+    """A table of predictions: texts as they stand, `y_*`, `p_*` and `age` as floats.
+
+    Args:
+        path: CSV file.
+        labels: the run's labels; each needs `p_<label>` in [0, 1]. A label without a column
+            `y_<label>` (1, 0 or empty) is graded in no row.
+        unit: "eye" (column `image`) or "patient" (columns `image_left`, `image_right`).
+
+    Raises:
+        DataError: a column is missing or a value is wrong; names the file, line and column.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: not found; `fundus-diag predict` writes it")
+    table = read_table(path)
+    pictures = ["image"] if unit == "eye" else ["image_left", "image_right"]
+    wanted = ["patient", *pictures, *(f"p_{label}" for label in labels)]
+    missing = [column for column in wanted if column not in table.columns]
+    if missing:
+        raise DataError(f"{path}: no column {', '.join(missing[:5])}; is it of this run?")
+    columns = {c: table.column(c) for c in table.columns if c in TEXT_COLUMNS}
+    if "" in columns["patient"]:
+        line = table.lines[columns["patient"].index("")]
+        raise DataError(f"{path} line {line}: empty patient")
+    if "age" in table.columns:
+        columns["age"] = [
+            _float(path, table.lines, "age", t) for t in enumerate(table.column("age"))
+        ]
+    for label in labels:
+        for kind in "yp":
+            name = f"{kind}_{label}"
+            if name not in table.columns:
+                columns[name] = [math.nan] * len(table.rows)
+                continue
+            values = [_float(path, table.lines, name, t) for t in enumerate(table.column(name))]
+            columns[name] = values
+            wrong = np.flatnonzero([not _fits(kind, v) for v in values])
+            if len(wrong):
+                what = "1, 0 or empty" if kind == "y" else "a probability"
+                line = table.lines[wrong[0]]
+                raise DataError(f"{path} line {line}: {name} is {values[wrong[0]]}, not {what}")
+    frame = pd.DataFrame(columns)
+    if frame[[f"y_{label}" for label in labels]].isna().all(axis=None):
+        raise DataError(f"{path}: no row is graded for any label, there is nothing to score")
+    return frame
+
+
+def _check_splits(path, splits):
+    fine = isinstance(splits, dict) and isinstance(splits.get("train"), dict)
+    if not fine:
+        raise DataError(f"{path}: data.splits.train is missing")
+    for name, part in splits.items():
+        for key in ("positives", "negatives", "ungraded"):
+            counts = part.get(key) if isinstance(part, dict) else None
+            if not isinstance(counts, dict) or not all(_count(v) for v in counts.values()):
+                raise DataError(f"{path}: data.splits.{name}.{key} is not a table of counts")
+        if not _count(part.get("rows")) or not _count(part.get("patients")):
+            raise DataError(f"{path}: data.splits.{name} has no number of rows or patients")
+
+
+def _read_json(path):
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise DataError(f"{path}: larger than {MAX_JSON_BYTES} bytes")
+        content = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: not found; is {path.parent} a run directory?") from error
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: not readable as JSON") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: not an object")
+    return content
+
+
+def _float(path, lines, column, numbered):
+    row, text = numbered
+    try:
+        value = float(text) if text else math.nan
+    except ValueError:
+        value = math.inf
+    if math.isinf(value):
+        raise DataError(f"{path} line {lines[row]}: {column} is {text[:40]!r}, not a number")
+    return value
+
+
+def _fits(kind, value):
+    if kind == "y":
+        return math.isnan(value) or value in (0, 1)
+    return 0 <= value <= 1
+
+
+def _count(value):
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53

@@ -1,0 +1,232 @@
+import csv
+import json
+import re
+import shutil
+
+import browser
+import numpy as np
+import pandas as pd
+import pytest
+from report_recount import Page, Recount
+from report_runs import LABELS, write_run
+
+from fundus_diag import report, report_parts, scores
+from fundus_diag.errors import DataError, UsageError
+
+RESAMPLES = 100
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """One reported run of each kind."""
+    folder = tmp_path_factory.mktemp("runs")
+    kinds = {"eye": {}, "patient": {"unit": "patient"}, "grade": {"task": "grade"}}
+    for kind, options in kinds.items():
+        write_run(folder / kind, **options)
+        report.write_report(folder / kind, resamples=RESAMPLES)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["eye", "patient", "grade"])
+def test_every_figure_of_the_page_is_recounted_from_the_predictions_file(runs, kind):
+    run = runs / kind
+    page, again = Page((run / "report.html").read_text()), Recount(run)
+    assert len(page.figures) > 300
+    missing = {"macro.roc_auc", "micro.f1", "labels." + again.labels[1] + ".brier"}
+    assert missing <= {path for path, _ in page.figures}
+    values, intervals = 0, 0
+    for path, text in dict(page.figures).items():
+        if path.endswith("_ci"):
+            low, high = again.interval(path.removesuffix("_ci"), RESAMPLES)
+            got = [float(x) for x in text.split(" to ")]
+            assert got == pytest.approx([low, high], abs=0.00051), path
+            intervals += 1
+            continue
+        want = again.value(path)
+        if text == "–":
+            assert np.isnan(want), path
+        elif isinstance(want, (int, np.integer)):
+            assert int(text.replace(",", "")) == want, path
+        else:
+            assert float(text) == pytest.approx(want, abs=0.00051), path
+        values += 1
+    assert values > 200
+    assert intervals > 60
+
+
+def test_the_json_the_csv_and_the_page_agree(runs):
+    metrics = json.loads((runs / "eye" / "metrics_test.json").read_text())
+    assert set(metrics["labels"]) == set(LABELS)
+    assert metrics["macro"]["n_labels"] == 5
+    assert metrics["macro"]["f1_n_labels"] == 4
+    assert metrics["labels"]["H"]["f1"] is None
+    assert metrics["bootstrap"]["resamples"] == RESAMPLES
+    with (runs / "eye" / "metrics_test.csv").open() as file:
+        rows = {row["label"]: row for row in csv.DictReader(file)}
+    for label, entry in metrics["labels"].items():
+        for name in scores.FIGURES:
+            text = rows[label][name]
+            assert (float(text) if text else None) == entry[name]
+            low, high = entry.get(f"{name}_ci") or ("", "")
+            assert rows[label][f"{name}_low"] == str(low)
+            assert rows[label][f"{name}_high"] == str(high)
+
+
+def test_the_page_is_one_file_that_asks_nothing_of_the_network(runs):
+    for kind in ("eye", "patient", "grade"):
+        text = (runs / kind / "report.html").read_text()
+        page = Page(text)
+        assert page.pictures >= 19
+        assert all(link.startswith("data:") for link in page.links)
+        assert not {"script", "iframe", "link[rel=stylesheet]"} & set(page.tags)
+        assert not re.search(r"url\(|@import|https?://", re.sub(r"data:[^\"]*", "", text))
+        assert "not for clinical use" in text
+        assert str(runs) not in text  # whose folders these are is nobody's business
+        assert len(text) < 3_000_000
+
+
+def test_what_a_reader_must_know_is_said(runs):
+    text = (runs / "eye" / "report.html").read_text()
+    assert 'id="scratch-notice"' in text
+    assert 'id="val-notice"' not in text
+    assert "No threshold: val held 0 positives" in text
+    assert "their folder is not on this machine" in text
+    path = report.write_report(runs / "eye", "val", resamples=RESAMPLES)
+    assert path.name == "report_val.html"
+    assert 'id="val-notice"' in path.read_text()
+    assert (runs / "eye" / "report.html").read_text() == text
+
+
+def test_all_figures_are_written_and_hold_something(runs):
+    import cv2
+
+    names = {"roc", "precision_recall", "reliability", "confusion", "overview"}
+    wanted = {f"{name}_test.png" for name in names}
+    wanted |= {"curve_loss.png", "curve_f1.png", "curve_auc.png"}
+    for kind in ("eye", "grade"):
+        found = {p.name for p in (runs / kind / "figures").glob("*_test.png")}
+        found |= {p.name for p in (runs / kind / "figures").glob("curve_*.png")}
+        assert found == wanted
+        for name in wanted:
+            picture = cv2.imread(str(runs / kind / "figures" / name))
+            assert min(picture.shape[:2]) > 300, name
+            assert picture.std() > 10, name
+    assert not list((runs / "eye").rglob("*.partial*"))
+
+
+def test_the_worst_errors_are_the_surest_ones(runs):
+    metrics = json.loads((runs / "eye" / "metrics_test.json").read_text())
+    table = pd.read_csv(runs / "eye" / "predictions_test.csv", dtype={"patient": str})
+    errors = report_parts.worst_errors(table, LABELS, metrics, grade=False)
+    assert {e["label"] for e in errors} <= {"N", "D", "G", "C"}
+    missed = next(e for e in errors if (e["label"], e["kind"]) == ("D", "missed"))
+    wrong = table[(table["y_D"] == 1) & (table["p_D"] < metrics["labels"]["D"]["threshold"])]
+    assert missed["probability"] == wrong["p_D"].min()
+    alarm = next(e for e in errors if (e["label"], e["kind"]) == ("N", "false alarm"))
+    wrong = table[(table["y_N"] == 0) & (table["p_N"] >= metrics["labels"]["N"]["threshold"])]
+    assert alarm["probability"] == wrong["p_N"].max()
+    assert "N" not in alarm["truth"]
+
+
+def test_photographs_of_the_errors_are_shown_and_none_from_outside_the_root(tmp_path):
+    import cv2
+
+    folder = tmp_path / "images"
+    folder.mkdir()
+    picture = np.zeros((64, 64, 3), np.uint8)
+    cv2.circle(picture, (32, 32), 28, (40, 90, 200), -1)
+    cv2.imwrite(str(folder / "a.jpg"), picture)
+    cv2.imwrite(str(tmp_path / "secret.jpg"), picture)
+    (folder / "b.jpg").write_text("no picture")
+    names = ["a.jpg", "b.jpg", "gone.jpg", "../secret.jpg", str(tmp_path / "secret.jpg")]
+    errors = [{"images": [name], "pictures": []} for name in names]
+    note = report_parts.add_pictures(errors, folder, "fundus")
+    assert [len(error["pictures"]) for error in errors] == [1, 0, 0, 0, 0]
+    assert errors[0]["pictures"][0].startswith("data:image/jpeg;base64,")
+    assert note.endswith("not shown: 4.")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("config.json", None, "config.json: not found"),
+        ("config.json", lambda t: t[:100], "config.json: not readable as JSON"),
+        ("config.json", lambda t: t.replace("2026-01-01T10:34:00", ""), "not finished"),
+        ("config.json", lambda t: t.replace('"rows": ', '"rows": -'), "number of rows"),
+        ("config.json", lambda t: t.replace('"N",', '"../N",', 1), "not a list of label names"),
+        ("history.csv", None, "history.csv: "),
+        ("history.csv", lambda t: t.replace("phase", "fase"), "no column 'epoch' or no column"),
+        ("thresholds.json", None, "thresholds.json: not found"),
+        ("thresholds.json", lambda t: t.replace('"H"', '"X"'), "nothing about label H"),
+        ("predictions_test.csv", None, "predictions_test.csv: not found"),
+        ("predictions_test.csv", lambda t: t.replace("p_D", "q_D"), "no column p_D"),
+        ("predictions_test.csv", lambda t: t.replace("test-000", ""), "line 2: empty patient"),
+        ("predictions_test.csv", lambda t: re.sub(r",0\.\d+\n", ",1.5\n", t), "line 2: p_H is 1.5"),
+        ("predictions_test.csv", lambda t: re.sub(r",0\.\d+\n", ",x\n", t), "'x', not a number"),
+        ("predictions_test.csv", lambda t: t[: t.index("\n") + 1], "no row"),
+    ],
+)
+def test_a_run_directory_that_is_wrong_is_one_line_that_names_the_file(
+    runs, tmp_path, name, change, message
+):
+    run = tmp_path / "run"
+    shutil.copytree(runs / "eye", run, ignore=shutil.ignore_patterns("report*", "metrics*", "fig*"))
+    text = (run / name).read_text()
+    (run / name).unlink()
+    if change is not None:
+        assert change(text) != text
+        (run / name).write_text(change(text))
+    before = sorted(run.rglob("*"))
+    with pytest.raises(DataError) as caught:
+        report.write_report(run, resamples=RESAMPLES)
+    assert message in str(caught.value)
+    assert str(run) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert sorted(run.rglob("*")) == before
+
+
+def test_arguments_that_contradict_each_other_are_usage_errors(runs, tmp_path):
+    run = runs / "eye"
+    with pytest.raises(UsageError, match="--predictions needs --out"):
+        report.write_report(run, predictions=run / "predictions_val.csv")
+    with pytest.raises(UsageError, match="--resamples 10"):
+        report.write_report(run, resamples=10)
+    with pytest.raises(UsageError, match="is not a name"):
+        report.write_report(run, split="../x")
+    with pytest.raises(DataError, match="not a directory"):
+        report.write_report(tmp_path / "none")
+
+
+def test_predictions_of_other_photographs_are_reported_elsewhere(runs, tmp_path):
+    table = pd.read_csv(runs / "eye" / "predictions_val.csv", dtype={"patient": str})
+    table.drop(columns=["y_G", "sex", "age"]).to_csv(tmp_path / "other.csv", index=False)
+    before = (runs / "eye" / "report.html").read_text()
+    path = report.write_report(
+        runs / "eye", predictions=tmp_path / "other.csv", out=tmp_path / "out", resamples=RESAMPLES
+    )
+    assert path == tmp_path / "out" / "report.html"
+    metrics = json.loads((tmp_path / "out" / "metrics_test.json").read_text())
+    assert metrics["labels"]["G"]["graded"] == 0
+    assert metrics["labels"]["G"]["roc_auc"] is None
+    assert metrics["subgroups"] == {}
+    assert (runs / "eye" / "report.html").read_text() == before
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1400, 390])
+@pytest.mark.parametrize("kind", ["eye", "patient", "grade"])
+def test_the_page_fits_the_window_and_shows_every_picture(runs, tmp_path, kind, width):
+    with browser.page((runs / kind / "report.html").as_uri(), width, tmp_path / "profile") as call:
+        assert browser.script(call, "return window.innerWidth") == width
+        assert browser.script(call, "return document.documentElement.scrollWidth") <= width
+        pictures = "[...document.images].filter(x => !x.complete || !x.naturalWidth || !x.width)"
+        assert browser.script(call, f"return {pictures}.length") == 0
+        # Nothing sticks out of the page but what scrolls inside its own box.
+        outside = (
+            "return [...document.querySelectorAll('main *')].filter(x => !x.closest('.scroll') "
+            f"&& x.getBoundingClientRect().right > {width} + 1).length"
+        )
+        assert browser.script(call, outside) == 0
+        assert call("se/log", {"type": "browser"}) == []
+        browser.screenshot(call, tmp_path / "page.png")
+    assert (tmp_path / "page.png").stat().st_size > 50_000
