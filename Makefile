@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RUN := reports/demo
+SELECT ?= -m "not slow"
 
 .PHONY: demo test lint format clean
 
@@ -12,7 +13,7 @@ RUN := reports/demo
 demo: $(INSTALLED)
 	$(BIN)/fundus-diag demo --out $(RUN)
 
-# All tests. SELECT narrows them: make test SELECT="-m 'not slow'"
+# The default tests, a few minutes. The longer ones: make test SELECT="-m slow"
 test: $(INSTALLED)
 	$(BIN)/python -m pytest $(SELECT)
 

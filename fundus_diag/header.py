@@ -170,10 +170,9 @@ def exif_orientation(raw, exif):
     little = order == 0x4949  # II
     known = (exif > 0) & (little | (order == 0x4D4D)) & (number(raw, exif + 2, 2, little) == 42)
     directory = exif + number(raw, exif + 4, 4, little)
-    last = tf.size(raw, out_type=tf.int64) - 12
+    last = tf.size(raw, out_type=tf.int64) - 12  # zeros: no entry's tag
     at = directory + 2 + 12 * tf.range(_MAX_ENTRIES, dtype=tf.int64)
     inside = tf.range(_MAX_ENTRIES, dtype=tf.int64) < number(raw, directory, 2, little)
-    inside &= at <= last
     entries = tf.gather(raw, tf.minimum(at, last)[:, None] + tf.range(12, dtype=tf.int64))
     entries = tf.cast(entries, tf.int32)  # (entries, 12): tag 2, type 2, count 4, value 4
 

@@ -1,6 +1,7 @@
 """Every kind of image file against Pillow; damaged and hostile files; TIFF."""
 
 import os
+import pathlib
 import struct
 import time
 
@@ -167,7 +168,8 @@ def test_a_huge_picture_in_a_small_file_is_refused_at_once():
     assert time.perf_counter() - start < 1  # decoding it would need 900 MB
 
 
-def test_a_file_that_is_too_heavy_is_not_even_read(tmp_path):
+def test_a_file_that_is_too_heavy_is_not_even_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(pathlib.Path, "read_bytes", lambda path: pytest.fail(f"{path} was read"))
     with open(tmp_path / "heavy.jpg", "wb") as file:
         file.write(FILES["rgb.jpg"])
         file.truncate(70 * 2**20)
