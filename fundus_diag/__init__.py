@@ -2,8 +2,9 @@
 
 import os
 
-# TensorFlow reads this once, when it is first imported: its start-up notices are not ours to print.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# TensorFlow reads this once, when it is first imported. Its start-up lines (no CUDA here, oneDNN is
+# on) would bury the one line that says what a user did wrong; real errors are raised as well.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 __version__ = "0.1.0"
 

@@ -129,9 +129,10 @@ def _run_epoch(fitting, phase):
             sampling.reweight_by_sensitivity(now, fitting.weights, confusion, bound=config.reweight)
         )
     history.append(row)
-    state["seconds"] += time.monotonic() - started
+    seconds = time.monotonic() - started
+    state["seconds"] += seconds
     _save(fitting)
-    print(f"{title}: {summary_line(row, fitting.labels)}", file=sys.stderr)
+    print(f"{title}, {seconds:.0f} s: {summary_line(row, fitting.labels)}", file=sys.stderr)
 
 
 def augmentation(config, epoch):

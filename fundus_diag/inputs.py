@@ -78,8 +78,6 @@ def load_inputs(
     number = {image: i for i, image in enumerate(unique)}
     spoiled = {image for image, _ in bad}
     good = replace(chosen, table=table[~table["image"].isin(spoiled)])
-    if good.table.empty:
-        raise DataError(f"{manifest.path}: no readable photograph is left")
     if unit == "patient":
         good = manifests.pair_eyes(good)
     parts = {"all": good.table}

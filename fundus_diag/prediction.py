@@ -62,6 +62,8 @@ def predict(
     if inputs.bad:
         print(f"warning: left out: {describe_bad(inputs.bad)}", file=sys.stderr)
     rows = inputs.splits[split or "all"]
+    if not len(rows.table):
+        raise DataError(f"{manifest}: no row with a readable photograph")
     logits = predict_logits(run.model, inputs.pictures, rows, batch_size, precision)
     probabilities = apply_calibration(logits, run.points, run.labels)
     table = prediction_table(rows, list(known.labels), run.labels, probabilities)

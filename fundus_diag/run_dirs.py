@@ -66,11 +66,16 @@ def flags(config):
     return {k: str(v.resolve()) if isinstance(v, Path) else v for k, v in values.items()}
 
 
-def describe(config, manifest, inputs, model, pretrained, arithmetic, plan):
-    """`config.json` of a run that starts: what it is made of and where it runs."""
+def describe(config, manifest, inputs, test, model, pretrained, plan):
+    """`config.json` of a run that starts: what it is made of and where it runs.
+
+    `test` is the table of the test rows: they are counted, nothing more.
+    """
     factors, repeats, weights = plan
     labels = list(manifest.labels)
     tables = {name: rows.table for name, rows in inputs.splits.items()}
+    if len(test):
+        tables["test"] = test
     return {
         "version": fundus_diag.__version__,
         "encoder": config.encoder,
@@ -82,7 +87,6 @@ def describe(config, manifest, inputs, model, pretrained, arithmetic, plan):
         "pretrained": pretrained,
         "weights": config.weights,
         "seed": config.seed,
-        "precision": arithmetic,
         "parameters": model.count_params(),
         "flags": flags(config),
         "data": {

@@ -45,9 +45,10 @@ def train(config):
     keras.utils.set_random_seed(config.seed)
     with precision(config.precision) as arithmetic, device_strategy().scope():
         model, pretrained = _build(config, manifest.labels)
-        inputs = load_training_inputs(config, manifest)
+        inputs, test = load_training_inputs(config, manifest)
         plan = sampling_plan(config, inputs.splits["train"].y)
-        facts = run_dirs.describe(config, manifest, inputs, model, pretrained, arithmetic, plan)
+        facts = run_dirs.describe(config, manifest, inputs, test, model, pretrained, plan)
+        facts["precision"] = arithmetic
         run_dirs.make_room(config)
         write_json(config.run_dir / "config.json", facts)
         state = fit(prepare(config, model, inputs, manifest.labels, pretrained, plan))
@@ -68,7 +69,9 @@ def device_strategy():
 
 
 def load_training_inputs(config, manifest):
-    """`Inputs` of train and val. The photographs of test are read too, to know that they can be.
+    """(`Inputs` of train and val, table of test's rows).
+
+    The photographs of test are read once, to know that they can be, and not kept.
 
     Raises:
         DataError: photographs cannot be read (all splits' named at once), or, with
@@ -80,18 +83,13 @@ def load_training_inputs(config, manifest):
         "unit": config.unit,
         "on_bad_image": "skip",
     }
-    cache_dir = config.cache_dir or config.run_dir.parent / ".pictures"
-    inputs = load_inputs(
-        manifest,
-        config.image_root,
-        splits=("train", "val"),
-        cache=config.cache,
-        cache_dir=cache_dir,
-        **common,
-    )
-    bad = list(inputs.bad)
-    if (manifest.table["split"] == "test").any():
-        bad += load_inputs(manifest, config.image_root, splits=("test",), **common).bad
+    kept = {
+        "cache": config.cache,
+        "cache_dir": config.cache_dir or config.run_dir.parent / ".pictures",
+    }
+    inputs = load_inputs(manifest, config.image_root, splits=("train", "val"), **kept, **common)
+    tested = load_inputs(manifest, config.image_root, splits=("test",), **common)
+    bad = [*inputs.bad, *tested.bad]
     if bad and config.on_bad_image == "fail":
         raise DataError(describe_bad(bad))
     if bad:
@@ -99,7 +97,7 @@ def load_training_inputs(config, manifest):
     for split, rows in inputs.splits.items():
         if not len(rows.table):
             raise DataError(f"{config.manifest}: no readable photograph in split {split!r}")
-    return Inputs(inputs.pictures, inputs.splits, bad)
+    return Inputs(inputs.pictures, inputs.splits, bad), tested.splits["test"].table
 
 
 def sampling_plan(config, y):

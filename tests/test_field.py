@@ -7,6 +7,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fundus_diag import field
 from fundus_diag.field import find_field as eager_find_field
 from fundus_diag.field import has_field
 
@@ -30,8 +31,8 @@ def draw(shape, centre, radii, level=120, border=0, noise=0.0, shade=0.0, seed=0
     inside = ((y - centre[0]) / radii[0]) ** 2 + ((x - centre[1]) / radii[1]) ** 2 <= 1
     blotches = cv2.resize(rng.uniform(0.75, 1.0, (6, 6)), shape[::-1])
     light = 1 - shade * np.clip((centre[1] + radii[1] - x) / (2 * radii[1]), 0, 1)
-    field = np.array([1.0, 0.6, 0.4]) * (level * blotches * light)[..., None]
-    image = np.where(inside[..., None], np.maximum(field, border), border)
+    colours = np.array([1.0, 0.6, 0.4]) * (level * blotches * light)[..., None]
+    image = np.where(inside[..., None], np.maximum(colours, border), border)
     image += rng.normal(0, noise, (*shape, 3)) if noise else 0
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
@@ -90,6 +91,30 @@ def test_a_squeezed_field_cut_above_and_below_is_completed():
     box = find_field(draw((256, 256), centre, radii, 90, noise=1))
     assert error(box, centre, radii) < 0.03
     assert box[0] < -20
+
+
+@pytest.mark.parametrize(("shape", "radius"), [((300, 300), 190), ((150, 420), 200)])
+def test_a_field_of_which_little_of_the_rim_shows_is_completed(shape, radius):
+    centre = shape[0] / 2, shape[1] / 2
+    box = find_field(draw(shape, centre, (radius, radius), noise=1))
+    assert error(box, centre, (radius, radius)) < 0.02
+
+
+def test_where_the_frame_cuts_there_is_no_outline():
+    mask = np.ones((1, 40, 60), bool)
+    mask[:, :, :10] = False
+    x, y = field._outline(tf.constant(mask))
+    assert set(x.numpy()) == {10.0}
+    assert set(y.numpy()) == set(np.arange(0, 40, 2) + 0.5)
+
+
+def test_a_bright_part_that_is_not_round_is_kept_within_the_frame():
+    y, x = np.mgrid[:300, :400]
+    bright = x + y > 300
+    image = np.where(bright[..., None], 120, 0) * np.ones(3)
+    y0, x0, y1, x1 = find_field(image.astype(np.uint8)).numpy()
+    assert min(y0, x0, 300 - y1, 400 - x1) >= 0
+    assert bright[round(y0) : round(y1), round(x0) : round(x1)].sum() > 0.9 * bright.sum()
 
 
 def test_a_field_with_flat_ends_inside_the_frame_is_completed():

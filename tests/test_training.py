@@ -54,7 +54,7 @@ def test_config_says_what_was_trained_on_what(run_dir, manifest):
     assert part["patients"] == train["patient"].nunique()
     assert part["positives"] == {x: int((train[x] == 1).sum()) for x in "AB"}
     assert part["ungraded"] == {x: int(train[x].isna().sum()) for x in "AB"}
-    assert "test" not in config["data"]["splits"]
+    assert config["data"]["splits"]["test"]["rows"] == (table["split"] == "test").sum()
 
 
 def test_the_best_epoch_is_the_one_kept(run_dir, manifest):
@@ -175,7 +175,7 @@ def test_the_sampling_plan_sees_the_training_rows_only(manifest, tmp_path):
     config = TrainConfig(
         manifest, manifest.parent, tmp_path / "run", weights="none", image_size=32
     ).resolved()
-    inputs = load_training_inputs(config, read_manifest(manifest))
+    inputs, _ = load_training_inputs(config, read_manifest(manifest))
     table = pd.read_csv(manifest)
     train = table[table["split"] == "train"]
     assert inputs.splits["train"].table["image"].tolist() == train["image"].tolist()
