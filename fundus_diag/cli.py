@@ -15,6 +15,7 @@ import tyro
 from fundus_diag import __version__
 from fundus_diag.config import TrainConfig
 from fundus_diag.errors import DataError, UsageError
+from fundus_diag.quiet import import_tensorflow
 
 File = tyro.conf.Positional[Path]
 DISCLAIMER = "A research tool, not for clinical use."
@@ -216,6 +217,7 @@ COMMANDS = {
     "draw": draw,
 }
 MANIFEST_COMMANDS = {"build": build, "check": check, "split": split, "merge": merge}
+NEED_TENSORFLOW = (train, predict, report, demo, check)
 
 
 def main(argv=None, program="fundus-diag"):
@@ -265,6 +267,8 @@ def _run(commands, argv, program, description):
             return 0
         raise UsageError(_first_sentence(complaint.getvalue())) from None
     command, args, kwargs = chosen[0]
+    if command in NEED_TENSORFLOW:
+        import_tensorflow()
     return command(*args, **kwargs)
 
 

@@ -1,0 +1,29 @@
+"""TensorFlow without its start-up lines."""
+
+import os
+import sys
+import tempfile
+
+
+def import_tensorflow():
+    """Imports TensorFlow and finds its devices; what it prints meanwhile is shown only if it fails.
+
+    Its C++ side reports at every start that there is no CUDA and that oneDNN is on, whatever
+    TF_CPP_MIN_LOG_LEVEL says (https://github.com/tensorflow/tensorflow/issues/100442); that would
+    bury the one line that says what a user did wrong.
+    """
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as log:
+        stderr = os.dup(2)
+        os.dup2(log.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()
+        except BaseException:
+            log.seek(0)
+            os.write(stderr, log.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
