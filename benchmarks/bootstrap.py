@@ -15,7 +15,7 @@ import time
 import numpy as np
 from sklearn import metrics as skm
 
-from fundus_diag import bootstrap, scores
+from fundus_diag.scoring import bootstrap, scores
 
 PER_LABEL = {
     "roc_auc": lambda t, s, c: skm.roc_auc_score(t, s),

@@ -1,6 +1,6 @@
 """Time of a prediction: the fast path (`predict --precision auto`) against `model.predict`.
 
-    python benchmarks/predict.py [--image-size 299] [--batch-size 16] [--repeats 15]
+python benchmarks/predict.py [--image-size 299] [--batch-size 16] [--repeats 15]
 """
 
 import argparse

@@ -4,8 +4,8 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
-from fundus_diag.calibration import parse_criterion
 from fundus_diag.errors import UsageError
+from fundus_diag.scoring.calibration import parse_criterion
 
 # What a run starts from where a flag is not given. "se_xception" is the original system's schedule
 # for a pretrained encoder; "scratch" trains one that is not, which a rate of 1e-5 cannot do.

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from fundus_diag.datasets_files import csv_rows, folder_rows
-from fundus_diag.datasets_grades import retinamnist_rows
-from fundus_diag.datasets_odir import odir_rows
 from fundus_diag.errors import DataError, UsageError
 from fundus_diag.manifest import from_table, summary, write_manifest
-from fundus_diag.manifest_rules import (
+from fundus_diag.sources.files import csv_rows, folder_rows
+from fundus_diag.sources.grades import retinamnist_rows
+from fundus_diag.sources.odir import odir_rows
+from fundus_diag.tables.rules import (
     EYES,
     LABEL_NAME,
     LABELS,

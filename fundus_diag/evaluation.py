@@ -7,8 +7,8 @@ The maths is in `scores`, the intervals in `bootstrap`, thresholds and calibrati
 import numpy as np
 import pandas as pd
 
-from fundus_diag import bootstrap, scores
-from fundus_diag.calibration import (
+from fundus_diag.scoring import bootstrap, scores
+from fundus_diag.scoring.calibration import (
     apply_calibration,
     fit_operating_points,
     load_operating_points,

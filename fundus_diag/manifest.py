@@ -14,10 +14,10 @@ import pandas as pd
 
 from fundus_diag.errors import DataError
 from fundus_diag.files import write_text
-from fundus_diag.manifest_check import check_pictures, check_values, labels_without_positive
-from fundus_diag.manifest_rules import LABELS, META, SPLITS, parse, task_of, wrong_path
-from fundus_diag.pairing import pair_table
-from fundus_diag.tables import read_table
+from fundus_diag.tables.checks import check_pictures, check_values, labels_without_positive
+from fundus_diag.tables.pairing import pair_table
+from fundus_diag.tables.rules import LABELS, META, SPLITS, parse, task_of, wrong_path
+from fundus_diag.tables.text import read_table
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def pair_eyes(manifest: Manifest) -> Manifest:
     """One row per patient: patient, image_left, image_right, split, age, sex, dataset, labels.
 
     An eye without a picture is "". How labels of two eyes become the patient's: see
-    `fundus_diag.pairing.pair_table`.
+    `fundus_diag.tables.pairing.pair_table`.
 
     Raises:
         DataError: a patient has two pictures of one eye, or a picture of neither.

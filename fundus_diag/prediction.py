@@ -4,11 +4,11 @@ import sys
 from pathlib import Path
 
 from fundus_diag import manifest as manifests
-from fundus_diag.calibration import apply_calibration
 from fundus_diag.errors import DataError, UsageError
 from fundus_diag.files import write_csv
 from fundus_diag.inputs import describe_bad, load_inputs
 from fundus_diag.runs import load_run, predict_logits, prediction_table
+from fundus_diag.scoring.calibration import apply_calibration
 
 
 def predict(

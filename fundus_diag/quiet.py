@@ -12,6 +12,7 @@ def import_tensorflow():
     TF_CPP_MIN_LOG_LEVEL says (https://github.com/tensorflow/tensorflow/issues/100442); that would
     bury the one line that says what a user did wrong.
     """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # for what comes after the start
     sys.stderr.flush()
     with tempfile.TemporaryFile() as log:
         stderr = os.dup(2)

@@ -13,12 +13,15 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from fundus_diag import evaluation, figures, report_parts, run_files, scores
-from fundus_diag.calibration import load_operating_points
+from fundus_diag import evaluation
 from fundus_diag.errors import DataError, UsageError
 from fundus_diag.files import atomic
+from fundus_diag.page import figures, run_files
+from fundus_diag.page import parts as report_parts
+from fundus_diag.scoring import scores
+from fundus_diag.scoring.calibration import load_operating_points
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parent / "page"
 COLUMNS = {
     "roc_auc": "ROC AUC",
     "average_precision": "Average precision",

@@ -6,7 +6,7 @@ from pathlib import Path
 from fundus_diag.errors import DataError
 from fundus_diag.prediction import predict
 from fundus_diag.report import write_report
-from fundus_diag.runs import read_config
+from fundus_diag.run_files import read_config
 
 
 def report_run(run_dir, predictions=None, out=None, split="test", resamples=1000):

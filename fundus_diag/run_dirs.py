@@ -16,7 +16,7 @@ from fundus_diag.config import flag
 from fundus_diag.errors import DataError, UsageError
 from fundus_diag.manifest import summary
 from fundus_diag.precision import has_gpu
-from fundus_diag.runs import read_config
+from fundus_diag.run_files import read_config
 
 # May differ between an interrupted run and the command that goes on with it.
 FREE_FLAGS = {"resume", "overwrite", "cache", "cache_dir"}
@@ -42,13 +42,13 @@ def claim(config, sha256):
             raise UsageError(
                 f"--run-dir {folder}: holds something else than a run, not overwritten"
             )
-        read_config(folder)
+        read_config(folder, finished=False)
         return None
     if not config.resume:
         raise UsageError(f"--run-dir {folder}: not empty; use --resume or --overwrite")
     if not (folder / "config.json").exists():
         return None  # killed before it wrote anything that matters
-    before = read_config(folder)
+    before = read_config(folder, finished=False)
     for name, value in flags(config).items():
         if name not in FREE_FLAGS and before["flags"].get(name) != value:
             raise UsageError(

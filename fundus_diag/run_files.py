@@ -1,4 +1,4 @@
-"""Reads the files of a run directory that the report needs; everything in them is checked."""
+"""Reads the files of a run directory; everything in them is checked."""
 
 import json
 import math
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fundus_diag.errors import DataError
-from fundus_diag.tables import read_table
+from fundus_diag.tables.text import read_table
 
 MAX_JSON_BYTES = 10_000_000
 LABEL_NAME = re.compile(r"[A-Za-z0-9][\w .+-]{0,63}", re.ASCII)  # they become file names too
@@ -28,8 +28,12 @@ KEYS = {
 }
 
 
-def read_config(run_dir):
-    """config.json of a finished run, as a dict.
+def read_config(run_dir, finished=True):
+    """config.json of a run, as a dict.
+
+    Args:
+        run_dir: folder.
+        finished: whether the run has to be complete.
 
     Raises:
         DataError: there is none, it is not one, or the run is not finished.
@@ -47,7 +51,7 @@ def read_config(run_dir):
     if config["unit"] not in ("eye", "patient") or config["task"] not in ("multi_label", "grade"):
         raise DataError(f"{path}: unknown unit {config['unit']!r} or task {config['task']!r}")
     _check_splits(path, config["data"].get("splits"))
-    if not config.get("finished"):
+    if finished and not config.get("finished"):
         raise DataError(f"{path}: the run is not finished; go on with it by --resume")
     return config
 

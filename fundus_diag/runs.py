@@ -1,6 +1,5 @@
 """A run directory, read back: the model, what it was trained on, and its predictions."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,13 +7,15 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from fundus_diag import calibration, preprocess
+from fundus_diag import preprocess
 from fundus_diag.data import scoring_batches
 from fundus_diag.errors import DataError
 from fundus_diag.fast import fast_logits
 from fundus_diag.manifest import META
 from fundus_diag.models import build_classifier
 from fundus_diag.progress import track
+from fundus_diag.run_files import read_config
+from fundus_diag.scoring import calibration
 
 WEIGHTS = "model.weights.h5"
 
@@ -95,9 +96,7 @@ def load_run(run_dir, finished=True):
         DataError: no run is there, it is not finished, or its files do not fit each other.
     """
     run_dir = Path(run_dir)
-    config = read_config(run_dir)
-    if finished and not config.get("finished"):
-        raise DataError(f"{run_dir}: this run is not finished; go on with --resume")
+    config = read_config(run_dir, finished)
     model = build_model(config)
     try:
         model.load_weights(run_dir / WEIGHTS)
@@ -107,24 +106,6 @@ def load_run(run_dir, finished=True):
     path = run_dir / "thresholds.json"
     points = calibration.load_operating_points(path) if finished else None
     return Run(run_dir, config, model, points)
-
-
-def read_config(run_dir):
-    """`config.json` of a run.
-
-    Raises:
-        DataError: it is missing or no such file.
-    """
-    path = Path(run_dir) / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        for key in ("encoder", "image_size", "unit", "labels", "crop", "task"):
-            config[key]
-    except FileNotFoundError:
-        raise DataError(f"{run_dir}: not a run directory (no config.json)") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: not the configuration of a run ({error})") from error
-    return config
 
 
 def build_model(config):

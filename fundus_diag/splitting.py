@@ -15,7 +15,7 @@ import pandas as pd
 
 from fundus_diag.errors import UsageError
 from fundus_diag.manifest import Manifest, read_manifest, summary, write_manifest
-from fundus_diag.manifest_rules import SPLITS
+from fundus_diag.tables.rules import SPLITS
 
 TRIED_PATIENTS = 40_000  # a small table is dealt out several times and the best is kept ..
 MAX_TRIES = 8  # .. at most so often

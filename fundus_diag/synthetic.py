@@ -16,11 +16,11 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from fundus_diag.drawing.camera import compress
+from fundus_diag.drawing.eye import DISEASES, MIN_SIZE, SIGNS, draw_eye, stream
 from fundus_diag.errors import DataError, UsageError
 from fundus_diag.manifest import LABELS, write_manifest
 from fundus_diag.splitting import split_patients
-from fundus_diag.synthetic_camera import compress
-from fundus_diag.synthetic_eye import DISEASES, MIN_SIZE, SIGNS, draw_eye, stream
 
 __all__ = ["DISEASES", "SIGNS", "draw_dataset", "draw_eye", "draw_labels"]
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fundus_diag import calibration, run_dirs, sampling
+from fundus_diag import run_dirs, sampling
 from fundus_diag.errors import DataError, UsageError
 from fundus_diag.files import atomic, write_csv, write_json
 from fundus_diag.fitting import fit, prepare
@@ -16,6 +16,7 @@ from fundus_diag.manifest import check_trainable, read_manifest
 from fundus_diag.models import build_classifier, build_encoder
 from fundus_diag.precision import precision
 from fundus_diag.runs import WEIGHTS, load_run, predict_logits, prediction_table
+from fundus_diag.scoring import calibration
 from fundus_diag.weights import load_encoder
 
 
@@ -43,14 +44,17 @@ def train(config):
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(config.seed)
-    with precision(config.precision) as arithmetic, device_strategy().scope():
+    strategy = device_strategy()
+    with precision(config.precision) as arithmetic, strategy.scope():
         model, pretrained = _build(config, manifest.labels)
-        inputs, test = load_training_inputs(config, manifest)
-        plan = sampling_plan(config, inputs.splits["train"].y)
-        facts = run_dirs.describe(config, manifest, inputs, test, model, pretrained, plan)
-        facts["precision"] = arithmetic
-        run_dirs.make_room(config)
-        write_json(config.run_dir / "config.json", facts)
+    # Outside: reduced precision is for the network, never for the pictures.
+    inputs, test = load_training_inputs(config, manifest)
+    plan = sampling_plan(config, inputs.splits["train"].y)
+    facts = run_dirs.describe(config, manifest, inputs, test, model, pretrained, plan)
+    facts["precision"] = arithmetic
+    run_dirs.make_room(config)
+    write_json(config.run_dir / "config.json", facts)
+    with precision(config.precision), strategy.scope():
         state = fit(prepare(config, model, inputs, manifest.labels, pretrained, plan))
         with atomic(config.run_dir / WEIGHTS) as file:
             model.save_weights(file)

@@ -3,8 +3,8 @@
 import numpy as np
 from scipy import special
 
-from fundus_diag import scores
-from fundus_diag.calibration import choose_threshold
+from fundus_diag.scoring import scores
+from fundus_diag.scoring.calibration import choose_threshold
 
 
 def epoch_scores(y_true, logits, labels, task="multi_label"):

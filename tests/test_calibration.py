@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, special
 
-from fundus_diag import calibration, evaluation
+from fundus_diag import evaluation
 from fundus_diag.errors import DataError, UsageError
+from fundus_diag.scoring import calibration
 
 
 def logits_of(n=800, slope=0.6, intercept=-1.0, seed=0):

@@ -191,8 +191,8 @@ def test_commands_on_what_is_no_run_say_so(manifest, tmp_path, capsys):
     line = complain(
         ["predict", str(tmp_path), *words, "--out", str(tmp_path / "p.csv")], capsys, status=1
     )
-    assert "not a run directory" in line
-    assert "not a run directory" in complain(["report", str(tmp_path)], capsys, status=1)
+    assert "a run directory?" in line
+    assert "a run directory?" in complain(["report", str(tmp_path)], capsys, status=1)
 
 
 def test_a_run_that_is_not_finished_is_neither_scored_nor_used(manifest, tmp_path, capsys):

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from fundus_diag import datasets, manifest
-from fundus_diag.datasets_odir import eye_labels
 from fundus_diag.errors import DataError, UsageError
+from fundus_diag.sources.odir import eye_labels
 
 LABELS = list("NDGCAHMO")
 ODIR_COLUMNS = [

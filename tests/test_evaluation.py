@@ -4,7 +4,8 @@ import pytest
 from sklearn import metrics as skm
 from test_scores import made_up
 
-from fundus_diag import curves, evaluation, scores
+from fundus_diag import evaluation
+from fundus_diag.scoring import curves, scores
 
 
 def table_of(y, p, patients, labels, **columns):

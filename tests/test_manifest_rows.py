@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fundus_diag import duplicates, manifest
+from fundus_diag import manifest
 from fundus_diag.errors import DataError
+from fundus_diag.tables import duplicates
 
 NAN = np.nan
 

@@ -10,8 +10,10 @@ import pytest
 from report_recount import Page, Recount
 from report_runs import LABELS, write_run
 
-from fundus_diag import report, report_parts, scores
+from fundus_diag import report
 from fundus_diag.errors import DataError, UsageError
+from fundus_diag.page import parts as report_parts
+from fundus_diag.scoring import scores
 
 RESAMPLES = 100
 

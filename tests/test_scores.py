@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as skm
 
-from fundus_diag import bootstrap, scores
+from fundus_diag.scoring import bootstrap, scores
 
 LABELS = list("NDGCAHMO")
 

@@ -8,10 +8,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
+from fundus_diag.drawing.canvas import Frame, field_of_view, fill, spots, strokes
 from fundus_diag.errors import DataError, UsageError
 from fundus_diag.manifest import LABELS, read_manifest
 from fundus_diag.synthetic import DISEASES, SIGNS, draw_dataset, draw_eye, draw_labels
-from fundus_diag.synthetic_canvas import Frame, field_of_view, fill, spots, strokes
 
 D_SIGNS = SIGNS["D"]
 

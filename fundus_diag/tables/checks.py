@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from fundus_diag import duplicates
-from fundus_diag.manifest_rules import SPLITS, wrong_path
+from fundus_diag.tables import duplicates
+from fundus_diag.tables.rules import SPLITS, wrong_path
 
 AGES = (5, 105)  # years; outside, an age is taken for a placeholder or a slip
 NAMED = 3  # how many cases of one kind a warning names

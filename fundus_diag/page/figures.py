@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from fundus_diag import curves
+from fundus_diag.scoring import curves
 
 BLUE, ORANGE, GREEN, RED, SKY, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#767676",

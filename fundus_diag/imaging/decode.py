@@ -9,7 +9,7 @@ import functools
 
 import tensorflow as tf
 
-from fundus_diag.header import (
+from fundus_diag.imaging.header import (
     PROBLEMS,
     exif_orientation,
     find_problem,

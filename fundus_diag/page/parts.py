@@ -7,8 +7,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from fundus_diag import curves, figures, scores
 from fundus_diag.errors import DataError
+from fundus_diag.page import figures
+from fundus_diag.scoring import curves, scores
 
 LABEL_NAMES = {
     "N": "normal",

@@ -1,0 +1,1 @@
+"""The parts of the report; `fundus_diag.report` puts them together."""

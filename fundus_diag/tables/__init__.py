@@ -1,0 +1,1 @@
+"""The rules of manifests; `fundus_diag.manifest` puts them together."""
