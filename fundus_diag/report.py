@@ -13,10 +13,10 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from fundus_diag import evaluation
+from fundus_diag import evaluation, run_files
 from fundus_diag.errors import DataError, UsageError
 from fundus_diag.files import atomic
-from fundus_diag.page import figures, run_files
+from fundus_diag.page import figures
 from fundus_diag.page import parts as report_parts
 from fundus_diag.scoring import scores
 from fundus_diag.scoring.calibration import load_operating_points
