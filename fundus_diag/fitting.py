@@ -7,6 +7,7 @@ finished epoch is all that an interrupted run needs to go on.
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
@@ -36,6 +37,7 @@ class Fitting:
     weights: np.ndarray
     loss: keras.losses.Loss
     val_batches: tf.data.Dataset
+    score: Callable
     state: dict
 
     @property
@@ -53,9 +55,13 @@ def prepare(config, model, inputs, labels, pretrained, plan):
     graded = config.task == "grade"
     loss = grade_loss(config.label_smoothing) if graded else WeightedBinaryCrossentropy(weights)
     val = scoring_batches(inputs.pictures, inputs.splits["val"].pictures, config.batch_size)
+    # Not `model.predict`: over several devices it hands one of them the empty rest of the last
+    # batch, on which BatchNorm fails.
+    score = tf.function(lambda x: model(x, training=False), reduce_retracing=True)
     state = {"history": [], "best": None, "best_epoch": None, "seconds": 0.0}
+    labels = list(labels)
     return Fitting(
-        config, model, inputs, list(labels), pretrained, factors, weights, loss, val, state
+        config, model, inputs, labels, pretrained, factors, weights, loss, val, score, state
     )
 
 
@@ -109,13 +115,14 @@ def _run_epoch(fitting, phase):
     fitted = model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=[bar])
     y = fitting.inputs.splits["val"].y
     with phases.averaged(model):
-        logits = model.predict(fitting.val_batches, verbose=0)
+        logits = np.concatenate([fitting.score(inputs) for inputs in fitting.val_batches])
         row = {
             "epoch": epoch,
             "phase": phase,
             "learning_rate": float(model.optimizer.learning_rate),
             "loss": float(fitted.history["loss"][-1]),
-            "val_loss": float(fitting.loss(y, logits)),
+            # Not `loss(..)`: inside a strategy Keras divides that by the number of devices.
+            "val_loss": float(np.mean(fitting.loss.call(tf.constant(y), tf.constant(logits)))),
             **validation.epoch_scores(y, logits, fitting.labels, config.task),
         }
         if validation.improves(row["val_composite"], state["best"]):

@@ -1,6 +1,9 @@
 """Whole runs, on a network and photographs that take seconds."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -211,3 +214,34 @@ def test_tensorboard_holds_the_history(run_dir):
         for value in event.summary.value
     }
     assert {"loss", "learning_rate", "val/macro_roc_auc", "val/f1_A"} <= names
+
+
+TWO_DEVICES = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+two = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(cpu, two)
+from fundus_diag import training
+training.device_strategy = lambda: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+from tiny import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_two_devices_train_as_one_does(manifest, tmp_path):
+    """Phase 1 without dropout and augmentation has no chance in it: the losses must agree."""
+    flags = {"phase1_epochs": 3, "dropout": 0.0, "no_augment": True, "reweight": 2.0}
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert main(train_flags(manifest, one, **flags)) == 0
+    words = train_flags(manifest, two, **flags)
+    done = subprocess.run(
+        [sys.executable, "-c", TWO_DEVICES, *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    single, mirrored = (pd.read_csv(run / "history.csv") for run in (one, two))
+    for figure in ("loss", "val_loss", "val_macro_roc_auc"):
+        np.testing.assert_allclose(mirrored[figure][:3], single[figure][:3], rtol=1e-3)
+    assert np.isfinite(mirrored["loss"]).all()
