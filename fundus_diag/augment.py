@@ -6,12 +6,18 @@ turns it upside down.
 
 Sources: Mixup, Zhang et al. 2018 (https://arxiv.org/abs/1710.09412); CutMix, Yun et al. 2019
 (https://arxiv.org/abs/1905.04899); RandAugment, Cubuk et al. 2020
-(https://arxiv.org/abs/1909.13719). The layers are Keras's.
+(https://arxiv.org/abs/1909.13719). The layers for colour and mixing are Keras's.
 """
+
+import math
 
 import numpy as np
 import tensorflow as tf
 from keras import layers
+
+ROTATION = math.radians(15)
+ZOOM = 0.1
+SHIFT = 0.05  # of the side
 
 LARGEST_RAND_AUGMENT = 0.2  # of a full turn: past a quarter turn left and right are lost
 
@@ -36,34 +42,26 @@ def augmenter(seed, *, geometry=True, colour=True, mixup=0.0, cutmix=0.0, rand_a
     def options():
         return {"seed": int(rng.integers(1 << 31)), "dtype": "float32"}
 
-    moves = []
-    if geometry:
-        fill = {"fill_mode": "constant", "fill_value": 0.0}
-        moves += [
-            layers.RandomRotation(15 / 360, **fill, **options()),
-            layers.RandomZoom(0.1, **fill, **options()),
-            layers.RandomTranslation(0.05, 0.05, **fill, **options()),
-        ]
+    colours = []
     if colour:
-        moves += [
+        colours += [
             layers.RandomBrightness(0.15, value_range=(0, 255), **options()),
             layers.RandomContrast(0.15, value_range=(0, 255), **options()),
         ]
     if rand_augment:
-        moves.append(layers.RandAugment((0, 255), factor=rand_augment, **options()))
+        colours.append(layers.RandAugment((0, 255), factor=rand_augment, **options()))
     mixes = []
     if mixup:
         mixes.append(layers.MixUp(alpha=mixup, **options()))
     if cutmix:
         mixes.append(layers.CutMix(factor=(cutmix, cutmix), **options()))
-    mirror_seed, choice_seed = (int(x) for x in rng.integers(1 << 31, size=2))
+    move_seed, choice_seed = (int(x) for x in rng.integers(1 << 31, size=2))
 
     def augment(step, images, y):
         images = tf.cast(images, tf.float32)
         if geometry:
-            coins = tf.random.stateless_uniform(tf.shape(images)[:1], [mirror_seed, step])
-            images = mirror(images, coins < 0.5)
-        images = _each_picture(images, moves)
+            images = move(images, [move_seed, step])
+        images = _each_picture(images, colours)
         if len(mixes) == 2:
             coin = tf.random.stateless_uniform([], [choice_seed, step])
             return tf.cond(
@@ -74,16 +72,61 @@ def augmenter(seed, *, geometry=True, colour=True, mixup=0.0, cutmix=0.0, rand_a
     return augment
 
 
-def mirror(images, chosen):
-    """Mirrors the chosen pictures left to right; a chosen pair also swaps its eyes.
+def move(images, seed):
+    """Mirrors half of the pictures or pairs, and rotates, zooms and shifts each picture by little.
 
-    `images` is (B, S, S, 3) or (B, 2, S, S, 3), `chosen` (B,) bool.
+    All in one step: Keras's layers would interpolate, and blur, three times one after the other.
+
+    Args:
+        images: (B, S, S, 3) or (B, 2, S, S, 3) float32.
+        seed: two integers.
     """
-    flipped = tf.reverse(images, [-2])
-    if len(images.shape) == 5:
-        flipped = tf.reverse(flipped, [1])
-    chosen = tf.reshape(chosen, [-1] + [1] * (len(images.shape) - 1))
-    return tf.where(chosen, flipped, images)
+    size, pairs = images.shape[-2], len(images.shape) == 5
+    seeds = tf.random.split(seed, 4)
+    batch = tf.shape(images)[0]
+    mirrored = tf.random.stateless_uniform([batch], seeds[0]) < 0.5
+    if pairs:
+        images = tf.where(mirrored[:, None, None, None, None], images[:, ::-1], images)
+        mirrored = tf.repeat(mirrored, 2)
+    flat = tf.reshape(images, (-1, size, size, 3))
+    count = tf.shape(flat)[0]
+    angle = tf.random.stateless_uniform([count], seeds[1], -ROTATION, ROTATION)
+    zoom = tf.random.stateless_uniform([count], seeds[2], 1 - ZOOM, 1 + ZOOM)
+    shift = tf.random.stateless_uniform([count, 2], seeds[3], -SHIFT, SHIFT) * size
+    moved = warp(flat, angle, zoom, shift, mirrored)
+    return tf.reshape(moved, tf.shape(images))
+
+
+def warp(images, angle, zoom, shift, mirrored):
+    """Turns pictures (B, S, S, 3) about their middle, bilinear; black comes in from outside.
+
+    A point p of the result, measured from the middle, shows the picture at
+    `zoom * R(angle) F p + shift`, F mirroring left to right where `mirrored`.
+
+    Args:
+        images: float32.
+        angle: (B,) radians.
+        zoom: (B,) above 1 shows more, smaller.
+        shift: (B, 2) pixels, x and y.
+        mirrored: (B,) bool.
+    """
+    middle = (images.shape[1] - 1) / 2
+    sign = tf.where(mirrored, -1.0, 1.0)
+    cos, sin = zoom * tf.cos(angle), zoom * tf.sin(angle)
+    a, b, c, d = cos * sign, -sin, sin * sign, cos
+    transforms = [
+        *(a, b, middle + shift[:, 0] - (a + b) * middle),
+        *(c, d, middle + shift[:, 1] - (c + d) * middle),
+        *(tf.zeros_like(a), tf.zeros_like(a)),
+    ]
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=images,
+        transforms=tf.stack(transforms, axis=1),
+        output_shape=tf.shape(images)[1:3],
+        interpolation="BILINEAR",
+        fill_mode="CONSTANT",
+        fill_value=0.0,
+    )
 
 
 def mix(layer, images, y):
@@ -100,9 +143,9 @@ def mix(layer, images, y):
     return tf.reshape(mixed["images"], shape), mixed["labels"]
 
 
-def _each_picture(images, moves):
+def _each_picture(images, colours):
     shape = tf.shape(images)
     x = tf.reshape(images, (-1, *images.shape[-3:]))
-    for layer in moves:
+    for layer in colours:
         x = layer(x, training=True)
     return tf.reshape(tf.clip_by_value(x, 0.0, 255.0), shape)

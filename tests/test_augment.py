@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fundus_diag.augment import augmenter, mirror, mix
+from fundus_diag.augment import augmenter, mix, move, warp
 
 NAN = np.nan
 
@@ -22,14 +22,44 @@ def run(images, y, steps=1, **settings):
     return [(x.numpy(), z.numpy()) for x, z in data.map(lambda k, b: augment(k, *b))]
 
 
+def test_moving_nothing_changes_nothing_and_mirroring_mirrors():
+    images = np.random.default_rng(0).uniform(0, 255, (2, 9, 9, 3)).astype("float32")
+    still = [np.zeros(2, "float32"), np.ones(2, "float32"), np.zeros((2, 2), "float32")]
+    got = warp(tf.constant(images), *still, np.array([False, True])).numpy()
+    np.testing.assert_allclose(got[0], images[0], atol=1e-4)
+    np.testing.assert_allclose(got[1], images[1, :, ::-1], atol=1e-4)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_point_goes_where_the_formula_sends_it(mirrored):
+    """The one bright pixel of the picture is found at the p of which the docstring speaks."""
+    side, angle, zoom, shift = 41, 0.3, 1.2, np.array([3.0, -2.0])
+    p = np.array([-6.0, 5.0])  # x, y from the middle
+    turn = zoom * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    source = turn @ (p * [-1 if mirrored else 1, 1]) + shift + 20
+    images = np.zeros((1, side, side, 3), "float32")
+    y, x = np.mgrid[:side, :side]
+    images[0] = np.exp(-((x - source[0]) ** 2 + (y - source[1]) ** 2) / 2)[..., None]
+    arguments = np.array([[angle], [zoom]], "float32")
+    got = warp(tf.constant(images), *arguments, shift[None].astype("float32"), np.array([mirrored]))
+    weight = got.numpy()[0, :, :, 0]
+    found = np.array([(weight * x).sum(), (weight * y).sum()]) / weight.sum() - 20
+    np.testing.assert_allclose(found, p, atol=0.05)
+
+
 def test_a_mirrored_pair_swaps_its_eyes():
-    left = np.arange(12.0).reshape(1, 1, 2, 2, 3)
-    right = left + 100
-    pair = tf.constant(np.concatenate([left, right], axis=1))
-    got = mirror(pair, tf.constant([True])).numpy()
-    np.testing.assert_array_equal(got[0, 0], right[0, 0, :, ::-1])
-    np.testing.assert_array_equal(got[0, 1], left[0, 0, :, ::-1])
-    np.testing.assert_array_equal(mirror(pair, tf.constant([False])).numpy(), pair.numpy())
+    """Marks far from the rim: red in the left eye, green in the right one, left of the middle."""
+    images = np.zeros((64, 2, 33, 33, 3), "float32")
+    images[:, 0, 14:19, 8:12, 0] = 255
+    images[:, 1, 14:19, 8:12, 1] = 255
+    got = move(tf.constant(images), [1, 2]).numpy()
+    first_eye = got[:, 0].sum(axis=(1, 2)).argmax(axis=-1)  # whose mark stands in the left place
+    columns = np.arange(33)
+    places = (got.sum(axis=(2, 4)) * columns).sum(axis=-1) / got.sum(axis=(2, 3, 4))
+    mirrored = places[:, 0] > 16
+    np.testing.assert_array_equal(places[:, 1] > 16, mirrored)
+    np.testing.assert_array_equal(first_eye == 1, mirrored)
+    assert 16 < mirrored.sum() < 48
 
 
 def test_a_pair_is_mirrored_whole_or_not_at_all():
@@ -52,7 +82,7 @@ def test_a_pair_is_mirrored_whole_or_not_at_all():
 def test_pictures_are_never_turned_upside_down():
     images = np.zeros((60, 48, 48, 3), "uint8")
     images[:, 4:10, 20:28] = 200
-    (got, _), *_ = run(images, np.zeros((60, 1), "float32"))
+    (got, _), *_ = run(images, np.zeros((60, 1), "float32"), colour=False)
     rows = np.arange(48)[None, :]
     assert ((got.sum(axis=(2, 3)) * rows).sum(axis=1) / got.sum(axis=(1, 2, 3)) < 22).all()
 
