@@ -44,8 +44,13 @@ def build(
     from fundus_diag.datasets import build as build_manifest
 
     made = build_manifest(name, root, out, labels=labels, mapping=mapping, table=table)
-    for key, value in made.items():
-        print(f"{key}: {value}")
+    for note in made["notes"]:
+        print(f"note: {note}")
+    for reason, number in made["left_out"].items():
+        print(f"left out: {number} rows, {reason}")
+    _print_counts(made["splits"])
+    print(f"licence: {made['licence']}")
+    print(f"{made['out']}: image root {made['image_root']}")
 
 
 def check(file: File, /, image_root: Path):
@@ -84,9 +89,7 @@ def split(
     from fundus_diag.splitting import split as split_file
 
     made = split_file(file, out, ratios, seed)
-    for name, part in made["splits"].items():
-        counts = " ".join(f"{label} {n}" for label, n in part["positives"].items())
-        print(f"{name}: {part['rows']} rows, {part['patients']} patients, positives {counts}")
+    _print_counts(made["splits"])
     print(made["out"])
 
 
@@ -99,8 +102,15 @@ def merge(files: tyro.conf.Positional[tuple[Path, ...]], /, out: Path):
     """
     from fundus_diag.manifest import merge as merge_files
 
-    for key, value in merge_files(files, out).items():
-        print(f"{key}: {value}")
+    made = merge_files(files, out)
+    _print_counts(made["splits"])
+    print(made["out"])
+
+
+def _print_counts(splits):
+    for name, part in splits.items():
+        counts = " ".join(f"{label} {n}" for label, n in part["positives"].items())
+        print(f"{name}: {part['rows']} rows, {part['patients']} patients, positives {counts}")
 
 
 def train(config: tyro.conf.OmitArgPrefixes[TrainConfig]):
