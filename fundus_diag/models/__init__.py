@@ -22,7 +22,7 @@ FEATURE_MAPS = {
     "se_xception_small": functools.partial(se_xception, width=0.25, middle_blocks=2),
 }
 
-SMALLEST_SIZE = 32  # px; below it the feature map of the encoders vanishes
+SIZES = (32, 2048)  # px; below, the feature map of the encoders vanishes
 
 
 def build_encoder(name, image_size, **options):
@@ -111,6 +111,6 @@ def copy_encoder_weights(encoder, classifier):
 def _feature_map(name, images, image_size, options):
     if name not in FEATURE_MAPS:
         raise UsageError(f"--encoder {name}: unknown; there are {', '.join(FEATURE_MAPS)}")
-    if image_size < SMALLEST_SIZE:
-        raise UsageError(f"--image-size {image_size}: at least {SMALLEST_SIZE} px")
+    if not SIZES[0] <= image_size <= SIZES[1]:
+        raise UsageError(f"--image-size {image_size}: must lie from {SIZES[0]} to {SIZES[1]} px")
     return FEATURE_MAPS[name](images, **options)
