@@ -57,7 +57,7 @@ def load_arrays(path):
         DataError: the file is missing or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as saved:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
             arrays = {}
             names = [n for n in saved.files if n != "facts"]
             for name in sorted(names, key=lambda n: int(n.split("/")[1])):
