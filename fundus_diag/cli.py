@@ -180,7 +180,7 @@ def report(
     print(headline(page, metrics))
 
 
-def demo(out: Path = Path("reports/demo"), patients: int = 700, seed: int = 0):
+def demo(out: Path = Path("reports/demo"), patients: int = 1200, seed: int = 0):
     """Draw photographs, train a small SE-Xception on them in two phases, and report.
 
     Args:
@@ -194,7 +194,7 @@ def demo(out: Path = Path("reports/demo"), patients: int = 700, seed: int = 0):
     print(headline(page, metrics))
 
 
-def draw(out: Path, patients: int = 700, size: int = 256, seed: int = 0):
+def draw(out: Path, patients: int = 1200, size: int = 256, seed: int = 0):
     """Draw fundus photographs with lesions, their masks, and a manifest.
 
     Args:

@@ -39,6 +39,11 @@ def compile_phase(model, phase, config, loss, steps, pretrained):
         steps: steps of an epoch.
     """
     set_trainable(model, phase, pretrained)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            # Keras's .99 reaches back a hundred steps: where an epoch has fewer, the statistics
+            # would be of weights long gone.
+            layer.momentum = min(0.99, _momentum(steps))
     peak = config.phase1_rate if phase == 1 else config.phase2_rate
     total = steps * (config.phase1_epochs if phase == 1 else config.phase2_epochs)
     warmup = int(config.warmup * total)
@@ -54,8 +59,7 @@ def compile_phase(model, phase, config, loss, steps, pretrained):
         weight_decay=config.weight_decay,
         global_clipnorm=config.clip_norm or None,
         use_ema=config.ema > 0,
-        # An exponential average with momentum m reaches back about 1 / (1 - m) steps.
-        ema_momentum=1 - 1 / max(2.0, config.ema * steps),
+        ema_momentum=_momentum(config.ema * steps),
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     # Fresh from `trainable`: without a new compile, `fit` goes on updating what is now frozen.
@@ -63,6 +67,11 @@ def compile_phase(model, phase, config, loss, steps, pretrained):
     model.compile(optimizer, loss, jit_compile=False if _on_cpu() else "auto")
     # Mixed float16 wraps the optimizer to scale the loss.
     model.optimizer.build(model.trainable_variables)
+
+
+def _momentum(steps):
+    """Momentum of an exponential average that reaches back about so many steps."""
+    return 1 - 1 / max(2.0, steps)
 
 
 @contextlib.contextmanager

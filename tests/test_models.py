@@ -201,7 +201,10 @@ def test_copying_refuses_an_encoder_of_other_layers():
 
 @pytest.mark.parametrize(
     ("name", "size", "message"),
-    [("resnet_900", 64, "unknown; there are se_xception"), ("se_xception", 16, "from 32 to 2048 px")],
+    [
+        ("resnet_900", 64, "unknown; there are se_xception"),
+        ("se_xception", 16, "from 32 to 2048 px"),
+    ],
 )
 def test_impossible_models_are_refused(name, size, message):
     with pytest.raises(UsageError, match=message):
