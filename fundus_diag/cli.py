@@ -4,8 +4,6 @@ Exit status: 0 done, 1 a file or photograph is wrong, 2 a flag is wrong; one lin
 which. Heavy modules are imported by the command that needs them, so that --help is quick.
 """
 
-import contextlib
-import io
 import sys
 from pathlib import Path
 from typing import Literal
@@ -15,6 +13,7 @@ import tyro
 from fundus_diag import __version__
 from fundus_diag.config import TrainConfig
 from fundus_diag.errors import DataError, UsageError
+from fundus_diag.parsing import parse
 from fundus_diag.quiet import import_tensorflow
 
 File = tyro.conf.Positional[Path]
@@ -244,7 +243,13 @@ def main(argv=None, program="fundus-diag"):
         # Listed in the help; its own commands are reached above.
         commands = {"manifest": _manifest, **COMMANDS}
     try:
-        return _run(commands, argv, program, description) or 0
+        called = parse(commands, argv, program, description)
+        if called is None:
+            return 0
+        command, args, kwargs = called
+        if command in NEED_TENSORFLOW:
+            import_tensorflow()
+        return command(*args, **kwargs) or 0
     except DataError as error:
         return _complain(program, error, 1)
     except UsageError as error:
@@ -255,50 +260,6 @@ def main(argv=None, program="fundus-diag"):
 
 def _manifest():
     """Tables of photographs: build, check, split, merge."""
-
-
-def _run(commands, argv, program, description):
-    """Parses and calls; a wrong flag becomes one line instead of a box over many."""
-    complaint = io.StringIO()
-    chosen = []
-    # Parsing only notes what to call: what the command itself prints must not be caught here.
-    noted = {name: _note(command, chosen) for name, command in commands.items()}
-    try:
-        with contextlib.redirect_stderr(complaint):
-            tyro.extras.subcommand_cli_from_dict(
-                noted,
-                prog=program,
-                description=description,
-                args=argv or ["--help"],
-                config=(tyro.conf.FlagCreatePairsOff,),
-            )
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            return 0
-        raise UsageError(_first_sentence(complaint.getvalue())) from None
-    command, args, kwargs = chosen[0]
-    if command in NEED_TENSORFLOW:
-        import_tensorflow()
-    return command(*args, **kwargs)
-
-
-def _note(command, chosen):
-    import functools
-
-    @functools.wraps(command)
-    def note(*args, **kwargs):
-        chosen.append((command, args, kwargs))
-
-    return note
-
-
-def _first_sentence(box):
-    """The message of the parser's box, without its frame, hints and help texts."""
-    lines = [x.strip("│╭╰╮╯ ") for x in box.splitlines()[1:]]
-    rule = next((i for i, x in enumerate(lines) if x.startswith("─")), len(lines))
-    if lines and lines[0].startswith("Missing"):
-        lines = [x for x in lines[:rule] if x.startswith(("Missing", "-")) or x.isupper()]
-    return " ".join(" ".join(lines[:rule]).split())
 
 
 def _complain(program, error, status):
