@@ -6,7 +6,7 @@ from fundus_diag.config import TrainConfig
 from fundus_diag.progress import bar
 from fundus_diag.synthetic import draw_dataset
 
-DRAWN_SIZE = 256  # px
+DRAWN_SIZE = 192  # px
 IMAGE_SIZE = 128  # px
 
 
@@ -42,6 +42,7 @@ def run_demo(out, patients, seed):
         image_size=IMAGE_SIZE,
         seed=seed,
         overwrite=True,
-        phase2_epochs=14,
+        batch_size=16,
+        phase2_epochs=16,
     )
     return report_run(train(config))
