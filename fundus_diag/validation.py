@@ -64,7 +64,7 @@ def confusion_at_zero(y_true, logits):
 
 def improves(value, best):
     """Whether a score is better than the best so far; an undefined one never is."""
-    return best is None or value > best
+    return best is None or value > best or (np.isnan(best) and not np.isnan(value))
 
 
 def stopped(history, phase, patience):

@@ -10,7 +10,7 @@ from fundus_diag import phases
 from fundus_diag.config import TrainConfig
 from fundus_diag.losses import WeightedBinaryCrossentropy
 from fundus_diag.models import build_classifier, encoder_layers
-from fundus_diag.validation import stopped
+from fundus_diag.validation import improves, stopped
 
 
 def config(**flags):
@@ -182,3 +182,14 @@ def test_a_phase_stops_after_its_patience_without_a_better_score():
     # The other phase's epochs do not count.
     assert not stopped(history(0.9, phase=1) + history(0.1), 2, patience=1)
     assert not stopped([], 1, patience=1)
+
+
+def test_a_score_improves_on_nothing_and_on_an_undefined_one():
+    nan = float("nan")
+    assert improves(0.5, None)
+    assert improves(0.5, 0.4)
+    assert not improves(0.5, 0.5)
+    assert improves(nan, None)  # the first epoch's weights are kept in any case
+    assert improves(0.1, nan)
+    assert not improves(nan, nan)
+    assert not improves(nan, 0.5)
