@@ -21,7 +21,9 @@ def fast_logits(model, name="auto"):
     signature = tf.nest.map_structure(
         lambda x: tf.TensorSpec((None, *x.shape[1:]), tf.float32), model.input
     )
-    concrete = tf.function(lambda x: model(x, training=False)).get_concrete_function(signature)
+    concrete = tf.function(
+        lambda x: model(x, training=False), autograph=False
+    ).get_concrete_function(signature)
     frozen = convert_variables_to_constants_v2(concrete)
 
     def logits(inputs):

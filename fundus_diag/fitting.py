@@ -57,7 +57,7 @@ def prepare(config, model, inputs, labels, pretrained, plan):
     val = scoring_batches(inputs.pictures, inputs.splits["val"].pictures, config.batch_size)
     # Not `model.predict`: over several devices it hands one of them the empty rest of the last
     # batch, on which BatchNorm fails.
-    score = tf.function(lambda x: model(x, training=False), reduce_retracing=True)
+    score = tf.function(lambda x: model(x, training=False), autograph=False, reduce_retracing=True)
     state = {"history": [], "best": None, "best_epoch": None, "seconds": 0.0}
     labels = list(labels)
     return Fitting(

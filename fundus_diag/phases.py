@@ -123,7 +123,9 @@ def _training_mode(model):
         return lambda inputs: model(inputs, training=True)
     import tensorflow as tf
 
-    return tf.function(lambda inputs: model(inputs, training=True), reduce_retracing=True)
+    return tf.function(
+        lambda inputs: model(inputs, training=True), autograph=False, reduce_retracing=True
+    )
 
 
 def _on_cpu():

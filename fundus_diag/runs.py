@@ -130,7 +130,7 @@ def predict_logits(model, pictures, rows, batch_size=16, precision="float32"):
         precision: "float32", exact, or "auto", the fast path of `fast.fast_logits`.
     """
     batches = scoring_batches(pictures, rows.pictures, batch_size)
-    step = tf.function(lambda x: model(x, training=False), reduce_retracing=True)
+    step = tf.function(lambda x: model(x, training=False), autograph=False, reduce_retracing=True)
     if precision != "float32":
         step = fast_logits(model, precision)
     steps = -(-len(rows.pictures) // batch_size)

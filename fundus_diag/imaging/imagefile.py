@@ -100,7 +100,7 @@ def why_not(data: bytes) -> str:
 def _graph(function):
     """`function` of a scalar string, traced once; on the CPU, where decoding runs anyway."""
 
-    @tf.function(input_signature=[tf.TensorSpec((), tf.string)])
+    @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
     def traced(data):
         with tf.device("CPU:0"):
             return function(data)
