@@ -6,7 +6,7 @@ from fundus_diag.config import TrainConfig
 from fundus_diag.progress import bar
 from fundus_diag.synthetic import draw_dataset
 
-DRAWN_SIZE = 192  # px
+DRAWN_SIZE = 224  # px
 IMAGE_SIZE = 128  # px
 
 
@@ -43,6 +43,6 @@ def run_demo(out, patients, seed):
         seed=seed,
         overwrite=True,
         batch_size=16,
-        phase2_epochs=16,
+        phase2_epochs=13,
     )
     return report_run(train(config))

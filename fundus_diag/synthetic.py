@@ -24,7 +24,7 @@ from fundus_diag.splitting import split_patients
 
 __all__ = ["DISEASES", "SIGNS", "draw_dataset", "draw_eye", "draw_labels"]
 
-RATIOS = (0.6, 0.15, 0.25)  # train, val, test
+RATIOS = (0.7, 0.15, 0.15)  # train, val, test
 DRAWING = 1  # raised whenever the same seed draws another picture
 
 
