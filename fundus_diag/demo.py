@@ -43,6 +43,6 @@ def run_demo(out, patients, seed):
         seed=seed,
         overwrite=True,
         batch_size=16,
-        phase2_epochs=14,
+        phase2_epochs=13,
     )
     return report_run(train(config))
