@@ -182,7 +182,7 @@ def test_the_manifest_of_a_drawn_set_is_a_manifest(drawn):
     assert manifest.task == "multi_label"
     assert table.patient.nunique() == 60
     assert (table.groupby("patient").split.nunique() == 1).all()
-    assert dict(table.groupby("split").patient.nunique()) == {"train": 36, "val": 9, "test": 15}
+    assert dict(table.groupby("split").patient.nunique()) == {"train": 42, "val": 9, "test": 9}
     np.testing.assert_array_equal(table.N == 1, table[list(DISEASES)].sum(axis=1) == 0)
     assert table.age.between(18, 92).all()
     assert set(table.sex) == {"female", "male"}
