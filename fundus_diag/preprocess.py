@@ -33,7 +33,9 @@ __all__ = [
     "has_field",
     "header_size",
     "image_size",
+    "load_photograph",
     "load_picture",
+    "map_to_original",
     "preprocess",
     "probe",
     "read_bytes",
@@ -104,6 +106,48 @@ def load_picture(path, image_size: int, crop: str = "fundus") -> np.ndarray:
     return picture.numpy()
 
 
+def load_photograph(path, image_size: int, crop: str = "fundus"):
+    """A file as the network sees it and as it was taken; TIFF included.
+
+    Returns:
+        picture: (image_size, image_size, 3) float32; box: (4,) float32; see `preprocess`.
+        photograph: (H, W, 3) uint8 RGB, upright.
+
+    Raises:
+        DataError: names the file and what is wrong with it.
+    """
+    data = read_bytes(path)
+    try:
+        found = _traced_whole(image_size, crop)(data)
+    except tf.errors.OpError as error:
+        raise DataError(f"{path}: {why_not(data)}") from error
+    return tuple(x.numpy() for x in found)
+
+
+def map_to_original(maps, box, height, width):
+    """Maps of the square picture, laid back on the photograph that it was cut from.
+
+    Args:
+        maps: (N, h, w, K), over the whole square.
+        box: (4,) of `preprocess`, the same for all.
+        height, width: of the photograph, or of a smaller copy that `box` was scaled to; pixels.
+
+    Returns:
+        (N, height, width, K) float32, interpolated bilinearly; 0 outside of the square.
+    """
+    maps = tf.convert_to_tensor(maps, tf.float32)
+    box = tf.convert_to_tensor(box, tf.float32)
+    grid = tf.cast(tf.shape(maps)[1:3], tf.float32)
+    return tf.raw_ops.ScaleAndTranslate(
+        images=maps,
+        size=tf.stack([height, width]),
+        scale=(box[2:] - box[:2]) / grid,
+        translation=box[:2],
+        kernel_type="triangle",
+        antialias=False,
+    )
+
+
 def to_original(points, box, image_size: int):
     """Points (..., 2), y and x in a picture of `image_size`, in pixels of the original.
 
@@ -121,9 +165,20 @@ def to_picture(points, box, image_size: int):
 
 @functools.lru_cache(maxsize=16)
 def _traced(image_size, crop):
-    @tf.function(input_signature=[tf.TensorSpec((), tf.string)])
+    @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
     def traced(data):
         with tf.device("CPU:0"):  # many small ops, and decoding runs nowhere else
             return preprocess(data, image_size, crop)
+
+    return traced
+
+
+@functools.lru_cache(maxsize=16)
+def _traced_whole(image_size, crop):
+    @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
+    def traced(data):
+        with tf.device("CPU:0"):
+            image = decode(data)
+            return *resize_square(image, image_size, crop), image
 
     return traced

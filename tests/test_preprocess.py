@@ -160,3 +160,35 @@ def test_an_original_and_its_small_copy_give_the_same_picture(data_dir, tmp_path
         large = preprocess.load_picture(path, 128)
         small = preprocess.load_picture(tmp_path / "small.png", 128)
         assert np.abs(large - small).mean() < 3, path.name
+
+
+@pytest.mark.parametrize(("grid", "spot"), [(SIZE, (30, 41)), (16, (5, 9)), (10, (2, 7))])
+def test_a_marked_place_is_found_again_in_the_original(photograph, grid, spot, tmp_path):
+    Image.fromarray(photograph).save(tmp_path / "a.png")
+    picture, box, whole = preprocess.load_photograph(tmp_path / "a.png", SIZE)
+    np.testing.assert_array_equal(picture, preprocess.load_picture(tmp_path / "a.png", SIZE))
+    np.testing.assert_array_equal(whole, photograph)
+    height, width = whole.shape[:2]
+    map = np.zeros((1, grid, grid, 2), np.float32)
+    map[0, *spot, 0] = 1
+    got = preprocess.map_to_original(map, box, height, width).numpy()
+    assert got.shape == (1, height, width, 2)
+    assert not got[..., 1].any()
+    weight = got[0, ..., 0]
+    rows, columns = np.indices(weight.shape) + 0.5
+    centre = np.array([(weight * rows).sum(), (weight * columns).sum()]) / weight.sum()
+    want = preprocess.to_original((np.array(spot) + 0.5) * SIZE / grid, box, SIZE)
+    np.testing.assert_allclose(centre, want, atol=0.6)
+    # What was there is seen in the square picture at the spot, too.
+    np.testing.assert_allclose(
+        preprocess.to_picture(want, box, SIZE), (np.array(spot) + 0.5) * SIZE / grid, atol=1e-3
+    )
+
+
+def test_a_map_laid_back_keeps_its_values_and_is_zero_outside_of_the_square():
+    ones = np.ones((1, 8, 8, 1), np.float32)
+    got = preprocess.map_to_original(ones, np.array([10, 20, 50, 60], "float32"), 70, 90).numpy()
+    inside = np.zeros((70, 90), bool)
+    inside[10:50, 20:60] = True
+    np.testing.assert_allclose(got[0, ..., 0][inside], 1, atol=1e-6)
+    assert not got[0, ..., 0][~inside].any()

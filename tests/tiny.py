@@ -27,6 +27,7 @@ def tiny(images):
 
 
 models.FEATURE_MAPS["tiny"] = tiny
+models.CAM_LAYERS["tiny"] = lambda names: ("conv1_act", "conv2_act")
 models.ENCODERS["tiny"] = functools.partial(models.build_encoder, "tiny")
 
 

@@ -13,6 +13,7 @@ import keras
 from keras import layers
 
 from fundus_diag.errors import UsageError
+from fundus_diag.models import se_xception as xception
 from fundus_diag.models.blocks import FoldEyes, UnfoldEyes, relate_eyes
 from fundus_diag.models.se_xception import se_xception
 
@@ -20,6 +21,12 @@ FEATURE_MAPS = {
     "se_xception": se_xception,
     # For small pictures and quick runs: a quarter of the channels, two middle blocks.
     "se_xception_small": functools.partial(se_xception, width=0.25, middle_blocks=2),
+}
+
+# Layers whose class activation maps are shown, from the names of the classifier's layers.
+CAM_LAYERS = {
+    "se_xception": xception.cam_layers,
+    "se_xception_small": xception.cam_layers,
 }
 
 SIZES = (32, 2048)  # px; below, the feature map of the encoders vanishes
@@ -87,6 +94,18 @@ def build_classifier(
     if weights is not None:
         copy_encoder_weights(weights, model)
     return model
+
+
+def cam_layers(model):
+    """Names of the layers whose class activation maps are shown by default.
+
+    Raises:
+        UsageError: the model is none of `build_classifier`'s.
+    """
+    encoder = model.name.removesuffix("_eye").removesuffix("_patient")
+    if encoder not in CAM_LAYERS:
+        raise UsageError(f"{model.name}: no layers are known for it; name them")
+    return CAM_LAYERS[encoder]([x.name for x in model.layers])
 
 
 def encoder_layers(model):

@@ -50,6 +50,15 @@ def se_xception(images, *, se_ratio=1 / 16, width=1.0, middle_blocks=8):
     return x
 
 
+def cam_layers(names):
+    """Layers for class activation maps, one a scale: blocks 1 to 4, the middle flow's last.
+
+    `names`: names of the network's layers in order. In the published network the last is block 12.
+    """
+    sums = [name for name in names if name.endswith("_add")]
+    return ("block1_conv2_act", *sums[:3], sums[-2])
+
+
 def _residual_block(x, filters, se_ratio, *, name, downsample=False):
     shortcut = x
     for j, f in enumerate(filters, start=1):

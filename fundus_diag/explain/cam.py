@@ -1,0 +1,254 @@
+"""Class activation maps of a classifier's logits, for many layers and labels at once.
+
+Sources:
+    Selvaraju et al. 2017, "Grad-CAM", equations 1 and 2, https://arxiv.org/abs/1610.02391
+    Jiang et al. 2021, "LayerCAM", equations 4 to 7, https://doi.org/10.1109/TIP.2021.3089943
+
+Several layers go through one compiled graph: one forward pass, one backward pass a label. A single
+layer goes through tf-keras-vis (`single_layer`), which also has the methods that know one only.
+"""
+
+import functools
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from fundus_diag.errors import UsageError
+from fundus_diag.explain import single_layer
+from fundus_diag.explain.smoothing import VARIANTS, first_component, undo, vary
+from fundus_diag.models import cam_layers
+
+METHODS = ("layer_cam", "grad_cam", "grad_cam_pp", "score_cam")
+ENGINE = ("layer_cam", "grad_cam")  # methods for several layers at once
+SHALLOW = 12  # pixels of the picture a cell of the map; finer layers are shallow
+GAMMA = 2.0  # of the shallow layers' scaling, LayerCAM section III-C
+
+
+def maps(
+    model,
+    images,
+    method="layer_cam",
+    labels=None,
+    layers=None,
+    *,
+    mask=None,
+    fuse=True,
+    aug_smooth=False,
+    eigen_smooth=False,
+    batch_size=8,
+):
+    """Class activation maps of logits.
+
+    Args:
+        model: flat classifier of `build_classifier`.
+        images: pictures (B, S, S, 3) float32, RGB in [0, 255]; (B, 2, S, S, 3) for a classifier
+            over two eyes.
+        method: one of `METHODS`. `grad_cam_pp` and `score_cam` take one layer; `score_cam` no
+            pairs.
+        labels: numbers of the logits, the same for all pictures (L,) or each picture's own (B, L).
+            None is all.
+        layers: names of layers whose output is a map. None: those of the encoder for `layer_cam`
+            (`models.cam_layers`), the one that the head pools for the others.
+        mask: (B, 2), 1 where the eye was photographed; None is all. The maps of a missing eye
+            are zero.
+        fuse: one map from all layers: each is divided by its maximum in this picture, shallow ones
+            go through tanh(2 x), all are resized to the largest grid, and the largest value counts.
+            It lies in [0, 1] and says nothing between pictures. False: every layer by itself, not
+            normalised, resized to the largest of their grids.
+        aug_smooth: mean over mirrored pictures and 0.9, 1 and 1.1 times their brightness.
+        eigen_smooth: the first principal component of the weighted activations instead of their
+            sum over channels.
+        batch_size: pictures (or pairs) at a time.
+
+    Returns:
+        float32, not below 0: (B, L, h, w), with `fuse=False` (B, L, layers, h, w). Pairs have an
+        axis of eyes, left first, after B: (B, 2, L, ..).
+
+    Raises:
+        UsageError: no such method, layer or label, or a combination that has no meaning.
+    """
+    images = np.asarray(images, np.float32)
+    chosen = _chosen(labels, len(images), model.output.shape[-1])
+    names = layer_names(model, method, layers)
+    explain = explainer(model, method, names, aug_smooth, eigen_smooth)
+    found = []
+    for start in range(0, len(images), batch_size):
+        part = slice(start, start + batch_size)
+        inputs = model_inputs(model, images[part], None if mask is None else mask[part])
+        both = explain(inputs, tf.constant(chosen[part]))
+        found.append(np.asarray(both[0 if fuse else 1]))
+    return np.concatenate(found)
+
+
+def model_inputs(model, images, mask=None):
+    """Pictures (B, S, S, 3), or (B, 2, S, S, 3) with a mask (B, 2), as the model takes them."""
+    inputs = tf.constant(images, tf.float32)
+    if not isinstance(model.input, dict):
+        return inputs
+    mask = np.ones((len(images), 2)) if mask is None else mask
+    return {"images": inputs, "mask": tf.constant(mask, tf.float32)}
+
+
+def explainer(model, method, layers, aug_smooth=False, eigen_smooth=False):
+    """A function (inputs, chosen (B, K) int32) to maps: (fused, layer by layer), see `maps`."""
+    pairs = isinstance(model.input, dict)
+    size = (model.input["images"] if pairs else model.input).shape[-2]
+    if eigen_smooth and method not in ENGINE:
+        raise UsageError(f"eigen_smooth: only for {', '.join(ENGINE)}")
+    if method == "score_cam" and pairs:
+        raise UsageError("score_cam: not for runs over two eyes; use layer_cam or grad_cam")
+    tokens = any(len(model.get_layer(name).output.shape) == 3 for name in layers)
+    if method in ENGINE and (len(layers) > 1 or eigen_smooth or tokens):
+        raw = functools.partial(_by_engine, model, method, tuple(layers), eigen_smooth)
+    else:
+        raw = single_layer.raw_maps(model, method, layers[0])
+    finish = functools.partial(_finish, size=size, pairs=pairs)
+    if not aug_smooth:
+        return lambda inputs, chosen: finish(raw(inputs, chosen))
+
+    def averaged(inputs, chosen):
+        sums = None
+        for variant in VARIANTS:
+            layers = [undo(m, variant, pairs) for m in raw(vary(inputs, variant), chosen)]
+            sums = layers if sums is None else [a + b for a, b in zip(sums, layers, strict=True)]
+        return finish([total / len(VARIANTS) for total in sums])
+
+    return averaged
+
+
+def layer_names(model, method, layers=None):
+    """The layers to explain, checked; the defaults where `layers` is None.
+
+    Raises:
+        UsageError: no such method or layer; the layers that there are are named.
+    """
+    if method not in METHODS:
+        raise UsageError(f"method {method!r}: there are {', '.join(METHODS)}")
+    if layers is None:
+        pooled = model.get_layer("head_pool").input._keras_history.operation.name
+        layers = cam_layers(model) if method == "layer_cam" else (pooled,)
+    layers = tuple(layers)
+    there = {x.name: x for x in model.layers if not x.name.startswith("head_")}
+    usable = [n for n, x in there.items() if _is_map(x)]
+    wrong = [name for name in layers if name not in usable]
+    if wrong or not layers:
+        raise UsageError(
+            f"layer {', '.join(wrong) or '(none)'}: the layers are {', '.join(usable)}"
+        )
+    if method not in ENGINE and len(layers) > 1:
+        raise UsageError(f"{method}: takes one layer, not {len(layers)}")
+    return layers
+
+
+def _is_map(layer):
+    """Whether a layer puts out maps (N, h, w, C) or tokens (N, t, C) of more than one place."""
+    if isinstance(layer, keras.layers.InputLayer):
+        return False
+    shape = getattr(layer.output, "shape", ())
+    return len(shape) in (3, 4) and all(n is None or n > 1 for n in shape[1:-1])
+
+
+def _chosen(labels, rows, count):
+    """(B, K) int32 numbers of logits."""
+    chosen = np.arange(count) if labels is None else np.asarray(labels)
+    if chosen.size == 0 or chosen.dtype.kind not in "iu":
+        raise UsageError(f"labels: {labels!r}: numbers of logits are asked for")
+    if chosen.min() < 0 or chosen.max() >= count:
+        raise UsageError(f"labels: {labels!r}: must lie from 0 to {count - 1}")
+    if chosen.ndim == 1:
+        chosen = np.tile(chosen, (rows, 1))
+    if chosen.shape[0] != rows:
+        raise UsageError(f"labels: {chosen.shape[0]} rows for {rows} pictures")
+    return chosen.astype(np.int32)
+
+
+def _by_engine(model, method, layers, eigen_smooth, inputs, chosen):
+    return _engine(model, method, layers, eigen_smooth, chosen.shape[1])(inputs, chosen)
+
+
+@functools.lru_cache(maxsize=4)  # a compiled graph each; most programs explain one model
+def _engine(model, method, layers, eigen_smooth, count):
+    """A compiled function (inputs, chosen (B, count)) to a list of (N, h, w, count), one a layer.
+
+    N is B, or 2 B where the model folds pairs of eyes into the batch.
+    """
+    network = keras.Model(model.input, [*(model.get_layer(x).output for x in layers), model.output])
+    inputs = tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape, tf.float32), model.input)
+    # Any number of pictures without another trace, which takes longer than many maps.
+    signature = [inputs, tf.TensorSpec((None, count), tf.int32)]
+
+    @tf.function(input_signature=signature, autograph=False)
+    def raw(inputs, chosen):
+        return raw_maps(network, inputs, chosen, method, eigen_smooth)
+
+    return raw
+
+
+def raw_maps(network, inputs, chosen, method="layer_cam", eigen_smooth=False):
+    """Maps of each layer by itself, in TensorFlow ops: list of (N, h, w, K).
+
+    Args:
+        network: model from pictures to [map of each layer .., logits].
+        inputs: of the model.
+        chosen: (B, K) numbers of logits; K has to be known.
+    """
+    count = chosen.shape[1]
+    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+        tape.watch(inputs)
+        *features, logits = network(inputs, training=False)
+        scores = [tf.gather(logits, chosen[:, k], batch_dims=1) for k in range(count)]
+    found = [[] for _ in features]
+    for score in scores:
+        # The sum over pictures: each picture's logit depends on that picture alone.
+        slopes = tape.gradient(score, features, unconnected_gradients="zero")
+        for layer, (feature, slope) in enumerate(zip(features, slopes, strict=True)):
+            found[layer].append(_cam(_laid_out(feature), _laid_out(slope), method, eigen_smooth))
+    del tape
+    return [tf.stack(one, axis=-1) for one in found]
+
+
+def _cam(feature, slope, method, eigen_smooth):
+    """(N, h, w) from activations and gradients (N, h, w, C)."""
+    if method == "layer_cam":
+        weights = tf.nn.relu(slope)  # equation 5: every place has its own
+    else:
+        weights = tf.reduce_mean(slope, axis=(1, 2), keepdims=True)  # equation 1
+    weighted = weights * feature
+    return tf.nn.relu(first_component(weighted) if eigen_smooth else tf.reduce_sum(weighted, -1))
+
+
+def _laid_out(x):
+    """A map (N, h, w, C) as it is; tokens (N, t, C) as a square map, a class token left out."""
+    if len(x.shape) == 4:
+        return x
+    side = int(x.shape[1] ** 0.5)
+    return tf.reshape(x[:, x.shape[1] - side * side :], (-1, side, side, x.shape[2]))
+
+
+@functools.partial(tf.function, autograph=False, reduce_retracing=True)
+def _finish(layers, size, pairs):
+    """Raw maps of the layers, (N, h, w, K) each, to (B, K, h, w) and (B, K, layers, h, w)."""
+    found = (
+        tf.transpose(fused(layers, size), (0, 3, 1, 2)),
+        tf.transpose(stacked(layers), (0, 4, 1, 2, 3)),
+    )
+    if not pairs:
+        return found
+    return tuple(tf.reshape(x, (-1, 2, *x.shape[1:])) for x in found)
+
+
+def fused(layers, size):
+    """One map (N, h, w, K) in [0, 1] from several; see `maps`. `size`: of the picture, px."""
+    scaled = []
+    for one in layers:
+        # A map without any positive gradient stays zero.
+        one = tf.math.divide_no_nan(one, tf.reduce_max(one, axis=(1, 2), keepdims=True))
+        scaled.append(tf.tanh(GAMMA * one) if size / one.shape[1] < SHALLOW else one)
+    return tf.reduce_max(stacked(scaled), axis=1)
+
+
+def stacked(layers):
+    """(N, layers, h, w, K): all maps on the largest of their grids."""
+    grid = max((x.shape[1], x.shape[2]) for x in layers)
+    return tf.stack([tf.image.resize(x, grid) for x in layers], axis=1)

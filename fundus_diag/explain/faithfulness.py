@@ -1,0 +1,245 @@
+"""How well a map points at real lesions: measures, controls, and their means with intervals.
+
+A `map` is (h, w), finite and not below 0, on any scale unless a function says otherwise. A `mask`
+is (h, w) bool, True on the lesion, on the same grid. What is undefined is NaN: never 0 and never
+0.5. An empty mask leaves every measure undefined, because no map can be right about it; a map of
+zeros leaves those undefined that ask where the map points, and is 0 where a measure asks how much
+of the lesion it covers. Deletion and insertion, which need no mask, are in `explain.curves`.
+
+Sources:
+    Zhang et al. 2018, "Top-down Neural Attention by Excitation Backprop" (pointing game)
+    Wang et al. 2020, "Score-CAM" (energy-based pointing game)
+    Adebayo et al. 2018, "Sanity Checks for Saliency Maps" (rank correlation)
+"""
+
+import numpy as np
+import pandas as pd
+from scipy import ndimage, stats
+
+from fundus_diag.scoring import bootstrap
+from fundus_diag.scoring.curves import threshold_counts
+
+ROUNDING = 1e-6  # how far above 1 a map in [0, 1] may lie after a resize
+
+
+def pointing_game(map, mask, tolerance=0.0):
+    """Share of the map's peak that hits the mask: 1 or 0 for a single peak.
+
+    Several pixels equal to the maximum are one peak, a plateau, and count by the share of them
+    that hits. A uniform map so scores the share of the picture that a hit covers; the first of its
+    pixels would score the luck of the corner.
+
+    Args:
+        map, mask: see the module's text.
+        tolerance: pixels, not below 0. A hit is a pixel whose distance to the nearest pixel of the
+            mask, centre to centre, is at most this. The paper takes 15 pixels.
+
+    Returns:
+        Share in [0, 1]. NaN for a map of zeros or an empty mask.
+    """
+    map, mask = _check(map, mask)
+    if not tolerance >= 0:
+        raise ValueError(f"tolerance must not be below 0 pixels; got {tolerance}")
+    if not map.any() or not mask.any():
+        return float("nan")
+    hit = ndimage.distance_transform_edt(~mask) <= tolerance
+    return float(hit[map == map.max()].mean())
+
+
+def energy_inside(map, mask):
+    """Share of the map's sum that lies in the mask, in [0, 1].
+
+    NaN for a map of zeros or an empty mask. A uniform map scores the share of the mask.
+    """
+    map, mask = _check(map, mask)
+    if not map.any() or not mask.any():
+        return float("nan")
+    share = map / map.max()  # the sum of a map of huge values would overflow
+    return float(share[mask].sum() / share.sum())
+
+
+def overlap_as_planned(map, mask):
+    """sum(map * mask) / sum(mask): the mean of the map over the mask. NaN for an empty mask.
+
+    Its flaw: what lies outside the mask costs nothing, so a uniform map of ones scores 1, the best
+    there is for a map in [0, 1]. It also grows with the scale of the map. It is kept beside
+    `overlap`, which has neither fault, to show the difference.
+    """
+    map, mask = _check(map, mask)
+    return float(map[mask].mean()) if mask.any() else float("nan")
+
+
+def overlap(map, mask):
+    """Soft Jaccard index, sum(min(map, mask)) / sum(max(map, mask)), in [0, 1].
+
+    1 only for a map that is 1 on the mask and 0 elsewhere; a uniform map of ones scores the share
+    of the mask; a map of zeros scores 0. NaN for an empty mask.
+
+    Raises:
+        ValueError: the map exceeds 1. Divide it by the maximum that it is to be read against.
+    """
+    map, mask = _check(map, mask)
+    if map.max(initial=0) > 1 + ROUNDING:
+        raise ValueError(f"overlap needs a map in [0, 1]; its maximum is {map.max():g}")
+    if not mask.any():
+        return float("nan")
+    return float(np.minimum(map, mask).sum() / np.maximum(map, mask).sum())
+
+
+def iou(map, mask, level):
+    """Intersection over union of the mask and the pixels called, `map >= level` and above 0.
+
+    A pixel of 0 is never called, so a map of zeros calls nothing at level 0 either and scores 0.
+
+    Args:
+        map, mask: see the module's text.
+        level: on the scale of the map. NaN where there is none.
+
+    Returns:
+        In [0, 1]. NaN for an empty mask or a level of NaN.
+    """
+    map, mask = _check(map, mask)
+    if not mask.any() or np.isnan(level):
+        return float("nan")
+    called = (map >= level) & (map > 0)
+    return float((called & mask).sum() / (called | mask).sum())
+
+
+def best_iou(map, mask, levels=None):
+    """The highest `iou` over levels, chosen on this very mask: an upper bound, not a result.
+
+    Args:
+        map, mask: see the module's text.
+        levels: the levels to try, at least one. By default every distinct value of the map above
+            0, through one sort: this is the exact optimum, no grid.
+
+    Returns:
+        (iou, level); of equally good levels the highest. (NaN, NaN) for an empty mask,
+        (0.0, NaN) for a map of zeros, which has no level.
+    """
+    map, mask = _check(map, mask)
+    if not mask.any():
+        return float("nan"), float("nan")
+    if not map.any():
+        return 0.0, float("nan")
+    if levels is None:
+        above = map > 0
+        tp, fp = threshold_counts(mask[above], map[above])
+        levels = np.unique(map[above])[::-1]
+        values = tp[1:] / (mask.sum() + fp[1:])
+    else:
+        levels = np.sort(np.asarray(levels, "float64"))[::-1]
+        values = [iou(map, mask, level) for level in levels]
+    best = int(np.argmax(values))
+    return float(values[best]), float(levels[best])
+
+
+def uniform_map(shape):
+    """Control: (h, w) float32 of ones, a map that knows nothing."""
+    return np.ones(shape, "float32")
+
+
+def centred_gaussian(shape, sigma_share=0.25):
+    """Control: (h, w) float32 bump about the picture's centre, a map that knows only photography.
+
+    Args:
+        shape: (h, w).
+        sigma_share: standard deviation as a share of each side, above 0.
+
+    Returns:
+        Values in (0, 1]; the maximum is exactly 1, also where the centre falls between pixels.
+    """
+    if not sigma_share > 0:
+        raise ValueError(f"sigma_share must be above 0; got {sigma_share}")
+    rows, columns = (
+        np.exp(-0.5 * ((np.arange(side) - (side - 1) / 2) / (sigma_share * side)) ** 2)
+        for side in shape
+    )
+    bump = np.outer(rows, columns)
+    return (bump / bump.max()).astype("float32")
+
+
+def rank_correlation(a, b):
+    """Spearman's correlation of two maps over their pixels, ties at their mean rank; in [-1, 1].
+
+    For the sanity check: the maps of a model and of the same model with weights randomised. NaN
+    when one of them is constant.
+
+    Raises:
+        ValueError: shapes differ, or a value is not finite.
+    """
+    a, b = np.asarray(a, "float64"), np.asarray(b, "float64")
+    if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise ValueError(f"maps must be finite and of one shape; got {a.shape} and {b.shape}")
+    ranks = [stats.rankdata(x.ravel()) - (x.size + 1) / 2 for x in (a, b)]
+    scale = np.sqrt((ranks[0] ** 2).sum() * (ranks[1] ** 2).sum())
+    return float(np.clip(ranks[0] @ ranks[1] / scale, -1, 1)) if scale else float("nan")
+
+
+def summarise(rows, by, figures, resamples=1000, seed=0):
+    """Mean of each figure per group, with a 95 % percentile interval over patients.
+
+    Patients of the group are drawn with all of their rows, see `scoring.bootstrap`; groups of the
+    same patients share their draws.
+
+    Args:
+        rows: DataFrame with a column `patient`, the columns `by` and the figures, NaN undefined.
+        by: column or list of columns that make a group, such as label, method and filter.
+        figures: list of columns to average; undefined rows are left out of the mean and counted.
+        resamples: number of draws; 0 leaves the intervals out.
+        seed: of the draws.
+
+    Returns:
+        DataFrame, one row per group in order of first appearance: the columns `by`, `n` (rows),
+        and per figure `<figure>`, `<figure>_low`, `<figure>_high`, `<figure>_undefined` (rows).
+        No interval (NaN) where fewer than two patients have the figure or where more than
+        `bootstrap.MAX_UNDEFINED` of the draws hold none of them.
+
+    Raises:
+        ValueError: a column is missing, or a patient is unknown.
+    """
+    by, figures = [by] if isinstance(by, str) else list(by), list(figures)
+    missing = [c for c in ["patient", *by, *figures] if c not in rows.columns]
+    if missing:
+        raise ValueError(f"no column {', '.join(missing)} to summarise")
+    if rows["patient"].isna().any():
+        raise ValueError("a row without a patient cannot be resampled")
+    ends = ("", "_low", "_high", "_undefined")
+    columns = [*by, "n", *(f"{figure}{end}" for figure in figures for end in ends)]
+    groups = rows.groupby(by, sort=False, dropna=False, observed=True)
+    return pd.DataFrame(
+        [[*key, *_group(group, figures, resamples, seed)] for key, group in groups],
+        columns=columns,
+    )
+
+
+def _group(group, figures, resamples, seed):
+    """[n, then mean, low, high, undefined of each figure] of the rows of one group."""
+    values = group[figures].astype("float64").to_numpy()  # (N, F)
+    known = ~np.isnan(values)
+    filled = np.where(known, values, 0)
+    patients = group["patient"].to_numpy()
+
+    def means(weights):
+        with np.errstate(invalid="ignore"):  # 0 / 0: no row of this draw has the figure
+            return {"mean": (weights.T @ filled) / (weights.T @ known.astype("float64"))}
+
+    mean = means(np.ones((len(group), 1)))["mean"][0]
+    draws = bootstrap.distribution(means, patients, resamples, seed, width=len(figures))
+    out = [len(group)]
+    for k in range(len(figures)):
+        several = len(np.unique(patients[known[:, k]].astype("str"))) > 1
+        ends = bootstrap.interval(draws["mean"][:, k])[0] if several and resamples else None
+        out += [mean[k], *(ends or (np.nan, np.nan)), int((~known[:, k]).sum())]
+    return out
+
+
+def _check(map, mask):
+    map, mask = np.asarray(map, "float64"), np.asarray(mask)
+    if map.ndim != 2 or map.shape != mask.shape:
+        raise ValueError(f"map and mask must both be (h, w); got {map.shape} and {mask.shape}")
+    if mask.dtype != bool:  # 0 and 255 would count a pixel 255 times
+        raise ValueError(f"a mask must be bool; got {mask.dtype}")
+    if not (np.isfinite(map).all() and (map >= 0).all()):
+        raise ValueError("a map must be finite and not below 0")
+    return map, mask

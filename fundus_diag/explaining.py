@@ -1,0 +1,219 @@
+"""`explain`: a run's predictions on photographs, answered with maps: pictures, arrays, a table."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fundus_diag.errors import DataError, UsageError
+from fundus_diag.explain import cam
+from fundus_diag.explain.cases import EYES
+from fundus_diag.explain.filters import MEDIAN, filter_maps
+from fundus_diag.explain.output import FIELDS, table_rows, write_case
+from fundus_diag.files import atomic
+from fundus_diag.preprocess import load_photograph
+from fundus_diag.progress import track
+from fundus_diag.runs import load_run
+
+LEVEL = 0.5  # of a fused map: what is outlined as lying inside
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How maps are made: see `explain.maps` and `explain.filters`."""
+
+    methods: tuple = ("layer_cam",)
+    layers: tuple | None = None
+    median: int = MEDIAN
+    adaptive: bool = False
+    aug_smooth: bool = False
+    eigen_smooth: bool = False
+    level: float = LEVEL
+    batch_size: int = 8
+
+    def check(self, model):
+        """{method: its layers}.
+
+        Raises:
+            UsageError: a method or layer is unknown, or a value out of its range.
+        """
+        if not 0 < self.level <= 1:
+            raise UsageError(f"--level {self.level}: must lie above 0, up to 1")
+        if self.batch_size < 1:
+            raise UsageError(f"--batch-size {self.batch_size}: at least 1")
+        filter_maps(np.zeros((1, 1)), self.median, self.adaptive)
+        names = [method_name(x) for x in self.methods]
+        if not names:
+            raise UsageError("--methods: none is given")
+        several = self.layers and len(self.layers) > 1
+        for name in names:
+            if several and name not in cam.ENGINE:
+                raise UsageError(f"--layers: {name} takes one layer, not {len(self.layers)}")
+        return {name: cam.layer_names(model, name, self.layers) for name in names}
+
+
+def method_name(text):
+    """A method by its name here, however it is written: "LayerCAM", "layer-cam", "layercam"."""
+    known = {name.replace("_", ""): name for name in cam.METHODS}
+    plain = text.lower().replace("-", "").replace("_", "").replace("++", "pp")
+    if plain not in known:
+        raise UsageError(f"--methods {text}: there are {', '.join(cam.METHODS)}")
+    return known[plain]
+
+
+def explain(run_dir, out, cases, settings=None, labels=None):
+    """Writes the explanations of photographs.
+
+    Per case: NAME.png (a row per label), NAME.npz (raw maps), with several methods
+    NAME_methods.png as well; for all together explanations.csv. Everything is written as soon as
+    it is there, so memory does not grow with the number of photographs.
+
+    Args:
+        run_dir: a finished run.
+        out: folder to write to.
+        cases: function of the run to a list of `Case`, such as `cases_of_files`.
+        settings: `Settings`.
+        labels: names of labels; None is those above their thresholds, or else the likeliest one,
+            which is then marked.
+
+    Returns:
+        {"cases", "maps", "zero"}: numbers of what was explained, and of maps that are zero.
+
+    Raises:
+        DataError: the run or a photograph cannot be read.
+        UsageError: a flag is wrong.
+    """
+    run, settings = load_run(run_dir), settings or Settings()
+    layers = settings.check(run.model)
+    wanted = None if labels is None else label_numbers(run, labels)
+    cases = cases(run)
+    out = Path(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{out}: cannot be made a folder: {error.strerror}") from error
+    counts = {"cases": 0, "maps": 0, "zero": 0}
+    batches = range(0, len(cases), settings.batch_size)
+    with atomic(out / "explanations.csv") as partial, partial.open("w", newline="") as file:
+        table = csv.DictWriter(file, FIELDS, lineterminator="\n")
+        table.writeheader()
+        for start in track(batches, "explaining", len(batches)):
+            part = cases[start : start + settings.batch_size]
+            for found in explain_batch(run, part, layers, settings, wanted):
+                rows = table_rows(found)
+                table.writerows(rows)
+                write_case(out, found, settings.level)
+                counts["cases"] += 1
+                counts["maps"] += len(rows)
+                counts["zero"] += sum(row["zero"] for row in rows)
+            file.flush()
+    return counts
+
+
+def label_numbers(run, labels):
+    """Positions of labels in the run's order.
+
+    Raises:
+        UsageError: the run has no such label.
+    """
+    unknown = [x for x in labels if x not in run.labels]
+    if unknown or not labels:
+        raise UsageError(
+            f"--labels {', '.join(unknown) or '(none)'}: the run has {', '.join(run.labels)}"
+        )
+    return [run.labels.index(x) for x in labels]
+
+
+def explain_batch(run, cases, layers, settings, wanted=None):
+    """Maps of a batch of cases, one dict a case.
+
+    Args:
+        layers: {method: its layers}, from `Settings.check`.
+        wanted: numbers of labels; None is those above threshold, or the likeliest.
+
+    Yields:
+        {"case", "loaded": {eye: (picture, box, photograph)}, "labels": names, "probability",
+        "threshold": (K,), "called": (K,) bool, "top": whether the only label is below its
+        threshold, "layers": as given, "fused": {method: {eye: (K, h, w)}}, filtered,
+        "single": {method: {eye: (K, layers, h, w)}}}.
+    """
+    loaded, images, mask = load_cases(run, cases)
+    probability = run.predict(images, mask, batch_size=settings.batch_size)
+    called = probability >= run.thresholds  # False where there is no threshold
+    chosen = [wanted or _chosen(p, c) for p, c in zip(probability, called, strict=True)]
+    made = {m: _maps(run.model, images, mask, m, layers[m], chosen, settings, bool(wanted))
+            for m in layers}  # fmt: skip
+    for k, case in enumerate(cases):
+        eyes = EYES if mask is not None else tuple(case.paths)
+        fused, single = {}, {}
+        for method in layers:
+            per_eye = made[method][k] if mask is not None else [made[method][k]]
+            pick = dict(zip(eyes, per_eye, strict=True))
+            fused[method] = {
+                e: filter_maps(pick[e][0], settings.median, settings.adaptive) for e in case.paths
+            }
+            single[method] = {e: pick[e][1] for e in case.paths}
+        yield {
+            "case": case,
+            "loaded": loaded[k],
+            "labels": [run.labels[n] for n in chosen[k]],
+            "probability": probability[k, chosen[k]],
+            "threshold": run.thresholds[chosen[k]],
+            "called": called[k, chosen[k]],
+            "top": not wanted and not called[k].any(),
+            "layers": layers,
+            "fused": fused,
+            "single": single,
+        }
+
+
+def load_cases(run, cases):
+    """Photographs of cases as the network takes them.
+
+    Returns:
+        loaded: per case {eye: (picture, box, photograph)} of `preprocess.load_photograph`.
+        images: (B, S, S, 3), or pairs (B, 2, S, S, 3).
+        mask: None, or (B, 2) of the pairs.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    size, crop = run.config["image_size"], run.config["crop"]
+    loaded = [{e: load_photograph(p, size, crop) for e, p in case.paths.items()} for case in cases]
+    if run.config["unit"] == "eye":
+        return loaded, np.stack([next(iter(eyes.values()))[0] for eyes in loaded]), None
+    blank = np.zeros((size, size, 3), np.float32)  # masked: the model does not see it
+    images = [[eyes[e][0] if e in eyes else blank for e in EYES] for eyes in loaded]
+    mask = np.array([[float(e in eyes) for e in EYES] for eyes in loaded], np.float32)
+    return loaded, np.array(images), mask
+
+
+def _chosen(probability, called):
+    return np.flatnonzero(called).tolist() or [int(np.argmax(probability))]
+
+
+def _maps(model, images, mask, method, layers, chosen, settings, same):
+    """Per case: (fused, single) of its labels, or one such pair an eye; see `cam.explainer`."""
+    explainer = cam.explainer(model, method, layers, settings.aug_smooth, settings.eigen_smooth)
+
+    def run(rows, labels):
+        inputs = cam.model_inputs(model, images[rows], None if mask is None else mask[rows])
+        return [np.asarray(x) for x in explainer(inputs, np.asarray(labels, np.int32))]
+
+    if same:  # one graph for all labels; else one label at a time, whatever their number
+        fused, single = run(np.arange(len(images)), chosen)
+    else:
+        rows = np.repeat(np.arange(len(images)), [len(x) for x in chosen])
+        flat = np.concatenate(chosen)[:, None]
+        step = settings.batch_size
+        parts = [run(rows[i : i + step], flat[i : i + step]) for i in range(0, len(rows), step)]
+        fused, single = (np.concatenate([part[k] for part in parts]) for k in range(2))
+        ends = np.cumsum([len(x) for x in chosen])[:-1]
+        fused, single = (
+            [x[:, 0] if mask is None else x[:, :, 0].swapaxes(0, 1) for x in np.split(maps, ends)]
+            for maps in (fused, single)
+        )
+    if mask is None:
+        return list(zip(fused, single, strict=True))
+    return [list(zip(f, s, strict=True)) for f, s in zip(fused, single, strict=True)]
