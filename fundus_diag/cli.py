@@ -163,6 +163,7 @@ def report(
     out: Path | None = None,
     split: str = "test",
     resamples: int = 1000,
+    explain: bool = True,
 ):
     """Score a split of a run (test, once) or other predictions, and write the report.
 
@@ -172,10 +173,16 @@ def report(
         out: Folder to write to. Default: the run.
         split: Split of the run's own manifest.
         resamples: Of the bootstrap over patients, for the 95 % intervals.
+        explain: Write the page of explanations too: the surest hits, the worst errors.
     """
     from fundus_diag.reporting import report_run
 
     page, metrics = report_run(run, predictions, out, split, resamples)
+    if explain and predictions is None and out is None:
+        from fundus_diag.explanations_page import write_explanations
+
+        explanations = write_explanations(run, split)
+        print(explanations or f"no page of explanations: the photographs of {run} are not here")
     print(headline(page, metrics))
 
 

@@ -10,7 +10,7 @@ from fundus_diag.errors import DataError, UsageError
 from fundus_diag.explain import faithfulness
 from fundus_diag.explain.cases import EYES
 from fundus_diag.explain.curves import deletion_insertion
-from fundus_diag.explain.filters import filter_maps
+from fundus_diag.explain.filters import clean
 from fundus_diag.explain.masks import check_folders, read_lesions, read_mask
 from fundus_diag.explain.output import laid_back
 from fundus_diag.explain.overlay import curves_png
@@ -184,7 +184,7 @@ def _variants(found, eye, median):
         shape = map.shape if shape is None else shape
         yield method, "none", map
         if median:
-            yield method, f"median {median}", filter_maps(map, median)
+            yield method, f"median {median}", clean(map, median)
     for name, control in CONTROLS.items():
         yield name, "none", control(shape)
 

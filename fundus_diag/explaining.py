@@ -9,7 +9,7 @@ import numpy as np
 from fundus_diag.errors import DataError, UsageError
 from fundus_diag.explain import cam
 from fundus_diag.explain.cases import EYES
-from fundus_diag.explain.filters import MEDIAN, filter_maps
+from fundus_diag.explain.filters import MEDIAN, clean, filter_maps
 from fundus_diag.explain.output import FIELDS, table_rows, write_case
 from fundus_diag.files import atomic
 from fundus_diag.preprocess import load_photograph
@@ -151,7 +151,7 @@ def explain_batch(run, cases, layers, settings, wanted=None):
             per_eye = made[method][k] if mask is not None else [made[method][k]]
             pick = dict(zip(eyes, per_eye, strict=True))
             fused[method] = {
-                e: filter_maps(pick[e][0], settings.median, settings.adaptive) for e in case.paths
+                e: clean(pick[e][0], settings.median, settings.adaptive) for e in case.paths
             }
             single[method] = {e: pick[e][1] for e in case.paths}
         yield {

@@ -99,18 +99,19 @@ def test_one_layer_is_the_librarys_map_of_each_pictures_own_label(method, images
         np.testing.assert_allclose(got[row, 0, 0], want, atol=1e-5 * want.max())
 
 
-def test_score_cam_weighs_channels_by_the_logit(images, monkeypatch):
+def test_score_cam_weighs_channels_by_the_rise_of_the_logit(images, monkeypatch):
     monkeypatch.setattr(single_layer, "CHANNELS", 8)  # all of the layer: no choice to make
     model = flat_head(images)
     got = explain.maps(model, images[:2], "score_cam", [1], layers=["second"], fuse=False)
     features = keras.Model(model.input, model.get_layer("second").output)(images[:2]).numpy()
+    black = model(np.zeros_like(images[:1]))
     for row in range(2):
         want = 0
         for channel in np.moveaxis(features[row], -1, 0):
             wide = zoomed(channel)
             seen = (wide - wide.min()) / (wide.max() - wide.min() + 1e-7)
-            logit = model(images[row : row + 1] * seen[None, ..., None]).numpy()[0, 1]
-            want = want + logit * channel
+            rise = (model(images[row : row + 1] * seen[None, ..., None]) - black).numpy()[0, 1]
+            want = want + rise * channel
         want = np.maximum(want, 0)
         np.testing.assert_allclose(got[row, 0, 0], want, atol=1e-3 * want.max())
 

@@ -8,7 +8,7 @@ import pytest
 
 from fundus_diag.errors import UsageError
 from fundus_diag.explain import filters, regions
-from fundus_diag.explain.filters import adaptive_threshold, filter_maps, median
+from fundus_diag.explain.filters import adaptive_threshold, clean, filter_maps, median
 from fundus_diag.explain.regions import region_table
 from fundus_diag.imaging.field import find_field
 
@@ -274,3 +274,11 @@ def test_real_discs_lie_in_the_disc_region(data_dir):
             assert region_table(map, eye)["macula"] == 0
             held.append(region_table(map, eye)["disc"])
     assert np.mean(held) > 0.75
+
+
+def test_one_cell_of_a_coarse_map_is_kept_and_one_of_a_fine_map_is_not():
+    for side, left in ((4, 1), (15, 1), (16, 0), (40, 0)):
+        map = np.zeros((2, side, side), np.float32)
+        map[:, 1, 1] = 1
+        assert clean(map).sum() == 2 * left, side
+    np.testing.assert_array_equal(clean(map, 0), map)

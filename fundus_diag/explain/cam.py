@@ -226,7 +226,6 @@ def _laid_out(x):
     return tf.reshape(x[:, x.shape[1] - side * side :], (-1, side, side, x.shape[2]))
 
 
-@functools.partial(tf.function, autograph=False, reduce_retracing=True)
 def _finish(layers, size, pairs):
     """Raw maps of the layers, (N, h, w, K) each, to (B, K, h, w) and (B, K, layers, h, w)."""
     found = (

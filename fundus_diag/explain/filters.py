@@ -11,6 +11,7 @@ from scipy import ndimage
 from fundus_diag.errors import UsageError
 
 MEDIAN = 3  # pixels; takes single pixels away, and of a spot of 10 only the corners
+COARSE = 16  # cells a side; coarser maps get no median, see `clean`
 OFFSET = 0.05  # of a map's maximum
 _ROUNDING = 1e-9  # of a map's maximum: a constant map must not stand out of its own mean
 
@@ -81,6 +82,15 @@ def filter_maps(maps, median_size=MEDIAN, adaptive=False, block=None, offset=OFF
     """
     maps = median(maps, median_size) if median_size else _check(maps)
     return adaptive_threshold(maps, block, offset) if adaptive else maps
+
+
+def clean(maps, median_size=MEDIAN, adaptive=False):
+    """`filter_maps`, but no median of a map with fewer than `COARSE` cells a side.
+
+    One hot cell of a deep layer's few is no speckle: it may be all there is.
+    """
+    fine = min(np.shape(maps)[-2:]) >= COARSE
+    return filter_maps(maps, median_size if fine else 0, adaptive)
 
 
 def _window(maps, side):

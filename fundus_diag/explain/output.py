@@ -49,43 +49,26 @@ def table_rows(found):
 def write_case(out, found, level):
     """NAME.png, NAME.npz and, with several methods, NAME_methods.png of one explained case."""
     case = found["case"]
-    first = next(iter(found["fused"]))
-    shown = {eye: shrunk(photo, box) for eye, (_, box, photo) in found["loaded"].items()}
-    rows = []
-    for k, _label in enumerate(found["labels"]):
-        for eye, (photo, box) in shown.items():
-            single = found["single"][first][eye][k]
-            layers = [(n, laid_back(m, box, photo.shape))
-                      for n, m in zip(found["layers"][first], single, strict=True)]  # fmt: skip
-            rows.append(
-                {
-                    **describe(found, k),
-                    "eye": eye if len(shown) > 1 else "",
-                    "layers": layers if len(layers) > 1 else [],
-                    "fused": laid_back(found["fused"][first][eye][k], box, photo.shape),
-                    "level": level,
-                }
-            )
-    photographs = {e: p for e, (p, _) in shown.items()}
-    single_eye = len(shown) == 1
-    page = explanation_png(
-        next(iter(photographs.values())) if single_eye else photographs,
-        rows,
-        f"{case.name}: {first}",
-    )
-    _write(out / f"{case.name}.png", page)
+    _write(out / f"{case.name}.png", explanation_page(found, level))
+    pair = len(found["loaded"]) > 1
     if len(found["fused"]) > 1:
-        for eye, (photo, box) in shown.items():
+        for eye, (_, box, photo) in found["loaded"].items():
+            photo, box = shrunk(photo, box)
             panels = [
-                (m, {x: laid_back(maps[eye][k], box, photo.shape)
-                     for k, x in enumerate(found["labels"])})
-                for m, maps in found["fused"].items()
-            ]  # fmt: skip
-            name = case.name if single_eye else f"{case.name}_{eye}"
+                (
+                    method,
+                    {
+                        label: laid_back(maps[eye][k], box, photo.shape)
+                        for k, label in enumerate(found["labels"])
+                    },
+                )
+                for method, maps in found["fused"].items()
+            ]
+            name = f"{case.name}_{eye}" if pair else case.name
             _write(out / f"{name}_methods.png", methods_png(photo, panels, name))
     arrays = {"labels": np.array(found["labels"])}
-    for eye, (_picture, box, photo) in found["loaded"].items():
-        end = f"_{eye}" if not single_eye else ""
+    for eye, (_, box, photo) in found["loaded"].items():
+        end = f"_{eye}" if pair else ""
         arrays |= {f"box{end}": box, f"size{end}": np.array(photo.shape[:2])}
         for method, maps in found["single"].items():
             arrays[f"{method}{end}"] = maps[eye]
@@ -93,6 +76,34 @@ def write_case(out, found, level):
             arrays[f"{method}_layers"] = np.array(found["layers"][method])
     with atomic(out / f"{case.name}.npz") as partial, partial.open("wb") as file:
         np.savez_compressed(file, **arrays)
+
+
+def explanation_page(found, level):
+    """PNG of one explained case: a row per label and eye, of its first method layer by layer."""
+    method = next(iter(found["fused"]))
+    shown = {eye: shrunk(photo, box) for eye, (_, box, photo) in found["loaded"].items()}
+    rows = []
+    for k in range(len(found["labels"])):
+        for eye, (photo, box) in shown.items():
+            single = found["single"][method][eye][k]
+            names = found["layers"][method]
+            layers = [
+                (n, laid_back(m, box, photo.shape)) for n, m in zip(names, single, strict=True)
+            ]
+            rows.append(
+                {
+                    **describe(found, k),
+                    "eye": eye if len(shown) > 1 else "",
+                    "layers": layers if len(layers) > 1 else [],
+                    "fused": laid_back(found["fused"][method][eye][k], box, photo.shape),
+                    "level": level,
+                }
+            )
+    photographs = {eye: photo for eye, (photo, _) in shown.items()}
+    if len(shown) == 1:
+        (photographs,) = photographs.values()
+    title = f"{found['case'].name}: {method}" if found["case"].name else method
+    return explanation_png(photographs, rows, title)
 
 
 def describe(found, k):

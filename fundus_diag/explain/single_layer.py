@@ -88,8 +88,14 @@ def _score_cam(model, layer, seeds, labels):
 
 @functools.lru_cache(maxsize=16)
 def _against_zero(model, label):
-    """The model with outputs (N, 2): one logit, and 0. Their softmax has lost nothing of it."""
-    logit = model.output[:, label]
+    """The model with outputs (N, 2): one logit above that of a black picture, and 0.
+
+    The increase is what Score-CAM weighs a channel by (Wang et al. 2020, definition 1,
+    https://arxiv.org/abs/1910.01279); the logit itself is below 0 for most labels of most pictures.
+    The softmax of the two has lost nothing of it.
+    """
+    black = model(tf.zeros((1, *model.input.shape[1:])))[0, label]
+    logit = model.output[:, label] - float(black)
     pair = keras.Model(model.input, ops.stack([logit, ops.zeros_like(logit)], axis=-1))
     predict = pair.predict
     # The library hands over a list even of one input, and leaves Keras's progress bar on.
@@ -98,5 +104,5 @@ def _against_zero(model, label):
 
 
 def _logit(probabilities):
-    """The logit that `_against_zero` was made of, from its softmax (N, 2)."""
+    """The first output of `_against_zero`, from its softmax (N, 2)."""
     return tf.math.log(probabilities[:, 0]) - tf.math.log(probabilities[:, 1])

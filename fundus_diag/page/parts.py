@@ -134,7 +134,7 @@ def add_pictures(errors, image_root, crop):
     failed = 0
     for error in errors:
         for name in error["images"]:
-            path = _inside(Path(image_root), name)
+            path = inside(Path(image_root), name)
             try:
                 if path is None:
                     raise DataError(f"{name}: not inside the image root")
@@ -169,7 +169,7 @@ def data_url(content, kind="png"):
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _inside(root, name):
+def inside(root, name):
     """`root / name`, or None where the name would leave the root."""
     relative = PurePosixPath(name)
     if relative.is_absolute() or ".." in relative.parts or "\0" in name:

@@ -1,0 +1,120 @@
+"""The page of explanations beside a run's report: its surest hits and its worst errors."""
+
+from pathlib import Path
+
+import cv2
+import jinja2
+import numpy as np
+
+from fundus_diag.errors import DataError
+from fundus_diag.explain.cases import EYES, Case
+from fundus_diag.explain.output import explanation_page
+from fundus_diag.explaining import Settings, explain_batch
+from fundus_diag.files import write_text
+from fundus_diag.page.parts import data_url, inside, label_text
+from fundus_diag.progress import track
+from fundus_diag.run_files import read_predictions
+from fundus_diag.runs import load_run
+
+TEMPLATES = Path(__file__).parent / "page"
+HITS = 2  # per label
+ERRORS = 1  # per label, of each kind
+
+
+def write_explanations(run_dir, split="test"):
+    """Writes explanations.html (explanations_<split>.html for another split than test).
+
+    Args:
+        run_dir: a finished run with predictions of the split.
+        split: name of the split.
+
+    Returns:
+        Path of the page, or None where the folder of the photographs is not there.
+
+    Raises:
+        DataError: a file of the run is missing or wrong.
+    """
+    run_dir = Path(run_dir)
+    run = load_run(run_dir)
+    root = Path(run.config["data"].get("image_root") or "")
+    if not run.config["data"].get("image_root") or not root.is_dir():
+        return None
+    unit = run.config["unit"]
+    table = read_predictions(run_dir / f"predictions_{split}.csv", list(run.labels), unit)
+    picked = [pick for k in range(len(run.labels)) for pick in picks(table, run, k)]
+    settings = Settings()
+    layers = settings.check(run.model)
+    sections = {label: {"title": label_text(label), "found": []} for label in run.labels}
+    failed = 0
+    for label, kind, row in track(picked, "explaining", len(picked)):
+        record = table.iloc[row]
+        try:
+            case = _case(record, unit, root)
+            number = run.labels.index(label)
+            (found,) = explain_batch(run, [case], layers, settings, [number])
+        except DataError:
+            failed += 1  # it was there for the prediction; the page says how many are missing
+            continue
+        truth = [x for x in run.labels if record[f"y_{x}"] == 1]
+        sections[label]["found"].append(
+            {
+                "kind": kind,
+                "images": list(case.images.values()),
+                "patient": case.patient,
+                "truth": truth,
+                "picture": _jpeg(explanation_page(found, settings.level)),
+            }
+        )
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    end = "" if split == "test" else f"_{split}"
+    page = run_dir / f"explanations{end}.html"
+    text = environment.get_template("explanations.html.j2").render(
+        name=run_dir.resolve().name,
+        split=split,
+        report=f"report{end}.html",
+        sections=list(sections.values()),
+        failed=failed,
+    )
+    write_text(page, text)
+    return page
+
+
+def picks(table, run, k):
+    """[(label, kind, row)] of one label: surest hits, lowest missed positive, highest false alarm.
+
+    Args:
+        table: `run_files.read_predictions`.
+        run: `Run`.
+        k: number of the label.
+    """
+    label, threshold = run.labels[k], run.thresholds[k]
+    y, p = table[f"y_{label}"].to_numpy(), table[f"p_{label}"].to_numpy()
+    if np.isnan(threshold):
+        return []
+    order = np.argsort(-p, kind="stable")
+    called = p[order] >= threshold
+    hits = order[(y[order] == 1) & called][:HITS]
+    missed = order[(y[order] == 1) & ~called][::-1][:ERRORS]
+    alarms = order[(y[order] == 0) & called][:ERRORS]
+    named = (("hit", hits), ("missed", missed), ("false alarm", alarms))
+    return [(label, kind, int(row)) for kind, rows in named for row in rows]
+
+
+def _case(record, unit, root):
+    names = {"": record["image"]} if unit == "eye" else {e: record[f"image_{e}"] for e in EYES}
+    if unit == "eye" and record.get("eye") in EYES:
+        names = {record["eye"]: record["image"]}
+    names = {eye: name for eye, name in names.items() if name}
+    paths = {eye: inside(root, name) for eye, name in names.items()}
+    if None in paths.values():
+        raise DataError(f"{', '.join(names.values())}: not inside the image root")
+    return Case("", record["patient"], names, paths)
+
+
+def _jpeg(png):
+    """A PNG as a JPEG data URL: a page of dozens has to stay small."""
+    image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    _, jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 86])
+    return data_url(jpeg.tobytes(), "jpeg")
