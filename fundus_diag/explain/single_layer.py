@@ -66,15 +66,20 @@ def _gradient_cam(visualizer, layer, seeds, labels):
 
 
 def _score_cam(model, layer, seeds, labels):
-    """(N, h, w) maps of each row's label."""
+    """(N, h, w) maps of each row's label.
+
+    A channel is weighed by how far the logit rises above that of a black picture (Wang et al. 2020,
+    definition 1, https://arxiv.org/abs/1910.01279): the logit itself is below 0 for most labels.
+    """
     from tf_keras_vis.scorecam import Scorecam
 
+    black = model(tf.zeros((1, *model.input.shape[1:])))[0]
     grid = model.get_layer(layer).output.shape[1:]
     found = np.zeros((len(labels), *grid[:2]), np.float32)
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
         maps = Scorecam(_against_zero(model, int(label)))(
-            _logit,
+            lambda p, label=label: _logit(p) - black[label],
             [tf.gather(x, rows) for x in seeds],
             penultimate_layer=layer,
             seek_penultimate_conv_layer=False,
@@ -88,14 +93,8 @@ def _score_cam(model, layer, seeds, labels):
 
 @functools.lru_cache(maxsize=16)
 def _against_zero(model, label):
-    """The model with outputs (N, 2): one logit above that of a black picture, and 0.
-
-    The increase is what Score-CAM weighs a channel by (Wang et al. 2020, definition 1,
-    https://arxiv.org/abs/1910.01279); the logit itself is below 0 for most labels of most pictures.
-    The softmax of the two has lost nothing of it.
-    """
-    black = model(tf.zeros((1, *model.input.shape[1:])))[0, label]
-    logit = model.output[:, label] - float(black)
+    """The model with outputs (N, 2): one logit, and 0. Their softmax has lost nothing of it."""
+    logit = model.output[:, label]
     pair = keras.Model(model.input, ops.stack([logit, ops.zeros_like(logit)], axis=-1))
     predict = pair.predict
     # The library hands over a list even of one input, and leaves Keras's progress bar on.
@@ -104,5 +103,5 @@ def _against_zero(model, label):
 
 
 def _logit(probabilities):
-    """The first output of `_against_zero`, from its softmax (N, 2)."""
+    """The logit that `_against_zero` was made of, from its softmax (N, 2)."""
     return tf.math.log(probabilities[:, 0]) - tf.math.log(probabilities[:, 1])
