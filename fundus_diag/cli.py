@@ -283,10 +283,10 @@ def explain_eval(
         level: Of a fused map, for the IoU.
         tolerance: Distance at which a peak still hits, share of the photograph's longer side.
         steps: Of the deletion and insertion curves.
-        randomised: Photographs per label whose maps are compared with those of a network with
-            shuffled weights; 0: none.
+        randomised: Photographs whose maps are compared with those of a network with random
+            weights; 0: none.
         resamples: Of the bootstrap over patients.
-        seed: Of the bootstrap and the shuffling.
+        seed: Of the bootstrap and the random weights.
         on_bad_image: Stop at a photograph that cannot be read, or leave it out.
     """
     from fundus_diag.explain_eval import explain_eval as evaluate

@@ -1,5 +1,6 @@
 """`explain-eval`: how good a run's maps are, against masks of lesions and the run itself."""
 
+import functools
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fundus_diag.errors import DataError, UsageError
-from fundus_diag.explain import faithfulness
+from fundus_diag.explain import cam, faithfulness
 from fundus_diag.explain.cases import EYES
 from fundus_diag.explain.curves import deletion_insertion
 from fundus_diag.explain.filters import clean
@@ -63,9 +64,9 @@ def explain_eval(
         tolerance: how far beside a lesion a peak still hits, as a share of the photograph's
             longer side.
         steps: of deletion and insertion.
-        randomised: photographs per label in the sanity check; 0 leaves it out.
+        randomised: photographs in the sanity check; 0 leaves it out.
         resamples: of the bootstrap.
-        seed: of the bootstrap and the shuffled weights.
+        seed: of the bootstrap and the random weights.
 
     Returns:
         (summary table, facts), as written.
@@ -116,9 +117,12 @@ def explain_eval(
     summary = summary.merge(_zeros(table), on=["label", "method", "filter"])
     stages = _randomised(run, targets, layers, settings, randomised, seed)
     if len(stages):
-        last = stages.groupby(["label", "method"], sort=False).last()["correlation"]
-        last = last.rename("randomised_correlation").reset_index()
-        summary = summary.merge(last, on=["label", "method"], how="left")
+        whole = stages[
+            stages["randomised_from_head_to"] == stages["randomised_from_head_to"].iloc[-1]
+        ]
+        whole = whole.rename(columns={"correlation": "randomised_correlation"})
+        whole = whole[["label", "method", "randomised_correlation"]]
+        summary = summary.merge(whole, on=["label", "method"], how="left")
     facts |= {
         "run": str(Path(run_dir).resolve().name), "level": settings.level, "steps": steps,
         "tolerance": tolerance, "baseline": "the photograph blurred, sigma a tenth of its side",
@@ -211,27 +215,33 @@ def _predictor(run, found, eye, number, batch_size):
 
 def _randomised(run, targets, layers, settings, count, seed):
     """Table of the sanity check: mean correlation per label, method and block randomised so far."""
+    cases = list({case.name: case for _, case, _ in targets}.values())[:count]
+    if not cases:
+        return pd.DataFrame()
+    _, images, mask = load_cases(run, cases)
+
+    def draw(method, label):
+        number = [run.labels.index(label)]
+        options = {"mask": mask, "batch_size": settings.batch_size}
+        found = cam.maps(run.model, images, method, number, layers[method], **options)
+        return found.reshape(-1, *found.shape[-2:])
+
+    labels = dict.fromkeys(label for label, _, _ in targets)
+    draws = {(x, m): functools.partial(draw, m, x) for x in labels for m in layers}
     rows = []
-    for label in dict.fromkeys(label for label, _, _ in targets) if count else ():
-        cases = {case.name: case for x, case, _ in targets if x == label}
-        _, images, mask = load_cases(run, list(cases.values())[:count])
-        for method, names in layers.items():
-            stages = cascade(
-                run.model, images, method, [run.labels.index(label)], names, mask, seed,
-                settings.batch_size,
-            )  # fmt: skip
-            for stage, values in stages:
-                known = values[~np.isnan(values)]
-                rows.append(
-                    {
-                        "label": label,
-                        "method": method,
-                        "randomised_from_head_to": stage,
-                        "correlation": known.mean() if known.size else np.nan,
-                        "maps": len(values),
-                        "undefined": len(values) - len(known),
-                    }
-                )
+    for stage, found in cascade(run.model, cam.model_inputs(run.model, images, mask), draws, seed):
+        for (label, method), values in found.items():
+            known = values[~np.isnan(values)]
+            rows.append(
+                {
+                    "label": label,
+                    "method": method,
+                    "randomised_from_head_to": stage,
+                    "correlation": known.mean() if known.size else np.nan,
+                    "maps": len(values),
+                    "undefined": len(values) - len(known),
+                }
+            )
     return pd.DataFrame(rows)
 
 

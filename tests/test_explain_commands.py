@@ -292,16 +292,27 @@ def test_a_mask_belongs_to_its_photograph_alone(tmp_path):
         masks.read_mask(tmp_path, ("MA",), "three.jpg", (4, 4))
 
 
-def test_the_sanity_check_leaves_the_weights_as_they_were(folder):
+def test_the_sanity_check_leaves_the_weights_as_they_were_and_tells_who_ignores_them(folder):
     run = load_run(folder / "eye")
     before = [w.copy() for w in run.model.get_weights()]
     images = np.stack([load_photograph(p, 32)[0] for p in files(folder, 4)])
-    stages = dict(sanity.cascade(run.model, images, "layer_cam", [0]))
+    draws = {
+        "maps": lambda: explain.maps(run.model, images, labels=[0])[:, 0],
+        "edges": lambda: np.abs(np.gradient(images.mean(axis=-1), axis=1)),  # knows no network
+        "one weight": lambda: (
+            run.model.get_layer("conv1").get_weights()[0][None, :, :, 0, 0].copy()
+        ),
+    }
+    stages = dict(sanity.cascade(run.model, images, draws))
     for got, want in zip(run.model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(got, want)
     assert list(stages) == ["head", "conv2", "conv1"]
-    assert all(len(values) == 4 for values in stages.values())
-    assert np.nanmean(stages["conv1"]) < 0.95
+    assert all(len(found["maps"]) == 4 for found in stages.values())
+    np.testing.assert_allclose(stages["conv1"]["edges"], 1)
+    assert np.isfinite(stages["conv1"]["maps"]).all()
+    assert stages["conv1"]["maps"].mean() < 0.8
+    assert stages["conv2"]["one weight"] == pytest.approx(1)  # from the top down: not yet
+    assert stages["conv1"]["one weight"] < 0.9
 
 
 def test_the_page_shows_the_surest_hits_and_the_worst_errors(folder):

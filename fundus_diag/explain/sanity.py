@@ -7,40 +7,47 @@ the top down, https://arxiv.org/abs/1810.03292
 import keras
 import numpy as np
 
-from fundus_diag.explain.cam import maps
 from fundus_diag.explain.faithfulness import rank_correlation
+from fundus_diag.phases import calibrate_batch_norm
 
 
-def cascade(model, images, method, labels, layers=None, mask=None, seed=0, batch_size=8):
-    """Rank correlation of fused maps with those of a network randomised further and further down.
+def cascade(model, inputs, draws, seed=0):
+    """Rank correlation of maps with those of a network randomised further and further down.
 
-    The entries of each weight array are shuffled, which keeps their distribution: with values drawn
-    anew the signal would die at the stored BatchNorm statistics, and the maps with it.
+    The weights of one block after the other, the head first, are drawn anew as before a training,
+    and its BatchNorm statistics are taken from `inputs`: at the stored ones the signal would die,
+    and the maps with it.
 
     Args:
-        model, images, method, labels, layers, mask, batch_size: of `cam.maps`. The weights are as
-            before when this returns.
-        seed: of the shuffling.
+        model: flat classifier; its weights are as before when this returns.
+        inputs: of the model, a batch of at least a few pictures.
+        draws: {key: function of nothing to maps (n, h, w)} that explain the model as it stands.
+        seed: of the new weights.
 
     Returns:
-        List of (stage, correlations): the block randomised last, "head" first, and an array of one
-        Spearman correlation a map, NaN where one of the two is constant.
+        List of (block randomised last, {key: (n,) Spearman correlations}); a correlation is NaN
+        where one of the two maps is constant.
     """
-
-    def draw():
-        options = {"mask": mask, "batch_size": batch_size}
-        found = maps(model, images, method, labels, layers, **options)
-        return found.reshape(-1, *found.shape[-2:])
-
+    keras.utils.set_random_seed(seed)
+    fresh = keras.models.clone_model(model)
     before = {x.name: x.get_weights() for x in model.layers if x.weights}
-    real, rng, stages = draw(), np.random.default_rng(seed), []
+    real = {key: draw() for key, draw in draws.items()}
+    stages = []
     try:
         for stage, names in _stages(model):
             for name in names:
-                shuffled = [rng.permuted(w.ravel()).reshape(w.shape) for w in before[name]]
-                model.get_layer(name).set_weights(shuffled)
-            pairs = zip(real, draw(), strict=True)
-            stages.append((stage, np.array([rank_correlation(a, b) for a, b in pairs])))
+                model.get_layer(name).set_weights(fresh.get_layer(name).get_weights())
+            done = {name for _, found in _stages(model)[: len(stages) + 1] for name in found}
+            calibrate_batch_norm(model, [inputs])
+            for name in before.keys() - done:
+                model.get_layer(name).set_weights(before[name])
+            correlations = {
+                key: np.array(
+                    [rank_correlation(a, b) for a, b in zip(real[key], draw(), strict=True)]
+                )
+                for key, draw in draws.items()
+            }
+            stages.append((stage, correlations))
     finally:
         for name, weights in before.items():
             model.get_layer(name).set_weights(weights)
@@ -48,9 +55,9 @@ def cascade(model, images, method, labels, layers=None, mask=None, seed=0, batch
 
 
 def _stages(model):
-    """[(name of a block, its layers)] from the head down; BatchNorm stays as it is."""
+    """[(name of a block, its layers)] from the head down."""
     blocks = {}
     for layer in reversed(model.layers):
-        if layer.weights and not isinstance(layer, keras.layers.BatchNormalization):
+        if layer.weights:
             blocks.setdefault(layer.name.split("_")[0], []).append(layer.name)
     return list(blocks.items())
