@@ -13,9 +13,9 @@ SELECT ?= -m "not slow"
 demo: $(INSTALLED)
 	$(BIN)/fundus-diag demo --out $(RUN)
 
-# The default tests, a few minutes. The longer ones: make test SELECT="-m slow"
+# The default tests, a few minutes, one process a core; a file's tests stay in one process. The longer ones: make test SELECT="-m slow"
 test: $(INSTALLED)
-	$(BIN)/python -m pytest $(SELECT)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(SELECT)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
