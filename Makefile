@@ -13,7 +13,8 @@ SELECT ?= -m "not slow"
 demo: $(INSTALLED)
 	$(BIN)/fundus-diag demo --out $(RUN)
 
-# The default tests, a few minutes, one process a core; a file's tests stay in one process. The longer ones: make test SELECT="-m slow"
+# The default tests, a few minutes; one process a core, each file's tests in one of them.
+# The longer ones: make test SELECT="-m slow"
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n auto --dist loadfile $(SELECT)
 
