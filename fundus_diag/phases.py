@@ -6,6 +6,7 @@ small batches would only blur them.
 """
 
 import contextlib
+import functools
 
 import keras
 import numpy as np
@@ -118,6 +119,7 @@ def calibrate_batch_norm(model, batches):
     assign(statistics, [np.asarray(s / count, np.float32) for s in sums], "statistics")
 
 
+@functools.lru_cache(maxsize=1)  # traced with the momenta of `calibrate_batch_norm`, for it alone
 def _training_mode(model):
     if keras.backend.backend() != "tensorflow":
         return lambda inputs: model(inputs, training=True)
