@@ -50,7 +50,10 @@ class Settings:
         for name in names:
             if several and name not in cam.ENGINE:
                 raise UsageError(f"--layers: {name} takes one layer, not {len(self.layers)}")
-        return {name: cam.layer_names(model, name, self.layers) for name in names}
+        layers = {name: cam.layer_names(model, name, self.layers) for name in names}
+        for name in names:  # refuses what has no meaning before anything is written
+            cam.explainer(model, name, layers[name], self.aug_smooth, self.eigen_smooth)
+        return layers
 
 
 def method_name(text):
@@ -94,20 +97,22 @@ def explain(run_dir, out, cases, settings=None, labels=None):
     except OSError as error:
         raise DataError(f"{out}: cannot be made a folder: {error.strerror}") from error
     counts = {"cases": 0, "maps": 0, "zero": 0}
-    batches = range(0, len(cases), settings.batch_size)
+
+    def every_case():
+        for start in range(0, len(cases), settings.batch_size):
+            part = cases[start : start + settings.batch_size]
+            yield from explain_batch(run, part, layers, settings, wanted)
+
     with atomic(out / "explanations.csv") as partial, partial.open("w", newline="") as file:
         table = csv.DictWriter(file, FIELDS, lineterminator="\n")
         table.writeheader()
-        for start in track(batches, "explaining", len(batches)):
-            part = cases[start : start + settings.batch_size]
-            for found in explain_batch(run, part, layers, settings, wanted):
-                rows = table_rows(found)
-                table.writerows(rows)
-                write_case(out, found, settings.level)
-                counts["cases"] += 1
-                counts["maps"] += len(rows)
-                counts["zero"] += sum(row["zero"] for row in rows)
-            file.flush()
+        for found in track(every_case(), "explaining", len(cases)):
+            rows = table_rows(found)
+            table.writerows(rows)
+            write_case(out, found, settings.level)
+            counts["cases"] += 1
+            counts["maps"] += len(rows)
+            counts["zero"] += sum(row["zero"] for row in rows)
     return counts
 
 
@@ -140,7 +145,7 @@ def explain_batch(run, cases, layers, settings, wanted=None):
     """
     loaded, images, mask = load_cases(run, cases)
     probability = run.predict(images, mask, batch_size=settings.batch_size)
-    called = probability >= run.thresholds  # False where there is no threshold
+    called = run.call(probability)
     chosen = [wanted or _chosen(p, c) for p, c in zip(probability, called, strict=True)]
     made = {m: _maps(run.model, images, mask, m, layers[m], chosen, settings, bool(wanted))
             for m in layers}  # fmt: skip

@@ -41,7 +41,8 @@ def write_explanations(run_dir, split="test"):
         return None
     unit = run.config["unit"]
     table = read_predictions(run_dir / f"predictions_{split}.csv", list(run.labels), unit)
-    picked = [pick for k in range(len(run.labels)) for pick in picks(table, run, k)]
+    called = run.call(table[[f"p_{label}" for label in run.labels]].to_numpy())
+    picked = [x for k, label in enumerate(run.labels) for x in picks(table, label, called[:, k])]
     settings = Settings()
     layers = settings.check(run.model)
     sections = {label: {"title": label_text(label), "found": []} for label in run.labels}
@@ -81,23 +82,20 @@ def write_explanations(run_dir, split="test"):
     return page
 
 
-def picks(table, run, k):
+def picks(table, label, called):
     """[(label, kind, row)] of one label: surest hits, lowest missed positive, highest false alarm.
 
     Args:
         table: `run_files.read_predictions`.
-        run: `Run`.
-        k: number of the label.
+        label: its name.
+        called: (N,) bool, `Run.call`.
     """
-    label, threshold = run.labels[k], run.thresholds[k]
     y, p = table[f"y_{label}"].to_numpy(), table[f"p_{label}"].to_numpy()
-    if np.isnan(threshold):
-        return []
     order = np.argsort(-p, kind="stable")
-    called = p[order] >= threshold
-    hits = order[(y[order] == 1) & called][:HITS]
-    missed = order[(y[order] == 1) & ~called][::-1][:ERRORS]
-    alarms = order[(y[order] == 0) & called][:ERRORS]
+    y, called = y[order], called[order]
+    hits = order[(y == 1) & called][:HITS]
+    missed = order[(y == 1) & ~called][::-1][:ERRORS]
+    alarms = order[(y == 0) & called][:ERRORS]
     named = (("hit", hits), ("missed", missed), ("false alarm", alarms))
     return [(label, kind, int(row)) for kind, rows in named for row in rows]
 

@@ -1,13 +1,15 @@
 """From a manifest to what a run reads: decoded photographs, and per split its rows and labels."""
 
+import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from fundus_diag import manifest as manifests
 from fundus_diag.data import Pictures, load_pictures
-from fundus_diag.errors import DataError
+from fundus_diag.errors import DataError, UsageError
 
 LISTED = 20  # bad photographs named in an error; the rest are counted
 
@@ -46,9 +48,8 @@ def load_inputs(
     splits=None,
     cache="none",
     cache_dir=None,
-    on_bad_image="fail",
 ):
-    """Decodes the photographs of a manifest and lays out its rows.
+    """Decodes the photographs of a manifest and lays out its rows, without those of bad ones.
 
     Args:
         manifest: `Manifest`.
@@ -56,10 +57,9 @@ def load_inputs(
         image_size, crop, cache, cache_dir: see `data.load_pictures`.
         unit: "eye" or "patient".
         splits: names of the splits wanted; None is every row, under the name "all".
-        on_bad_image: "fail", or "skip" to leave rows with unreadable photographs out.
 
-    Raises:
-        DataError: the photographs that cannot be read, all named (the first twenty).
+    Returns:
+        `Inputs`; what to do about its `bad` is for `settle_bad`.
     """
     table = manifest.table
     if splits is not None:
@@ -73,8 +73,6 @@ def load_inputs(
     )
     name_of = {path: image for image, path in unique.items()}
     bad = [[name_of[path], reason] for path, reason in failures]
-    if bad and on_bad_image == "fail":
-        raise DataError(describe_bad(bad))
     number = {image: i for i, image in enumerate(unique)}
     spoiled = {image for image, _ in bad}
     good = replace(chosen, table=table[~table["image"].isin(spoiled)])
@@ -87,8 +85,56 @@ def load_inputs(
     return Inputs(pictures, rows, bad)
 
 
-def describe_bad(bad):
-    """One line that names the photographs that cannot be read, the first twenty of many."""
+def load_table(manifest, image_root, config, split=None, on_bad_image="fail", cache="none"):
+    """A table of photographs as a run takes them; labels are read where there are any.
+
+    Args:
+        manifest: table with image, patient, eye.
+        image_root: folder that its image paths start from.
+        config: of the run.
+        split: rows of this split only; None is every row.
+        on_bad_image: "fail" or "skip".
+        cache: see `data.load_pictures`.
+
+    Returns:
+        (names of the table's labels, `Pictures`, `Rows`).
+
+    Raises:
+        DataError: the table or photographs cannot be read, or no row is left.
+        UsageError: the table has no such split.
+    """
+    known = manifests.read_manifest(Path(manifest), need_labels=False)
+    if split is not None and split not in set(known.table.get("split", ())):
+        raise UsageError(f"--split {split}: {manifest} has no row in it")
+    inputs = load_inputs(
+        known,
+        image_root,
+        image_size=config["image_size"],
+        crop=config["crop"],
+        unit=config["unit"],
+        splits=None if split is None else (split,),
+        cache=cache,
+    )
+    settle_bad(inputs.bad, on_bad_image)
+    rows = inputs.splits[split or "all"]
+    if not len(rows.table):
+        raise DataError(f"{manifest}: no row with a readable photograph")
+    return list(known.labels), inputs.pictures, rows
+
+
+def settle_bad(bad, on_bad_image):
+    """Stops at photographs that cannot be read ("fail"), or says which are left out ("skip").
+
+    Raises:
+        DataError: the photographs by name, the first twenty of many.
+    """
+    if bad and on_bad_image == "fail":
+        raise DataError(_describe_bad(bad))
+    if bad:
+        print(f"warning: left out: {_describe_bad(bad)}", file=sys.stderr)
+
+
+def _describe_bad(bad):
     listed = "; ".join(f"{image} ({reason})" for image, reason in bad[:LISTED])
     more = f"; and {len(bad) - LISTED} more" if len(bad) > LISTED else ""
     plural = "photograph" if len(bad) == 1 else "photographs"

@@ -3,10 +3,9 @@
 import sys
 from pathlib import Path
 
-from fundus_diag import manifest as manifests
-from fundus_diag.errors import DataError, UsageError
+from fundus_diag.errors import DataError
 from fundus_diag.files import write_csv
-from fundus_diag.inputs import describe_bad, load_inputs
+from fundus_diag.inputs import load_table
 from fundus_diag.runs import load_run, predict_logits, prediction_table
 from fundus_diag.scoring.calibration import apply_calibration
 
@@ -41,31 +40,16 @@ def predict(
         UsageError: the table has no such split.
     """
     run = load_run(run_dir)
-    known = manifests.read_manifest(Path(manifest), need_labels=False)
-    if split is not None and split not in set(known.table.get("split", ())):
-        raise UsageError(f"--split {split}: {manifest} has no row in it")
     if Path(out).parent != Path() and not Path(out).parent.is_dir():
         raise DataError(f"{out}: there is no folder {Path(out).parent}")
-    unknown = [x for x in known.labels if x not in run.labels]
+    labels, pictures, rows = load_table(
+        manifest, image_root, run.config, split, on_bad_image, cache="ram"
+    )
+    unknown = [x for x in labels if x not in run.labels]
     if unknown:
         print(f"note: labels not of this run, left out: {', '.join(unknown)}", file=sys.stderr)
-    inputs = load_inputs(
-        known,
-        image_root,
-        image_size=run.config["image_size"],
-        crop=run.config["crop"],
-        unit=run.config["unit"],
-        splits=None if split is None else (split,),
-        cache="ram",
-        on_bad_image=on_bad_image,
-    )
-    if inputs.bad:
-        print(f"warning: left out: {describe_bad(inputs.bad)}", file=sys.stderr)
-    rows = inputs.splits[split or "all"]
-    if not len(rows.table):
-        raise DataError(f"{manifest}: no row with a readable photograph")
-    logits = predict_logits(run.model, inputs.pictures, rows, batch_size, precision)
+    logits = predict_logits(run.model, pictures, rows, batch_size, precision)
     probabilities = apply_calibration(logits, run.points, run.labels)
-    table = prediction_table(rows, list(known.labels), run.labels, probabilities)
+    table = prediction_table(rows, labels, run.labels, probabilities)
     write_csv(out, table)
     return table

@@ -15,7 +15,7 @@ from fundus_diag.manifest import META
 from fundus_diag.models import build_classifier
 from fundus_diag.progress import track
 from fundus_diag.run_files import read_config
-from fundus_diag.scoring import calibration
+from fundus_diag.scoring import calibration, scores
 
 WEIGHTS = "model.weights.h5"
 
@@ -45,6 +45,15 @@ class Run:
     def thresholds(self):
         """(L,) thresholds on the calibrated probability, NaN where a label has none."""
         return calibration.thresholds_array(self.points, self.labels)
+
+    def call(self, probabilities):
+        """Which labels calibrated probabilities (N, L) call: (N, L) bool.
+
+        Labels at their thresholds (never one that has none), of grades the likeliest.
+        """
+        if self.config["task"] == "grade":
+            return scores.call_grade(probabilities) == 1
+        return np.asarray(probabilities) >= self.thresholds
 
     def predict(self, images, mask=None, batch_size=16):
         """Calibrated probabilities (N, L), computed in float32.

@@ -11,7 +11,7 @@ from fundus_diag import run_dirs, sampling
 from fundus_diag.errors import DataError, UsageError
 from fundus_diag.files import atomic, write_csv, write_json
 from fundus_diag.fitting import fit, prepare
-from fundus_diag.inputs import Inputs, describe_bad, load_inputs
+from fundus_diag.inputs import Inputs, load_inputs, settle_bad
 from fundus_diag.manifest import check_trainable, read_manifest
 from fundus_diag.models import build_classifier, build_encoder
 from fundus_diag.precision import precision
@@ -85,7 +85,6 @@ def load_training_inputs(config, manifest):
         "image_size": config.image_size,
         "crop": config.crop,
         "unit": config.unit,
-        "on_bad_image": "skip",
     }
     kept = {
         "cache": config.cache,
@@ -94,10 +93,7 @@ def load_training_inputs(config, manifest):
     inputs = load_inputs(manifest, config.image_root, splits=("train", "val"), **kept, **common)
     tested = load_inputs(manifest, config.image_root, splits=("test",), **common)
     bad = [*inputs.bad, *tested.bad]
-    if bad and config.on_bad_image == "fail":
-        raise DataError(describe_bad(bad))
-    if bad:
-        print(f"warning: left out: {describe_bad(bad)}", file=sys.stderr)
+    settle_bad(bad, config.on_bad_image)
     for split, rows in inputs.splits.items():
         if not len(rows.table):
             raise DataError(f"{config.manifest}: no readable photograph in split {split!r}")

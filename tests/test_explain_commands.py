@@ -154,6 +154,7 @@ def test_a_pair_has_maps_of_both_eyes_and_one_eye_alone_has_its_own(folder, tmp_
         (["--layers", "conv9"], 2, "layer conv9: the layers are"),
         (["--methods", "score_cam", *TWO], 2, "--layers: score_cam takes one layer"),
         (["--median", "4"], 2, "4"),
+        (["--methods", "score_cam", "--eigen-smooth"], 2, "eigen_smooth: only for"),
         (["--level", "0"], 2, "--level 0"),
         (["--manifest", "m.csv"], 2, "--images or --manifest: one of the two"),
     ],
@@ -164,7 +165,7 @@ def test_a_wrong_flag_is_one_line(folder, tmp_path, capsys, words, status, text)
     )
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert text in error
-    assert not (tmp_path / "o" / "explanations.csv").exists()
+    assert not (tmp_path / "o").exists()
 
 
 def test_unreadable_photographs_stop_it_or_are_left_out_and_named(folder, tmp_path, capsys):
@@ -187,6 +188,30 @@ def test_photographs_of_one_name_in_two_folders_are_kept_apart(folder, tmp_path)
     words = ["--images", path, tmp_path / "other" / path.name, "--out", tmp_path / "out"]
     assert run_explain(folder, *words) == 0
     assert len(list((tmp_path / "out").glob("*.npz"))) == 2
+
+
+def test_rows_of_one_name_and_two_endings_are_kept_apart(folder, tmp_path):
+    (path,) = files(folder, 1)
+    shutil.copy(path, tmp_path / "a.png")
+    cv2.imwrite(str(tmp_path / "a.jpg"), cv2.imread(str(path)))
+    (tmp_path / "m.csv").write_text("image,patient,eye\na.png,p,left\na.jpg,q,left\n")
+    words = ["--manifest", tmp_path / "m.csv", "--image-root", tmp_path, "--out", tmp_path / "o"]
+    assert run_explain(folder, *words) == 0
+    assert len(list((tmp_path / "o").glob("*.npz"))) == 2
+
+
+def test_of_grades_the_likeliest_is_explained_and_reported(tmp_path):
+    manifest = make_photographs(tmp_path / "photographs", grades=True)
+    assert main(train_flags(manifest, tmp_path / "run", task="grade")) == 0
+    words = ["--images", *files(tmp_path), "--out", tmp_path / "out"]
+    assert run_explain(tmp_path, *words, run="run") == 0
+    table = rows_of(tmp_path / "out" / "explanations.csv")
+    likeliest = load_run(tmp_path / "run").predict(files(tmp_path)).argmax(axis=1)
+    assert list(table["label"]) == [f"grade_{k}" for k in likeliest]
+    assert set(table["called"]) == {1}
+    assert set(table["shown_as_top"]) == {0}
+    assert main(["report", str(tmp_path / "run"), "--resamples", "100"]) == 0
+    assert "hit: " in (tmp_path / "run" / "explanations.html").read_text()
 
 
 def test_methods_are_known_by_their_usual_spellings():
@@ -321,11 +346,12 @@ def test_the_page_shows_the_surest_hits_and_the_worst_errors(folder):
     run = load_run(folder / "eye")
     table = pd.read_csv(folder / "eye" / "predictions_test.csv")
     for k, label in enumerate(run.labels):
+        called = table[f"p_{label}"].to_numpy() >= run.thresholds[k]
         y, p, limit = table[f"y_{label}"], table[f"p_{label}"], run.thresholds[k]
         best = table[(y == 1) & (p >= limit)].sort_values(f"p_{label}", ascending=False)
         lost = table[(y == 1) & (p < limit)].sort_values(f"p_{label}")
         alarm = table[(y == 0) & (p >= limit)].sort_values(f"p_{label}", ascending=False)
-        got = [(kind, table["image"][row]) for _, kind, row in picks(table, run, k)]
+        got = [(kind, table["image"][row]) for _, kind, row in picks(table, label, called)]
         want = [("hit", x) for x in best["image"][:2]]
         want += [("missed", x) for x in lost["image"][:1]]
         want += [("false alarm", x) for x in alarm["image"][:1]]

@@ -1,0 +1,104 @@
+"""`fundus-diag manifest`: commands over tables of photographs."""
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+File = tyro.conf.Positional[Path]
+
+
+def build(
+    name: tyro.conf.Positional[Literal["odir5k", "retinamnist", "folders", "csv"]],
+    /,
+    root: Path,
+    out: Path,
+    labels: str | None = None,
+    mapping: Path | None = None,
+    table: Path | None = None,
+):
+    """Make a manifest of a data set as it is published; data_manifests/NAME.toml describes it.
+
+    Args:
+        name: The data set.
+        root: Its folder.
+        out: Manifest (CSV) to write.
+        labels: Which labels, where there is a choice: eye or patient (odir5k), grade or odir
+            (retinamnist). Default: the first.
+        mapping: TOML that maps its classes or columns to labels (folders, csv).
+        table: Its table, where it is not found by itself (odir5k, csv).
+    """
+    from fundus_diag.datasets import build as build_manifest
+
+    made = build_manifest(name, root, out, labels=labels, mapping=mapping, table=table)
+    for note in made["notes"]:
+        print(f"note: {note}")
+    for reason, number in made["left_out"].items():
+        print(f"left out: {number} rows, {reason}")
+    _print_counts(made["splits"])
+    print(f"licence: {made['licence']}")
+    print(f"{made['out']}: image root {made['image_root']}")
+
+
+def check(file: File, /, image_root: Path):
+    """Check a manifest and its photographs; errors end with status 1, warnings do not.
+
+    Args:
+        file: Manifest.
+        image_root: Folder that its image paths start from.
+    """
+    from fundus_diag.manifest import check as check_manifest
+
+    errors, warnings = check_manifest(file, image_root)
+    for text in warnings:
+        print(f"warning: {text}")
+    for text in errors:
+        print(f"error: {text}", file=sys.stderr)
+    print(f"{file}: {len(errors)} errors, {len(warnings)} warnings")
+    return 1 if errors else 0
+
+
+def split(
+    file: File,
+    /,
+    out: Path,
+    ratios: tuple[float, float, float] = (0.7, 0.1, 0.2),
+    seed: int = 0,
+):
+    """Split a manifest by patient into train, val and test, labels balanced.
+
+    Args:
+        file: Manifest.
+        out: Manifest to write, with a column split.
+        ratios: Shares of the patients for train, val and test.
+        seed: The same seed gives the same split.
+    """
+    from fundus_diag.splitting import split as split_file
+
+    made = split_file(file, out, ratios, seed)
+    _print_counts(made["splits"])
+    print(made["out"])
+
+
+def merge(files: tyro.conf.Positional[tuple[Path, ...]], /, out: Path):
+    """Merge manifests; a label that one of them does not grade stays empty there.
+
+    Args:
+        files: Manifests.
+        out: Manifest to write.
+    """
+    from fundus_diag.manifest import merge as merge_files
+
+    made = merge_files(files, out)
+    _print_counts(made["splits"])
+    print(made["out"])
+
+
+def _print_counts(splits):
+    for name, part in splits.items():
+        counts = " ".join(f"{label} {n}" for label, n in part["positives"].items())
+        print(f"{name}: {part['rows']} rows, {part['patients']} patients, positives {counts}")
+
+
+COMMANDS = {"build": build, "check": check, "split": split, "merge": merge}
