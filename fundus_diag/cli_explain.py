@@ -23,6 +23,8 @@ def explain(
     layers: tuple[str, ...] = (),
     median: int = 3,
     adaptive: bool = False,
+    adaptive_block: int | None = None,
+    adaptive_offset: float = 0.05,
     aug_smooth: bool = False,
     eigen_smooth: bool = False,
     level: float = 0.5,
@@ -43,6 +45,8 @@ def explain(
         layers: Layers of the network. Default: the encoder's, from fine to coarse.
         median: Side of the median filter on the fused map, cells; 0: off.
         adaptive: Set to 0 what does not stand out of its surroundings.
+        adaptive_block: Side of those surroundings, cells, odd. Default: a quarter of the map.
+        adaptive_offset: By how much it must stand out, share of the map's maximum.
         aug_smooth: Average over mirrored, darker and brighter pictures.
         eigen_smooth: First principal component of the channels instead of their sum.
         level: Outline of a fused map, which lies from 0 to 1.
@@ -57,6 +61,8 @@ def explain(
         layers=layers or None,
         median=median,
         adaptive=adaptive,
+        adaptive_block=adaptive_block,
+        adaptive_offset=adaptive_offset,
         aug_smooth=aug_smooth,
         eigen_smooth=eigen_smooth,
         level=level,
@@ -81,6 +87,9 @@ def explain_eval(
     methods: tuple[str, ...] = ("layer_cam", "grad_cam", "grad_cam_pp", "score_cam"),
     layers: tuple[str, ...] = (),
     median: int = 3,
+    adaptive: bool = False,
+    adaptive_block: int | None = None,
+    adaptive_offset: float = 0.05,
     level: float = 0.5,
     tolerance: float = 0.02,
     steps: int = 20,
@@ -103,7 +112,10 @@ def explain_eval(
             photographs.
         methods: layer_cam, grad_cam, grad_cam_pp, score_cam.
         layers: Layers of the network. Default: the encoder's.
-        median: Side of the median filter that is compared with none, cells; 0: none only.
+        median: Side of the median filter, cells; 0: off. The filters are compared with none.
+        adaptive: Set to 0 what does not stand out of its surroundings.
+        adaptive_block: Side of those surroundings, cells, odd. Default: a quarter of the map.
+        adaptive_offset: By how much it must stand out, share of the map's maximum.
         level: Of a fused map, for the IoU.
         tolerance: Distance at which a peak still hits, share of the photograph's longer side.
         steps: Of the deletion and insertion curves.
@@ -117,7 +129,15 @@ def explain_eval(
     from fundus_diag.explaining import Settings
 
     cases = _cases(images, manifest, image_root, split, on_bad_image)
-    settings = Settings(methods=methods, layers=layers or None, median=median, level=level)
+    settings = Settings(
+        methods=methods,
+        layers=layers or None,
+        median=median,
+        adaptive=adaptive,
+        adaptive_block=adaptive_block,
+        adaptive_offset=adaptive_offset,
+        level=level,
+    )
     out = out or run / "faithfulness"
     table, facts = evaluate(
         run, masks, cases, out, lesions, settings, tolerance, steps, randomised, resamples, seed

@@ -11,7 +11,6 @@ from fundus_diag.errors import DataError, UsageError
 from fundus_diag.explain import cam, faithfulness
 from fundus_diag.explain.cases import EYES
 from fundus_diag.explain.curves import deletion_insertion
-from fundus_diag.explain.filters import clean
 from fundus_diag.explain.masks import check_folders, read_lesions, read_mask
 from fundus_diag.explain.output import laid_back
 from fundus_diag.explain.overlay import curves_png
@@ -48,7 +47,7 @@ def explain_eval(
     resamples=1000,
     seed=0,
 ):
-    """Scores every method, with and without the median filter, beside two controls.
+    """Scores every method, with and without the filters, beside two controls.
 
     Writes faithfulness.csv (mean and 95 % interval over patients per label, method and filter),
     faithfulness_images.csv (each map), randomised.csv (the sanity check, block by block),
@@ -60,7 +59,7 @@ def explain_eval(
         cases: function of the run to a list of `Case`.
         out: folder to write to.
         lesions: texts "LABEL=FOLDER,FOLDER"; by default the signs of the drawn photographs.
-        settings: `Settings`; its median is the filter that is compared with none.
+        settings: `Settings`; its filters are compared with none.
         tolerance: how far beside a lesion a peak still hits, as a share of the photograph's
             longer side.
         steps: of deletion and insertion.
@@ -92,7 +91,7 @@ def explain_eval(
     targets, facts = _targets(run, cases(run), masks, lesions)
     if not targets:
         raise DataError(f"{masks}: no mask of a lesion for any of the photographs")
-    unfiltered = replace(settings, median=0)
+    unfiltered = replace(settings, median=0, adaptive=False)
     rows, curves = [], {label: {} for label in lesions}
     for label, case, eye in track(targets, "scoring maps", len(targets)):
         number = run.labels.index(label)
@@ -100,7 +99,7 @@ def explain_eval(
         photo = found["loaded"][eye][2]
         mask, _ = read_mask(masks, lesions[label], case.paths[eye], photo.shape[:2])
         predict = _predictor(run, found, eye, number, settings.batch_size)
-        for method, name, map in _variants(found, eye, settings.median):
+        for method, name, map in _variants(found, eye, settings):
             where = {"image": case.images[eye], "patient": case.patient or case.images[eye]}
             where |= {"eye": eye, "label": label, "method": method, "filter": name}
             picture, box, _ = found["loaded"][eye]
@@ -128,7 +127,8 @@ def explain_eval(
         "tolerance": tolerance, "baseline": "the photograph blurred, sigma a tenth of its side",
         "lesions": {x: list(names) for x, names in lesions.items()}, "seed": seed,
         "resamples": resamples, "layers": {m: list(names) for m, names in layers.items()},
-        "median": settings.median,
+        "median": settings.median, "adaptive": settings.adaptive,
+        "adaptive_block": settings.adaptive_block, "adaptive_offset": settings.adaptive_offset,
     }  # fmt: skip
     _write(Path(out), summary, table, stages, curves, facts)
     return summary, facts
@@ -180,15 +180,20 @@ def _targets(run, cases, masks, lesions):
     return found, facts
 
 
-def _variants(found, eye, median):
-    """(method, filter, map (h, w)) of every method without and with the filter; the controls."""
+def _variants(found, eye, settings):
+    """(method, filter, map (h, w)) of every method: as it is, by the median, by both filters.
+
+    The two controls follow.
+    """
     shape = None
+    filters = {x.filter_name: x.clean for x in (replace(settings, adaptive=False), settings)}
+    filters.pop("none", None)
     for method, maps in found["fused"].items():
         map = maps[eye][0]
         shape = map.shape if shape is None else shape
         yield method, "none", map
-        if median:
-            yield method, f"median {median}", clean(map, median)
+        for name, clean in filters.items():
+            yield method, name, clean(map)
     for name, control in CONTROLS.items():
         yield name, "none", control(shape)
 

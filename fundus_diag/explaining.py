@@ -9,7 +9,7 @@ import numpy as np
 from fundus_diag.errors import DataError, UsageError
 from fundus_diag.explain import cam
 from fundus_diag.explain.cases import EYES
-from fundus_diag.explain.filters import MEDIAN, clean, filter_maps
+from fundus_diag.explain.filters import MEDIAN, OFFSET, clean, filter_maps
 from fundus_diag.explain.output import FIELDS, table_rows, write_case
 from fundus_diag.files import atomic
 from fundus_diag.preprocess import load_photograph
@@ -27,6 +27,8 @@ class Settings:
     layers: tuple | None = None
     median: int = MEDIAN
     adaptive: bool = False
+    adaptive_block: int | None = None
+    adaptive_offset: float = OFFSET
     aug_smooth: bool = False
     eigen_smooth: bool = False
     level: float = LEVEL
@@ -42,7 +44,7 @@ class Settings:
             raise UsageError(f"--level {self.level}: must lie above 0, up to 1")
         if self.batch_size < 1:
             raise UsageError(f"--batch-size {self.batch_size}: at least 1")
-        filter_maps(np.zeros((1, 1)), self.median, self.adaptive)
+        filter_maps(np.zeros((1, 1)), self.median, *self._threshold)  # refuses wrong sizes
         names = [method_name(x) for x in self.methods]
         if not names:
             raise UsageError("--methods: none is given")
@@ -54,6 +56,20 @@ class Settings:
         for name in names:  # refuses what has no meaning before anything is written
             cam.explainer(model, name, layers[name], self.aug_smooth, self.eigen_smooth)
         return layers
+
+    @property
+    def _threshold(self):
+        return self.adaptive, self.adaptive_block, self.adaptive_offset
+
+    @property
+    def filter_name(self):
+        """What is done to fused maps: "none", "median 3", "median 3 + adaptive"."""
+        parts = [f"median {self.median}"] * bool(self.median) + ["adaptive"] * self.adaptive
+        return " + ".join(parts) or "none"
+
+    def clean(self, maps):
+        """Fused maps (..., h, w), filtered."""
+        return clean(maps, self.median, *self._threshold)
 
 
 def method_name(text):
@@ -155,9 +171,7 @@ def explain_batch(run, cases, layers, settings, wanted=None):
         for method in layers:
             per_eye = made[method][k] if mask is not None else [made[method][k]]
             pick = dict(zip(eyes, per_eye, strict=True))
-            fused[method] = {
-                e: clean(pick[e][0], settings.median, settings.adaptive) for e in case.paths
-            }
+            fused[method] = {e: settings.clean(pick[e][0]) for e in case.paths}
             single[method] = {e: pick[e][1] for e in case.paths}
         yield {
             "case": case,

@@ -13,7 +13,7 @@ from fundus_diag import explain, load_run
 from fundus_diag.cli import main
 from fundus_diag.errors import DataError, UsageError
 from fundus_diag.explain import masks, sanity
-from fundus_diag.explain.filters import clean
+from fundus_diag.explain.filters import clean, filter_maps
 from fundus_diag.explaining import method_name
 from fundus_diag.explanations_page import picks
 from fundus_diag.preprocess import load_photograph
@@ -114,6 +114,7 @@ def test_smoothing_and_filters_are_taken_up(folder, tmp_path):
         "aug": ["--aug-smooth"],
         "eigen": ["--eigen-smooth"],
         "adaptive": ["--adaptive"],
+        "tuned": ["--adaptive", "--adaptive-block", "5", "--adaptive-offset", "0"],
     }
     fused = {}
     for name, words in kinds.items():
@@ -122,6 +123,9 @@ def test_smoothing_and_filters_are_taken_up(folder, tmp_path):
         fused[name] = np.load(out / f"{path.stem}.npz")["layer_cam_fused"]
     for name in ("aug", "eigen", "adaptive"):
         assert np.abs(fused[name] - fused["plain"]).max() > 1e-3, name
+    tuned = filter_maps(fused["plain"], 0, adaptive=True, block=5, offset=0)
+    np.testing.assert_array_equal(fused["tuned"], tuned)
+    assert np.abs(fused["tuned"] - fused["adaptive"]).max() > 1e-3
 
 
 def test_a_pair_has_maps_of_both_eyes_and_one_eye_alone_has_its_own(folder, tmp_path):
@@ -154,6 +158,7 @@ def test_a_pair_has_maps_of_both_eyes_and_one_eye_alone_has_its_own(folder, tmp_
         (["--layers", "conv9"], 2, "layer conv9: the layers are"),
         (["--methods", "score_cam", *TWO], 2, "--layers: score_cam takes one layer"),
         (["--median", "4"], 2, "4"),
+        (["--adaptive", "--adaptive-offset", "1"], 2, "adaptive offset 1.0: must be in [0, 1)"),
         (["--methods", "score_cam", "--eigen-smooth"], 2, "eigen_smooth: only for"),
         (["--level", "0"], 2, "--level 0"),
         (["--manifest", "m.csv"], 2, "--images or --manifest: one of the two"),
@@ -231,7 +236,7 @@ def evaluate(folder, out, *words):
 
 
 def test_maps_are_scored_beside_two_that_know_nothing(folder, tmp_path, capsys):
-    assert evaluate(folder, tmp_path, "--methods", "layer_cam", "grad_cam", "--median", "3") == 0
+    assert evaluate(folder, tmp_path, "--methods", "layer_cam", "grad_cam", "--adaptive") == 0
     summary = pd.read_csv(tmp_path / "faithfulness.csv")
     images = pd.read_csv(tmp_path / "faithfulness_images.csv")
     facts = json.loads((tmp_path / "faithfulness.json").read_text())
@@ -241,8 +246,9 @@ def test_maps_are_scored_beside_two_that_know_nothing(folder, tmp_path, capsys):
     assert facts["scored"] == {"A": int(test["A"].sum())}
     assert facts["without_lesion"] == {"A": int((test["A"] == 0).sum())}
     assert list(zip(summary["method"], summary["filter"], strict=True)) == [
-        ("layer_cam", "none"), ("layer_cam", "median 3"), ("grad_cam", "none"),
-        ("grad_cam", "median 3"), ("uniform", "none"), ("centred_gaussian", "none"),
+        ("layer_cam", "none"), ("layer_cam", "median 3"), ("layer_cam", "median 3 + adaptive"),
+        ("grad_cam", "none"), ("grad_cam", "median 3"), ("grad_cam", "median 3 + adaptive"),
+        ("uniform", "none"), ("centred_gaussian", "none"),
     ]  # fmt: skip
     for method, name in zip(summary["method"], summary["filter"], strict=True):
         own = images[(images["method"] == method) & (images["filter"] == name)]

@@ -84,13 +84,13 @@ def filter_maps(maps, median_size=MEDIAN, adaptive=False, block=None, offset=OFF
     return adaptive_threshold(maps, block, offset) if adaptive else maps
 
 
-def clean(maps, median_size=MEDIAN, adaptive=False):
+def clean(maps, median_size=MEDIAN, adaptive=False, block=None, offset=OFFSET):
     """`filter_maps`, but no median of a map with fewer than `COARSE` cells a side.
 
     One hot cell of a deep layer's few is no speckle: it may be all there is.
     """
     fine = min(np.shape(maps)[-2:]) >= COARSE
-    return filter_maps(maps, median_size if fine else 0, adaptive)
+    return filter_maps(maps, median_size if fine else 0, adaptive, block, offset)
 
 
 def _window(maps, side):
