@@ -12,6 +12,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+LOG_EVERY = 60.0  # s between lines where there is no terminal
+
 
 def bar():
     """A progress bar with counts, time spent and time left; nothing where stderr is a file."""
@@ -28,11 +30,15 @@ def bar():
 
 
 def track(items, description, total):
-    """Yields from `items` while a bar counts them; in a log, one line at the end."""
-    started = time.monotonic()
+    """Yields from `items` while a bar counts them; in a log, a line a minute and one at the end."""
+    started = said = time.monotonic()
     with bar() as progress:
         task = progress.add_task(description, total=total)
-        for item in items:
+        for done, item in enumerate(items):
+            now = time.monotonic()
+            if progress.disable and now - said >= LOG_EVERY:
+                said = now
+                progress.console.print(f"{description}: {done} of {total}, {now - started:.0f} s")
             yield item
             progress.advance(task)
     if progress.disable:
