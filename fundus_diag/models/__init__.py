@@ -13,23 +13,39 @@ import keras
 from keras import layers
 
 from fundus_diag.errors import UsageError
-from fundus_diag.models import se_xception as xception
+from fundus_diag.models import cvt, mae_vit, se_xception
 from fundus_diag.models.blocks import FoldEyes, UnfoldEyes, relate_eyes
-from fundus_diag.models.se_xception import se_xception
 
+# Presets of each family: a module with the feature map, its layers for class activation maps
+# (`cam_layers`) and the head that it is fine-tuned with (`HEAD`).
+_FAMILIES = {
+    se_xception: {
+        "se_xception": {},
+        # For small pictures and quick runs: a quarter of the channels, two middle blocks.
+        "se_xception_small": {"width": 0.25, "middle_blocks": 2},
+    },
+    cvt: {
+        "cvt_13": {},
+        "cvt_21": {"depths": (1, 4, 16)},
+        "cvt_w24": {"depths": (2, 2, 20), "widths": (192, 768, 1024), "heads": (3, 12, 16)},
+    },
+    mae_vit: {
+        "mae_vit_tiny": {"width": 192, "heads": 3},
+        "mae_vit_small": {"width": 384, "heads": 6},
+        "mae_vit_base": {},
+        "mae_vit_large": {"width": 1024, "depth": 24, "heads": 16},
+        "retfound": {"width": 1024, "depth": 24, "heads": 16},
+    },
+}
+_MODULES = {name: module for module, presets in _FAMILIES.items() for name in presets}
 FEATURE_MAPS = {
-    "se_xception": se_xception,
-    # For small pictures and quick runs: a quarter of the channels, two middle blocks.
-    "se_xception_small": functools.partial(se_xception, width=0.25, middle_blocks=2),
+    name: functools.partial(module.feature_map, **_FAMILIES[module][name])
+    for name, module in _MODULES.items()
 }
+CAM_LAYERS = {name: module.cam_layers for name, module in _MODULES.items()}
+HEADS = {name: module.HEAD for name, module in _MODULES.items()}
 
-# Layers whose class activation maps are shown, from the names of the classifier's layers.
-CAM_LAYERS = {
-    "se_xception": xception.cam_layers,
-    "se_xception_small": xception.cam_layers,
-}
-
-SIZES = (32, 2048)  # px; below, the feature map of the encoders vanishes
+LARGEST = 2048  # px
 
 
 def build_encoder(name, image_size, **options):
@@ -52,11 +68,12 @@ def build_classifier(
     unit="eye",
     weights=None,
     *,
-    hidden=512,
+    pool="mean",
+    hidden=None,
     dropout=0.5,
     **options,
 ):
-    """Flat classifier: encoder, global average pooling, dense, dropout, one float32 logit a label.
+    """Flat classifier: encoder, pooling, norm or dense, dropout, one float32 logit a label.
 
     Args:
         encoder: a name in `ENCODERS`.
@@ -66,27 +83,39 @@ def build_classifier(
             (B, 2, S, S, 3), left eye first, and `mask` (B, 2), 1 where the eye was photographed.
         weights: a model from `ENCODERS[encoder](image_size, **options)` whose weights the
             classifier starts from, or None.
-        hidden: units of the dense layer.
+        pool: "mean" of the feature map, or "class_token" of an encoder that has one. With the
+            class token the last block's patches have no gradient, so its maps are blank.
+        hidden: units of a dense layer before the logits; 0 leaves it out. None is the encoder's
+            own: 512 after convolutions, 0 after a transformer.
         dropout: rate before the logits, in [0, 1).
         **options: handed to the encoder.
 
     Returns:
         keras.Model with output (B, L), logits. Layers of the head are called `head_*`.
     """
+    if unit not in ("eye", "patient"):
+        raise UsageError(f"unit must be 'eye' or 'patient', not {unit!r}")
+    head = HEADS.get(encoder, {"hidden": 512})
+    options = {**head.get("options", {}), **options}
     if unit == "eye":
-        inputs = keras.Input((image_size, image_size, 3), name="images")
-        features = _feature_map(encoder, inputs, image_size, options)
-        x = layers.GlobalAveragePooling2D(name="head_pool")(features)
-    elif unit == "patient":
+        inputs = images = keras.Input((image_size, image_size, 3), name="images")
+    else:
         pair = keras.Input((2, image_size, image_size, 3), name="images")
         mask = keras.Input((2,), name="mask")
-        inputs = {"images": pair, "mask": mask}
-        features = _feature_map(encoder, FoldEyes(name="fold_eyes")(pair), image_size, options)
-        x = layers.GlobalAveragePooling2D(name="head_pool")(features)
-        x = relate_eyes(UnfoldEyes(name="head_unfold")(x), mask)
+        inputs, images = {"images": pair, "mask": mask}, FoldEyes(name="fold_eyes")(pair)
+    if pool == "class_token":
+        features = _feature_map(encoder, images, image_size, {**options, "class_token": True})
+        x = layers.Identity(name="head_pool")(features)
     else:
-        raise UsageError(f"unit must be 'eye' or 'patient', not {unit!r}")
-    x = layers.Dense(hidden, activation="relu", name="head_dense")(x)
+        features = _feature_map(encoder, images, image_size, options)
+        x = layers.GlobalAveragePooling2D(name="head_pool")(features)
+    if head.get("norm"):
+        x = layers.LayerNormalization(epsilon=head["norm"], name="head_norm")(x)
+    if unit == "patient":
+        x = relate_eyes(UnfoldEyes(name="head_unfold")(x), mask)
+    hidden = head["hidden"] if hidden is None else hidden
+    if hidden:
+        x = layers.Dense(hidden, activation="relu", name="head_dense")(x)
     x = layers.Dropout(dropout, name="head_dropout")(x)
     # float32 whatever the precision policy: the loss and the thresholds live on the logits.
     logits = layers.Dense(num_labels, dtype="float32", name="head_logits")(x)
@@ -116,11 +145,16 @@ def encoder_layers(model):
 def copy_encoder_weights(encoder, classifier):
     """Sets the classifier's encoder to `encoder`'s weights, layer by layer, by name, all of them.
 
+    Only the `norm` that ends a pretrained transformer may be left over: `head_norm` stands in its
+    place behind the pooling, and learns anew.
+
     Raises:
         ValueError: the two do not have the same layers of the same shapes.
     """
     source = {x.name: x.get_weights() for x in encoder_layers(encoder)}
     target = {x.name: x for x in encoder_layers(classifier)}
+    if "norm" not in target:
+        source.pop("norm", None)
     if source.keys() != target.keys():
         raise ValueError(f"layers differ: {sorted(source.keys() ^ target.keys())}")
     for name, arrays in source.items():
@@ -130,6 +164,6 @@ def copy_encoder_weights(encoder, classifier):
 def _feature_map(name, images, image_size, options):
     if name not in FEATURE_MAPS:
         raise UsageError(f"--encoder {name}: unknown; there are {', '.join(FEATURE_MAPS)}")
-    if not SIZES[0] <= image_size <= SIZES[1]:
-        raise UsageError(f"--image-size {image_size}: must lie from {SIZES[0]} to {SIZES[1]} px")
+    if not 16 <= image_size <= LARGEST:
+        raise UsageError(f"--image-size {image_size}: must lie from 16 to {LARGEST} px")
     return FEATURE_MAPS[name](images, **options)

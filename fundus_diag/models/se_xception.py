@@ -10,10 +10,13 @@ Layer names follow `keras.applications.Xception`, whose weights port by name
 
 from keras import layers
 
+from fundus_diag.errors import UsageError
 from fundus_diag.models.blocks import squeeze_excite
 
+HEAD = {"hidden": 512}  # ReLU, as in the original system
 
-def se_xception(images, *, se_ratio=1 / 16, width=1.0, middle_blocks=8):
+
+def feature_map(images, *, se_ratio=1 / 16, width=1.0, middle_blocks=8):
     """Maps pictures (B, S, S, 3), RGB in [0, 255], to a feature map (B, h, w, 2048 x width).
 
     h = w = 10 at 299 px, 4 at 128 px.
@@ -24,7 +27,13 @@ def se_xception(images, *, se_ratio=1 / 16, width=1.0, middle_blocks=8):
             plain Xception.
         width: factor on every number of channels. 1 is the published network.
         middle_blocks: blocks of the middle flow. 8 is the published network.
+
+    Raises:
+        UsageError: the pictures are below 32 px, where the map vanishes.
     """
+
+    if images.shape[1] < 32:
+        raise UsageError(f"--image-size {images.shape[1]}: at least 32 for this encoder")
 
     def channels(*numbers):
         return tuple(max(8, round(n * width)) for n in numbers)

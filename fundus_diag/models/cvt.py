@@ -1,0 +1,124 @@
+"""CvT encoder: a transformer in three stages whose tokens are embedded and projected by convolution.
+
+Source: Wu et al. 2021, "CvT: Introducing Convolutions to Vision Transformers", table 1 and
+section 3, https://arxiv.org/abs/2103.15808
+
+Layers are named as in Microsoft's code (`stage2.blocks.0.attn.proj_q`), so that its weights port
+by name.
+"""
+
+import math
+
+from keras import layers
+
+from fundus_diag.errors import UsageError
+from fundus_diag.models.transformer import (
+    ClassToken,
+    FirstToken,
+    TokensToMap,
+    WithClassToken,
+    attend,
+    drop_path_rates,
+    imagenet_normalization,
+    map_to_tokens,
+    mlp,
+    quick_gelu,
+    residual,
+)
+
+EPSILON = 1e-5  # of every normalisation, as in PyTorch
+HEAD = {"norm": EPSILON, "hidden": 0}
+
+
+def feature_map(
+    images,
+    *,
+    depths=(1, 2, 10),
+    widths=(64, 192, 384),
+    heads=(1, 3, 6),
+    patches=((7, 4, 2), (3, 2, 1), (3, 2, 1)),
+    drop_path=0.0,
+    activation=quick_gelu,
+    readable=False,
+    class_token=False,
+):
+    """Maps pictures (B, S, S, 3), RGB in [0, 255], to a feature map (B, h, w, widths[-1]).
+
+    h = w = 14 at 224 px. The map is the last stage's output before the head's LayerNorm. A class
+    token takes part in the last stage's attention.
+
+    Args:
+        images: Keras tensor.
+        depths, widths, heads: blocks, channels and heads of the stages. By default CvT-13.
+        patches: (kernel, stride, padding) of the stages' token embeddings, in cells of their input.
+        drop_path: stochastic depth of the last stage's last block; within that stage it rises from
+            0, earlier stages have none.
+        activation: of the MLPs: `quick_gelu` as in Microsoft's code, `exact_gelu` as in Hugging
+            Face's.
+        readable: whether attention weights can be read, from layers `<block>.attn.weights`.
+        class_token: return the class token (B, widths[-1]) in place of the map.
+
+    Raises:
+        UsageError: the picture is too small for the stages.
+    """
+    x = imagenet_normalization(images)
+    last = len(depths) - 1
+    for i, (depth, width) in enumerate(zip(depths, widths, strict=True)):
+        stage = f"stage{i}"
+        kernel, stride, padding = patches[i]
+        if x.shape[1] + 2 * padding < kernel + stride:  # one place is no map
+            raise UsageError(f"--image-size {images.shape[1]}: too small for {stage} of CvT")
+        x = _pad(x, padding, name=f"{stage}.patch_embed.pad")
+        x = layers.Conv2D(width, kernel, stride, name=f"{stage}.patch_embed.proj")(x)
+        x = map_to_tokens(x, name=f"{stage}.patch_embed.tokens")
+        x = layers.LayerNormalization(epsilon=EPSILON, name=f"{stage}.patch_embed.norm")(x)
+        if i == last:
+            x = ClassToken(name=f"{stage}.cls_token")(x)
+        for j, rate in enumerate(drop_path_rates(drop_path if i == last else 0.0, depth)):
+            x = _block(x, heads[i], rate, activation, readable, name=f"{stage}.blocks.{j}")
+        if i == last and class_token:
+            return FirstToken(name=f"{stage}.cls_out")(x)
+        x = TokensToMap(name=f"{stage}.map")(x)
+    return x
+
+
+def cam_layers(names):
+    """Layers for class activation maps: the output of each stage, and the last token embedding.
+
+    `names`: names of the network's layers in order.
+    """
+    return tuple(x for x in names if x.endswith(".map") and ".blocks." not in x)
+
+
+def _block(x, heads, drop_path, activation, readable, *, name):
+    """One transformer block on tokens (B, t, C); its queries, keys and values are convolved."""
+    width = x.shape[-1]
+    branch = layers.LayerNormalization(epsilon=EPSILON, name=f"{name}.norm1")(x)
+    q, k, v = (_project(branch, kind, name=f"{name}.attn") for kind in "qkv")
+    # Not by the width of a head, as other transformers scale: so the published weights are trained.
+    branch = attend(q, k, v, heads, scale=width**-0.5, readable=readable, name=f"{name}.attn")
+    branch = layers.Dense(width, name=f"{name}.attn.proj")(branch)
+    x = residual(x, branch, drop_path, name=f"{name}.attn")
+    branch = layers.LayerNormalization(epsilon=EPSILON, name=f"{name}.norm2")(x)
+    branch = mlp(branch, 4 * width, activation, name=f"{name}.mlp")
+    return residual(x, branch, drop_path, name=f"{name}.mlp")
+
+
+def _project(x, kind, *, name):
+    """Convolutional projection to "q", "k" or "v"; keys and values at every second place."""
+    conv = f"{name}.conv_proj_{kind}"
+    tokens = TokensToMap(name=f"{conv}.map")(x)
+    tokens = _pad(tokens, 1, name=f"{conv}.pad")
+    tokens = layers.DepthwiseConv2D(
+        3, 1 if kind == "q" else 2, use_bias=False, name=f"{conv}.conv"
+    )(tokens)
+    tokens = layers.BatchNormalization(momentum=0.9, epsilon=EPSILON, name=f"{conv}.bn")(tokens)
+    tokens = map_to_tokens(tokens, name=f"{conv}.tokens")
+    if x.shape[1] > math.isqrt(x.shape[1]) ** 2:  # the class token is not convolved
+        tokens = WithClassToken(name=f"{conv}.cls")([x, tokens])
+    return layers.Dense(x.shape[-1], name=f"{name}.proj_{kind}")(tokens)
+
+
+def _pad(x, size, *, name):
+    # "same" would pad even sides at stride 2 on one side only; upstream pads both.
+    return layers.ZeroPadding2D(size, name=name)(x) if size else x

@@ -1,0 +1,106 @@
+"""ViT encoder as masked autoencoders pretrain it; RETFound is the large one at 224 px.
+
+Sources:
+    Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", figure 1,
+    https://arxiv.org/abs/2010.11929
+    He et al. 2022, "Masked Autoencoders Are Scalable Vision Learners", appendix A,
+    https://arxiv.org/abs/2111.06377
+    Zhou et al. 2023, "A foundation model for generalizable disease detection from retinal images",
+    https://doi.org/10.1038/s41586-023-06555-x
+
+Layers are named as in timm and in MAE's code (`blocks.0.attn.proj`); only their joint `qkv` is
+three layers here, `q`, `k` and `v`.
+"""
+
+from keras import layers
+
+from fundus_diag.errors import UsageError
+from fundus_diag.models.transformer import (
+    ClassToken,
+    FirstToken,
+    PositionEmbedding,
+    TokensToMap,
+    attend,
+    drop_path_rates,
+    exact_gelu,
+    imagenet_normalization,
+    map_to_tokens,
+    mlp,
+    residual,
+)
+
+EPSILON = 1e-6  # of every LayerNorm
+# MAE and RETFound fine-tune so: the mean of the patches, then LayerNorm, then the logits.
+HEAD = {"norm": EPSILON, "hidden": 0, "options": {"final_norm": False}}
+
+
+def feature_map(
+    images,
+    *,
+    width=768,
+    depth=12,
+    heads=12,
+    patch=16,
+    drop_path=0.0,
+    final_norm=True,
+    readable=False,
+    class_token=False,
+):
+    """Maps pictures (B, S, S, 3), RGB in [0, 255], to a feature map (B, S / patch, S / patch, width).
+
+    Args:
+        images: Keras tensor.
+        width, depth, heads: channels, number of blocks, heads of each. By default ViT-B.
+        patch: side of a patch, px.
+        drop_path: stochastic depth of the last block; it rises from 0.
+        final_norm: whether the last block is followed by LayerNorm, as in pretraining. A classifier
+            normalises the mean of the patches instead.
+        readable: whether attention weights can be read, from layers `<block>.attn.weights`.
+        class_token: return the class token (B, width) in place of the map.
+
+    Raises:
+        UsageError: the picture's side is no multiple of the patch's.
+    """
+    x = embed(images, width, patch)
+    for j, rate in enumerate(drop_path_rates(drop_path, depth)):
+        x = block(x, heads, rate, readable, name=f"blocks.{j}")
+    if final_norm:
+        x = layers.LayerNormalization(epsilon=EPSILON, name="norm")(x)
+    return FirstToken(name="cls_out")(x) if class_token else TokensToMap(name="map")(x)
+
+
+def cam_layers(names):
+    """Layers for class activation maps: the first norm of a middle block and of the last.
+
+    `names`: names of the network's layers in order. After the last block the patches are only
+    averaged, so their gradient is the same everywhere; before its attention it is not.
+    """
+    norms = [x for x in names if x.endswith(".norm1")]
+    return (norms[len(norms) // 2], norms[-1])
+
+
+def embed(images, width, patch):
+    """Tokens (B, 1 + S S / patch^2, width) of pictures, class token first, with their places."""
+    side = images.shape[1]
+    if side % patch:
+        nearest = max(patch, round(side / patch) * patch)
+        raise UsageError(f"--image-size {side}: must be a multiple of {patch}; nearest {nearest}")
+    x = imagenet_normalization(images)
+    x = layers.Conv2D(width, patch, strides=patch, name="patch_embed.proj")(x)
+    x = map_to_tokens(x, name="patch_embed.tokens")
+    x = ClassToken(name="cls_token")(x)
+    return PositionEmbedding(name="pos_embed")(x)
+
+
+def block(x, heads, drop_path=0.0, readable=False, *, name):
+    """One transformer block on tokens (B, t, C)."""
+    width = x.shape[-1]
+    branch = layers.LayerNormalization(epsilon=EPSILON, name=f"{name}.norm1")(x)
+    q, k, v = (layers.Dense(width, name=f"{name}.attn.{kind}")(branch) for kind in "qkv")
+    scale = (width // heads) ** -0.5
+    branch = attend(q, k, v, heads, scale=scale, readable=readable, name=f"{name}.attn")
+    branch = layers.Dense(width, name=f"{name}.attn.proj")(branch)
+    x = residual(x, branch, drop_path, name=f"{name}.attn")
+    branch = layers.LayerNormalization(epsilon=EPSILON, name=f"{name}.norm2")(x)
+    branch = mlp(branch, 4 * width, exact_gelu, name=f"{name}.mlp")
+    return residual(x, branch, drop_path, name=f"{name}.mlp")
