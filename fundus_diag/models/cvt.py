@@ -1,4 +1,4 @@
-"""CvT encoder: a transformer in three stages whose tokens are embedded and projected by convolution.
+"""CvT encoder: a transformer in three stages, its tokens embedded and projected by convolution.
 
 Source: Wu et al. 2021, "CvT: Introducing Convolutions to Vision Transformers", table 1 and
 section 3, https://arxiv.org/abs/2103.15808

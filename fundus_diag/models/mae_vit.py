@@ -46,7 +46,9 @@ def feature_map(
     readable=False,
     class_token=False,
 ):
-    """Maps pictures (B, S, S, 3), RGB in [0, 255], to a feature map (B, S / patch, S / patch, width).
+    """Maps pictures (B, S, S, 3), RGB in [0, 255], to a feature map (B, h, w, width).
+
+    h = w = S / patch: 14 at 224 px.
 
     Args:
         images: Keras tensor.
