@@ -8,25 +8,77 @@ from fundus_diag.errors import UsageError
 from fundus_diag.scoring.calibration import parse_criterion
 
 # What a run starts from where a flag is not given. "se_xception" is the original system's schedule
-# for a pretrained encoder; "scratch" trains one that is not, which a rate of 1e-5 cannot do.
+# for a pretrained encoder; "scratch" trains one that is not, which a rate of 1e-5 cannot do. The
+# others are published for all of a network at once: here a short phase 1 goes before them.
+_PLAIN = {
+    "phase1_epochs": 1,
+    "phase1_rate": 1e-3,
+    "schedule": "cosine",
+    "warmup": 0.05,
+    "final_rate": 0.01,
+    "weight_decay": 0.05,
+    "layer_decay": 1.0,
+    "drop_path": 0.0,
+    "ema": 0.0,
+    "clip_norm": 1.0,
+    "dropout": 0.0,
+    "batch_size": 32,
+    "label_smoothing": 0.0,
+    "mixup": 0.0,
+    "cutmix": 0.0,
+}
 RECIPES = {
     "se_xception": {
+        **_PLAIN,
         "phase1_epochs": 10,
         "phase2_epochs": 20,
-        "phase1_rate": 1e-3,
         "phase2_rate": 1e-5,
         "weight_decay": 0.0,
-        "ema": 0.0,
+        "dropout": 0.5,
     },
-    "scratch": {
-        "phase1_epochs": 1,
-        "phase2_epochs": 24,
-        "phase1_rate": 1e-3,
+    "scratch": {**_PLAIN, "phase2_epochs": 24, "phase2_rate": 1e-3, "ema": 1.0, "dropout": 0.5},
+    # Wu et al. 2021, section 4.1, with the rate of the published configuration of CvT-13, which is
+    # for 256 pictures a step; 80 epochs as in the RetinaMNIST study instead of ImageNet's 300.
+    "cvt": {
+        **_PLAIN,
+        "phase2_epochs": 80,
+        "phase2_rate": 2.5e-4,
+        "batch_size": 256,
+        "drop_path": 0.1,
+        "label_smoothing": 0.1,
+        "mixup": 0.8,
+        "cutmix": 1.0,
+    },
+    # Zhou et al. 2023, methods, "Adaptation to downstream tasks", and the published command:
+    # 5e-3 for 256 pictures, so 5e-3 x 16 / 256 here; 10 of 50 epochs of warm-up. MAE's own for
+    # ImageNet are --layer-decay 0.75 --drop-path 0.1 --mixup 0.8 --cutmix 1.
+    "mae": {
+        **_PLAIN,
+        "phase2_epochs": 50,
+        "phase2_rate": 5e-3 * 16 / 256,
+        "batch_size": 16,
+        "warmup": 0.2,
+        "final_rate": 0.003,
+        "layer_decay": 0.65,
+        "drop_path": 0.2,
+        "label_smoothing": 0.1,
+        "clip_norm": 0.0,
+    },
+    # Chowdary and Yin 2024, section 3: times 0.1 after each quarter of 400 epochs.
+    "med_former": {
+        **_PLAIN,
+        "phase2_epochs": 400,
         "phase2_rate": 1e-3,
-        "weight_decay": 0.05,
-        "ema": 1.0,
+        "batch_size": 16,
+        "schedule": "steps",
+        "warmup": 0.0,
+        "weight_decay": 0.0,
+        "clip_norm": 0.0,
     },
 }
+# The recipe of a pretrained encoder, by how its name begins.
+FAMILY_RECIPES = {"cvt": "cvt", "mae_vit": "mae", "retfound": "mae", "med_former": "med_former"}
+STEPS = 4  # parts of a phase with --schedule steps; each has a tenth of the rate before it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,13 +93,20 @@ class TrainConfig:
     """Folder of the run; made here."""
 
     encoder: str = "se_xception"
-    """Network: se_xception, or se_xception_small for small pictures and quick runs."""
+    """Network: se_xception (_small: for small pictures and quick runs), cvt_13, cvt_21, cvt_w24,
+    mae_vit_tiny, mae_vit_small, mae_vit_base, mae_vit_large, retfound or med_former."""
+    encoder_options: tuple[str, ...] = ()
+    """Changes of the network, NAME=VALUE, such as depths=1,1,4 or patch=8."""
     weights: str = "imagenet"
     """Start of the encoder: imagenet, none (random), or a weights file."""
     unit: Literal["eye", "patient"] = "eye"
     """What is diagnosed: one photograph, or both eyes of a patient together."""
     task: Literal["multi_label", "grade"] = "multi_label"
     """Independent labels, or exclusive grades (columns grade_0, grade_1, ..)."""
+    grade_head: Literal["softmax", "ordinal"] = "softmax"
+    """Of --task grade: a logit a grade, or one score that is cut at rising thresholds."""
+    pool: Literal["mean", "class_token"] = "mean"
+    """What the head sees of a transformer; with the class token its maps are blank."""
     image_size: int = 299
     """Side of the square picture the network sees, px."""
     crop: Literal["fundus", "none"] = "fundus"
@@ -59,8 +118,8 @@ class TrainConfig:
     on_bad_image: Literal["fail", "skip"] = "fail"
     """A photograph that cannot be read stops the run, or its row is left out and counted."""
 
-    recipe: Literal["auto", "se_xception", "scratch"] = "auto"
-    """Defaults of the schedule; auto: scratch with --weights none, else se_xception."""
+    recipe: Literal["auto", "se_xception", "scratch", "cvt", "mae", "med_former"] = "auto"
+    """Defaults of the schedule; auto: scratch with --weights none, else the encoder's own."""
     phase1_epochs: int | None = None
     """Epochs with the encoder frozen. Default: the recipe's."""
     phase2_epochs: int | None = None
@@ -69,22 +128,28 @@ class TrainConfig:
     """Highest learning rate of phase 1. Default: the recipe's."""
     phase2_rate: float | None = None
     """Highest learning rate of phase 2. Default: the recipe's."""
-    final_rate: float = 0.01
+    schedule: Literal["cosine", "steps"] | None = None
+    """Of a phase's rate: a cosine, or a tenth after each quarter. Default: the recipe's."""
+    final_rate: float | None = None
     """Learning rate at the end of a phase's cosine, as a share of its highest."""
-    warmup: float = 0.05
-    """Share of a phase's steps over which the rate rises from 0."""
+    warmup: float | None = None
+    """Share of a phase's steps over which the rate rises from 0. Default: the recipe's."""
+    layer_decay: float | None = None
+    """Rate of each block over that of the next one up; 1: all alike. Default: the recipe's."""
+    drop_path: float | None = None
+    """Stochastic depth of a transformer's last block, rising from 0. Default: the recipe's."""
     weight_decay: float | None = None
     """Decoupled weight decay (AdamW). Default: the recipe's."""
-    clip_norm: float = 1.0
-    """Largest norm of the whole gradient; 0 is off."""
+    clip_norm: float | None = None
+    """Largest norm of the whole gradient; 0 is off. Default: the recipe's."""
     ema: float | None = None
     """Epochs over which weights are averaged for scoring and keeping; 0 is off."""
     patience: int = 8
     """Epochs of a phase without a better validation score before it ends; 0 never ends early."""
-    batch_size: int = 32
-    """Rows per step (patients with --unit patient)."""
-    dropout: float = 0.5
-    """Dropout rate before the logits."""
+    batch_size: int | None = None
+    """Rows per step (patients with --unit patient). Default: the recipe's, mostly 32."""
+    dropout: float | None = None
+    """Dropout rate before the logits. Default: the recipe's."""
 
     oversample_to: float = 1.0
     """Rows of labels rarer than the median are repeated to this times its count; 0: off."""
@@ -92,15 +157,15 @@ class TrainConfig:
     """Weight of positives: median / count of the label after repetition, or 1."""
     reweight: float = 0.0
     """Raise the weights of labels that validation misses, at most by this factor; 0: off."""
-    label_smoothing: float = 0.0
-    """Label smoothing, --task grade only."""
+    label_smoothing: float | None = None
+    """Share of each target that is spread evenly over both answers, or over the grades."""
 
     augment: bool = True
     """Mirror, rotate, zoom, shift, brightness, contrast."""
-    mixup: float = 0.0
-    """Alpha of Mixup; 0: off."""
-    cutmix: float = 0.0
-    """Alpha of CutMix; 0: off."""
+    mixup: float | None = None
+    """Alpha of Mixup; 0: off. Default: the recipe's."""
+    cutmix: float | None = None
+    """Alpha of CutMix; 0: off. Default: the recipe's."""
     rand_augment: float = 0.0
     """Strength of RandAugment, up to 0.2; 0: off."""
 
@@ -126,7 +191,8 @@ class TrainConfig:
         """
         recipe = self.recipe
         if recipe == "auto":
-            recipe = "scratch" if self.weights == "none" else "se_xception"
+            family = [r for name, r in FAMILY_RECIPES.items() if self.encoder.startswith(name)]
+            recipe = "scratch" if self.weights == "none" else [*family, "se_xception"][0]
         given = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
         config = dataclasses.replace(self, **{**RECIPES[recipe], **given, "recipe": recipe})
         config._check()
@@ -134,13 +200,15 @@ class TrainConfig:
 
     def _check(self):
         limits = {
-            "image_size": (32, 2048),
+            "image_size": (16, 2048),
             "phase1_epochs": (0, 10_000),
             "phase2_epochs": (0, 10_000),
             "phase1_rate": (0, 1),
             "phase2_rate": (0, 1),
             "final_rate": (0, 1),
             "warmup": (0, 0.9),
+            "layer_decay": (0.01, 1),
+            "drop_path": (0, 0.9),
             "weight_decay": (0, 1),
             "clip_norm": (0, 1e6),
             "ema": (0, 1000),
@@ -165,8 +233,8 @@ class TrainConfig:
             raise UsageError(f"--reweight {self.reweight}: 0 (off) or from 1 to 100")
         if self.task == "grade" and self.reweight:
             raise UsageError("--reweight: only for --task multi_label")
-        if self.task == "multi_label" and self.label_smoothing:
-            raise UsageError("--label-smoothing: only for --task grade")
+        if self.task == "multi_label" and self.grade_head != "softmax":
+            raise UsageError("--grade-head: only for --task grade")
         if self.resume and self.overwrite:
             raise UsageError("--resume and --overwrite: one or the other")
 

@@ -53,7 +53,8 @@ def prepare(config, model, inputs, labels, pretrained, plan):
     """`Fitting` of a new run; `plan` is what `training.sampling_plan` gives."""
     factors, _, weights = plan
     graded = config.task == "grade"
-    loss = grade_loss(config.label_smoothing) if graded else WeightedBinaryCrossentropy(weights)
+    smoothing = config.label_smoothing
+    loss = grade_loss(smoothing) if graded else WeightedBinaryCrossentropy(weights, smoothing)
     val = scoring_batches(inputs.pictures, inputs.splits["val"].pictures, config.batch_size)
     # Not `model.predict`: over several devices it hands one of them the empty rest of the last
     # batch, on which BatchNorm fails.

@@ -16,10 +16,12 @@ class WeightedBinaryCrossentropy(keras.losses.Loss):
 
     Args:
         pos_weight: (L,) weights w of the positives, above 0.
+        label_smoothing: e in [0, 1): y becomes (1 - e) y + e / 2.
     """
 
-    def __init__(self, pos_weight, name="weighted_bce", **kwargs):
+    def __init__(self, pos_weight, label_smoothing=0.0, name="weighted_bce", **kwargs):
         super().__init__(name=name, **kwargs)
+        self.label_smoothing = label_smoothing
         # A variable, so that re-weighting after an epoch needs no new trace of the step.
         self.pos_weight = keras.Variable(
             pos_weight, dtype="float32", trainable=False, name="pos_weight"
@@ -29,6 +31,7 @@ class WeightedBinaryCrossentropy(keras.losses.Loss):
         graded = ops.logical_not(ops.isnan(y_true))
         # Masked before the arithmetic: the gradient of a NaN times 0 is still NaN.
         y = ops.where(graded, y_true, 0.0)
+        y = (1.0 - self.label_smoothing) * y + self.label_smoothing / 2
         positive = self.pos_weight * y * ops.softplus(-y_pred)
         negative = (1.0 - y) * ops.softplus(y_pred)
         entries = ops.where(graded, positive + negative, 0.0)

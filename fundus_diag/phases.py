@@ -10,15 +10,42 @@ import functools
 
 import keras
 import numpy as np
+from keras import ops
 
 from fundus_diag.checkpoint import assign, values
+from fundus_diag.config import STEPS
+from fundus_diag.models import block_of
 
 
-class AdamW(keras.optimizers.AdamW):
-    """AdamW whose moving average of weights is left alone when `fit` ends.
+class AdamW(keras.optimizers.Adam):
+    """Adam with decoupled weight decay and a learning rate of its own for every variable.
 
-    `fit` runs once per epoch here; Keras would replace the weights by their average each time.
+    Source: Loshchilov and Hutter 2019, algorithm 2, https://arxiv.org/abs/1711.05101; the decay
+    goes with the variable's own rate. The moving average of weights is left alone when `fit` ends:
+    `fit` runs once per epoch here, and Keras would replace the weights by their average each time.
+
+    Args:
+        learning_rate: rate or schedule.
+        factors: {path of a variable: factor on its rate}; 1 for those not named.
+        decay: weight decay of kernels. Biases, scales and shifts of norms, tokens and position
+            embeddings have none.
     """
+
+    def __init__(self, learning_rate, factors=None, decay=0.0, **kwargs):
+        super().__init__(learning_rate, **kwargs)
+        self.factors, self.decay = factors or {}, decay
+
+    def build(self, variables):
+        super().build(variables)
+        self._rates = [self.factors.get(v.path, 1.0) for v in variables]
+        self._decays = [self.decay if v.name.endswith("kernel") else 0.0 for v in variables]
+
+    def update_step(self, gradient, variable, learning_rate):
+        index = self._get_variable_index(variable)
+        rate = ops.cast(learning_rate, variable.dtype) * self._rates[index]
+        if self._decays[index]:
+            self.assign_sub(variable, variable * rate * self._decays[index])
+        super().update_step(gradient, variable, rate)
 
     def finalize_variable_values(self, var_list):
         """Keeps the weights as trained; `averaged` swaps the averages in where they are wanted."""
@@ -48,26 +75,51 @@ def compile_phase(model, phase, config, loss, steps, pretrained):
     peak = config.phase1_rate if phase == 1 else config.phase2_rate
     total = steps * (config.phase1_epochs if phase == 1 else config.phase2_epochs)
     warmup = int(config.warmup * total)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else peak,
-        decay_steps=max(1, total - warmup),
-        alpha=config.final_rate,
-        warmup_target=peak if warmup else None,
-        warmup_steps=warmup,
-    )
+    if config.schedule == "cosine":
+        schedule = keras.optimizers.schedules.CosineDecay(
+            initial_learning_rate=0.0 if warmup else peak,
+            decay_steps=max(1, total - warmup),
+            alpha=config.final_rate,
+            warmup_target=peak if warmup else None,
+            warmup_steps=warmup,
+        )
+    else:
+        ends = [round(total * part / STEPS) for part in range(1, STEPS)]
+        rates = [peak * 0.1**part for part in range(STEPS)]
+        # Keras's boundaries belong to the part before them.
+        schedule = keras.optimizers.schedules.PiecewiseConstantDecay([x - 1 for x in ends], rates)
     optimizer = AdamW(
         schedule,
-        weight_decay=config.weight_decay,
+        layer_rates(model, config.layer_decay),
+        config.weight_decay,
         global_clipnorm=config.clip_norm or None,
         use_ema=config.ema > 0,
         ema_momentum=_momentum(config.ema * steps),
     )
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     # Fresh from `trainable`: without a new compile, `fit` goes on updating what is now frozen.
     # XLA makes this network several times slower on a CPU.
     model.compile(optimizer, loss, jit_compile=False if _on_cpu() else "auto")
     # Mixed float16 wraps the optimizer to scale the loss.
     model.optimizer.build(model.trainable_variables)
+
+
+def layer_rates(model, decay):
+    """{path: factor} on the learning rate of every variable: `decay` for each block further down.
+
+    The head has 1, the last block `decay`, the one below it `decay` squared, and so on to the
+    embedding of the picture. Source: Bao et al. 2022, "BEiT", appendix on fine-tuning,
+    https://arxiv.org/abs/2106.08254; MAE and RETFound fine-tune so.
+    """
+    blocks = []
+    for layer in model.layers:
+        if layer.weights and block_of(layer.name) not in ("head", *blocks):
+            blocks.append(block_of(layer.name))
+    depth = {"head": 0} | {name: i for i, name in enumerate(reversed(blocks), start=1)}
+    return {
+        variable.path: decay ** depth[block_of(layer.name)]
+        for layer in model.layers
+        for variable in layer.weights
+    }
 
 
 def _momentum(steps):

@@ -12,7 +12,7 @@ from fundus_diag.data import scoring_batches
 from fundus_diag.errors import DataError
 from fundus_diag.fast import fast_logits
 from fundus_diag.manifest import META
-from fundus_diag.models import build_classifier
+from fundus_diag.models import build_classifier, parse_options
 from fundus_diag.progress import track
 from fundus_diag.run_files import read_config
 from fundus_diag.scoring import calibration, scores
@@ -117,14 +117,22 @@ def load_run(run_dir, finished=True):
     return Run(run_dir, config, model, points)
 
 
-def build_model(config):
-    """The classifier that a `config.json` describes, with fresh weights."""
+def build_model(config, weights=None):
+    """The classifier that a `config.json` describes; `weights` as `build_classifier` takes them."""
+    flags = config.get("flags", {})
+    options = parse_options(config["encoder"], flags.get("encoder_options", ()))
+    if flags.get("drop_path"):
+        options["drop_path"] = flags["drop_path"]
     return build_classifier(
         config["encoder"],
         config["image_size"],
         len(config["labels"]),
         unit=config["unit"],
-        dropout=config.get("flags", {}).get("dropout", 0.5),
+        weights=weights,
+        pool=flags.get("pool", "mean"),
+        ordinal=flags.get("grade_head") == "ordinal",
+        dropout=flags.get("dropout", 0.5),
+        **options,
     )
 
 

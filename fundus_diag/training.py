@@ -1,5 +1,6 @@
 """Training: from a manifest to a finished run directory. The epochs themselves are in `fitting`."""
 
+import dataclasses
 import sys
 from functools import partial
 
@@ -13,9 +14,9 @@ from fundus_diag.files import atomic, write_csv, write_json
 from fundus_diag.fitting import fit, prepare
 from fundus_diag.inputs import Inputs, load_inputs, settle_bad
 from fundus_diag.manifest import check_trainable, read_manifest
-from fundus_diag.models import build_classifier, build_encoder
+from fundus_diag.models import build_encoder, parse_options
 from fundus_diag.precision import precision
-from fundus_diag.runs import WEIGHTS, load_run, predict_logits, prediction_table
+from fundus_diag.runs import WEIGHTS, build_model, load_run, predict_logits, prediction_table
 from fundus_diag.scoring import calibration
 from fundus_diag.weights import load_encoder
 
@@ -111,18 +112,13 @@ def sampling_plan(config, y):
 
 def _build(config, labels):
     """(classifier, pretrained); the size and name of the encoder are checked on the way."""
+    options = parse_options(config.encoder, config.encoder_options)
+    build = partial(build_encoder, config.encoder)
     encoder, pretrained = load_encoder(
-        config.encoder, config.image_size, config.weights, partial(build_encoder, config.encoder)
+        config.encoder, config.image_size, config.weights, partial(build, **options)
     )
-    model = build_classifier(
-        config.encoder,
-        config.image_size,
-        len(labels),
-        unit=config.unit,
-        weights=encoder,
-        dropout=config.dropout,
-    )
-    return model, pretrained
+    facts = {**dataclasses.asdict(config), "labels": labels}
+    return build_model({**facts, "flags": facts}, weights=encoder), pretrained
 
 
 def _set_operating_points(config, manifest, inputs):

@@ -23,8 +23,9 @@ def epoch_scores(y_true, logits, labels, task="multi_label"):
     Returns:
         dict of floats for `history.csv`, NaN where undefined: val_macro_f1, val_macro_recall,
         val_accuracy (mean over labels of the share of right calls), val_composite (the mean of
-        these three, by which training stops), val_macro_roc_auc, and val_f1_<label> and
-        val_roc_auc_<label>; for grades val_kappa in place of the figures per label.
+        these three, by which training stops; for grades the mean of accuracy and quadratic
+        kappa), val_macro_roc_auc, and val_f1_<label> and val_roc_auc_<label>; for grades
+        val_kappa in place of the figures per label.
     """
     y_true, logits = np.asarray(y_true, float), np.asarray(logits, float)
     if task == "grade":
@@ -47,10 +48,12 @@ def epoch_scores(y_true, logits, labels, task="multi_label"):
             y_true.argmax(axis=1), called.argmax(axis=1), y_true.shape[1]
         )(once)
         row["val_accuracy"] = float(grades["grade.accuracy"][0])
-    row["val_composite"] = float(np.mean(list(row.values())))
+        row["val_kappa"] = float(grades["grade.kappa"][0])
+    judged = (row["val_accuracy"], row["val_kappa"]) if task == "grade" else tuple(row.values())
+    row["val_composite"] = float(np.mean(judged))
     row["val_macro_roc_auc"] = _mean(per_label["roc_auc"])
     if task == "grade":
-        return {**row, "val_kappa": float(grades["grade.kappa"][0])}
+        return row
     for k, label in enumerate(labels):
         row[f"val_f1_{label}"] = float(per_label["f1"][k])
         row[f"val_roc_auc_{label}"] = float(per_label["roc_auc"][k])

@@ -7,14 +7,17 @@ functional model in which every layer can be reached (class activation maps cann
 nested models).
 """
 
+import contextlib
 import functools
+import inspect
+import re
 
 import keras
 from keras import layers
 
 from fundus_diag.errors import UsageError
 from fundus_diag.models import cvt, mae_vit, se_xception
-from fundus_diag.models.blocks import FoldEyes, UnfoldEyes, relate_eyes
+from fundus_diag.models.blocks import FoldEyes, OrdinalLogits, UnfoldEyes, relate_eyes
 
 # Presets of each family: a module with the feature map, its layers for class activation maps
 # (`cam_layers`) and the head that it is fine-tuned with (`HEAD`).
@@ -47,6 +50,9 @@ HEADS = {name: module.HEAD for name, module in _MODULES.items()}
 
 LARGEST = 2048  # px
 
+# Parameters of feature maps that are not for `parse_options`: flags of their own, or inner matters.
+_OWN = {"images", "drop_path", "activation", "final_norm", "readable", "class_token", "patches"}
+
 
 def build_encoder(name, image_size, **options):
     """Model from pictures (B, image_size, image_size, 3), RGB in [0, 255], to (B, h, w, C).
@@ -69,6 +75,7 @@ def build_classifier(
     weights=None,
     *,
     pool="mean",
+    ordinal=False,
     hidden=None,
     dropout=0.5,
     **options,
@@ -85,6 +92,7 @@ def build_classifier(
             classifier starts from, or None.
         pool: "mean" of the feature map, or "class_token" of an encoder that has one. With the
             class token the last block's patches have no gradient, so its maps are blank.
+        ordinal: whether the logits are those of `OrdinalLogits`, for grades in their order.
         hidden: units of a dense layer before the logits; 0 leaves it out. None is the encoder's
             own: 512 after convolutions, 0 after a transformer.
         dropout: rate before the logits, in [0, 1).
@@ -118,11 +126,61 @@ def build_classifier(
         x = layers.Dense(hidden, activation="relu", name="head_dense")(x)
     x = layers.Dropout(dropout, name="head_dropout")(x)
     # float32 whatever the precision policy: the loss and the thresholds live on the logits.
-    logits = layers.Dense(num_labels, dtype="float32", name="head_logits")(x)
+    last = OrdinalLogits if ordinal else layers.Dense
+    logits = last(num_labels, dtype="float32", name="head_logits")(x)
     model = keras.Model(inputs, logits, name=f"{encoder}_{unit}")
     if weights is not None:
         copy_encoder_weights(weights, model)
     return model
+
+
+def parse_options(encoder, words):
+    """Options of an encoder from words NAME=VALUE: numbers, true, false, 1,2,10 or text.
+
+    Raises:
+        UsageError: no such option, or a word of another form.
+    """
+    if encoder not in FEATURE_MAPS:
+        raise UsageError(f"--encoder {encoder}: unknown; there are {', '.join(FEATURE_MAPS)}")
+    parameters = inspect.signature(FEATURE_MAPS[encoder]).parameters
+    known = {k: x.default for k, x in parameters.items() if k not in _OWN}
+    options = {}
+    for word in words:
+        name, equals, value = str(word).partition("=")
+        if name not in known or not equals:
+            raise UsageError(
+                f"--encoder-options {word}: {encoder} has {', '.join(known)} (NAME=VALUE)"
+            )
+        values = tuple(_value(x) for x in value.split(","))
+        options[name] = values if len(values) > 1 else values[0]
+        if not _alike(options[name], known[name]):
+            raise UsageError(f"--encoder-options {word}: such as {name}={_text(known[name])}")
+    return options
+
+
+def _alike(value, default):
+    """Whether a value can stand for the default: so many numbers, yes or no, or a text."""
+    if isinstance(default, tuple):
+        fits = isinstance(value, tuple) and len(value) == len(default)
+        return fits and all(_alike(v, d) for v, d in zip(value, default, strict=True))
+    if isinstance(default, (bool, str)):
+        return type(value) is type(default)
+    numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value is None or (numeric and 0 < value <= LARGEST)
+
+
+def _text(value):
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value).lower()
+
+
+def _value(text):
+    words = {"true": True, "false": False, "none": None}
+    if text in words:
+        return words[text]
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def cam_layers(model):
@@ -135,6 +193,18 @@ def cam_layers(model):
     if encoder not in CAM_LAYERS:
         raise UsageError(f"{model.name}: no layers are known for it; name them")
     return CAM_LAYERS[encoder]([x.name for x in model.layers])
+
+
+def block_of(name):
+    """The block that a layer belongs to, by its name: head, block3, blocks.7, stage1.blocks.0, ..
+
+    What comes before the first block of a transformer is its `embed`; of a stage, `stage1`.
+    """
+    found = re.match(r"(stage\d+\.)?blocks\.\d+|stage\d+|block\d+", name)
+    if found:
+        return found[0]
+    first = re.split(r"[_.]", name)[0]
+    return {"norm": "head", "patch": "embed", "cls": "embed", "pos": "embed"}.get(first, first)
 
 
 def encoder_layers(model):
@@ -164,6 +234,10 @@ def copy_encoder_weights(encoder, classifier):
 def _feature_map(name, images, image_size, options):
     if name not in FEATURE_MAPS:
         raise UsageError(f"--encoder {name}: unknown; there are {', '.join(FEATURE_MAPS)}")
+    known = inspect.signature(FEATURE_MAPS[name]).parameters
+    for option in options:
+        if option not in known:
+            raise UsageError(f"{option}: --encoder {name} has no such option")
     if not 16 <= image_size <= LARGEST:
         raise UsageError(f"--image-size {image_size}: must lie from 16 to {LARGEST} px")
     return FEATURE_MAPS[name](images, **options)
