@@ -62,8 +62,13 @@ def claim(config, sha256):
 
 def flags(config):
     """Every flag of a `TrainConfig` as a JSON value; files by their absolute path."""
-    values = dataclasses.asdict(config)
-    return {k: str(v.resolve()) if isinstance(v, Path) else v for k, v in values.items()}
+    return {name: _plain(value) for name, value in dataclasses.asdict(config).items()}
+
+
+def _plain(value):
+    if isinstance(value, Path):
+        return str(value.resolve())
+    return list(value) if isinstance(value, tuple) else value
 
 
 def describe(config, manifest, inputs, test, model, pretrained, plan):
