@@ -24,7 +24,7 @@ _VIT = {"width": 24, "depth": 3, "heads": 3}
 NARROW = {
     "se_xception": {"width": 0.125, "middle_blocks": 1},
     "se_xception_small": {"width": 0.1},
-    **dict.fromkeys(("cvt_13", "cvt_21", "cvt_w24"), _CVT),
+    **dict.fromkeys(("cvt_13", "cvt_21", "cvt_w24", "cvt_28"), _CVT),
     **dict.fromkeys(
         ("mae_vit_tiny", "mae_vit_small", "mae_vit_base", "mae_vit_large", "retfound"), _VIT
     ),

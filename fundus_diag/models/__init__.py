@@ -31,6 +31,14 @@ _FAMILIES = {
         "cvt_13": {},
         "cvt_21": {"depths": (1, 4, 16)},
         "cvt_w24": {"depths": (2, 2, 20), "widths": (192, 768, 1024), "heads": (3, 12, 16)},
+        # For pictures of about 28 px: the first embedding is 3 x 3 at stride 2, as the others are,
+        # so the stages see 14, 7 and 4 cells a side; half of CvT-13's blocks and channels.
+        "cvt_28": {
+            "depths": (1, 2, 4),
+            "widths": (32, 96, 192),
+            "heads": (1, 3, 6),
+            "patches": ((3, 2, 1),) * 3,
+        },
     },
     mae_vit: {
         "mae_vit_tiny": {"width": 192, "heads": 3},
