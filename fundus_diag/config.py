@@ -93,8 +93,8 @@ class TrainConfig:
     """Folder of the run; made here."""
 
     encoder: str = "se_xception"
-    """Network: se_xception (_small: for small pictures and quick runs), cvt_13, cvt_21, cvt_w24, cvt_28,
-    mae_vit_tiny, mae_vit_small, mae_vit_base, mae_vit_large, retfound or med_former."""
+    """Network: se_xception (_small: for small pictures and quick runs), cvt_13, cvt_21, cvt_w24,
+    cvt_28, mae_vit_tiny, mae_vit_small, mae_vit_base, mae_vit_large, retfound or med_former."""
     encoder_options: tuple[str, ...] = ()
     """Changes of the network, NAME=VALUE, such as depths=1,1,4 or patch=8."""
     weights: str = "imagenet"
