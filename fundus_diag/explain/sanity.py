@@ -9,6 +9,7 @@ import numpy as np
 
 from fundus_diag.explain.faithfulness import rank_correlation
 from fundus_diag.phases import calibrate_batch_norm
+from fundus_diag.progress import track
 
 SALT = 1810_03292
 
@@ -37,10 +38,11 @@ def cascade(model, inputs, draws, seed=0):
     real = {key: draw() for key, draw in draws.items()}
     stages = []
     try:
-        for stage, names in _stages(model):
+        blocks = _stages(model)
+        for stage, names in track(blocks, "randomising blocks", len(blocks)):
             for name in names:
                 model.get_layer(name).set_weights(fresh.get_layer(name).get_weights())
-            done = {name for _, found in _stages(model)[: len(stages) + 1] for name in found}
+            done = {name for _, found in blocks[: len(stages) + 1] for name in found}
             calibrate_batch_norm(model, [inputs])
             for name in before.keys() - done:
                 model.get_layer(name).set_weights(before[name])

@@ -1,0 +1,48 @@
+"""Memory of `explain` over many photographs: resident set after every hundredth.
+
+    python benchmarks/explain_memory.py --run reports/demo \
+        --manifest reports/demo_photographs/manifest.csv --count 1000
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from fundus_diag import explaining
+from fundus_diag.explain.cases import cases_of_manifest
+
+
+def resident():
+    """Resident set of this process, MiB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096 / 2**20
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--count", type=int, default=1000)
+    flags = parser.parse_args()
+    find = cases_of_manifest(flags.manifest, flags.manifest.parent)
+
+    def cases(run):
+        return find(run)[: flags.count]
+
+    write_case, sizes = explaining.write_case, []
+
+    def counted(*args):
+        write_case(*args)
+        sizes.append(resident())
+        if len(sizes) % 100 == 0:
+            print(f"{len(sizes)} photographs: {sizes[-1]:.0f} MiB", flush=True)
+
+    explaining.write_case = counted
+    with tempfile.TemporaryDirectory() as out:
+        explaining.explain(flags.run, out, cases)
+    tenth = len(sizes) // 10
+    print(f"from photograph {tenth} to {len(sizes)}: {sizes[-1] / sizes[tenth - 1]:.3f} times")
+
+
+if __name__ == "__main__":
+    main()
