@@ -13,7 +13,7 @@ import keras
 from keras import layers
 
 from fundus_diag.errors import UsageError
-from fundus_diag.models import cvt, mae_vit, se_xception
+from fundus_diag.models import cvt, mae_vit, med_former, se_xception
 from fundus_diag.models.blocks import FoldEyes, UnfoldEyes, relate_eyes
 
 # Presets of each family: a module with the feature map, its layers for class activation maps
@@ -36,6 +36,7 @@ _FAMILIES = {
         "mae_vit_large": {"width": 1024, "depth": 24, "heads": 16},
         "retfound": {"width": 1024, "depth": 24, "heads": 16},
     },
+    med_former: {"med_former": {}},
 }
 _MODULES = {name: module for module, presets in _FAMILIES.items() for name in presets}
 FEATURE_MAPS = {
