@@ -207,6 +207,9 @@ def test_options_are_read_from_words():
         "depths": (1, 1, 4), "widths": (8, 16, 24),
     }  # fmt: skip
     assert parse_options("mae_vit_tiny", ["patch=8"]) == {"patch": 8}
+    assert parse_options("med_former", ["windows=4,2", "fusion=none"]) == {
+        "windows": (4, 2), "fusion": "none",
+    }  # fmt: skip
     assert parse_options("se_xception", ["se_ratio=none", "width=0.5"]) == {
         "se_ratio": None, "width": 0.5,
     }  # fmt: skip

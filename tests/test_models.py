@@ -28,6 +28,7 @@ NARROW = {
     **dict.fromkeys(
         ("mae_vit_tiny", "mae_vit_small", "mae_vit_base", "mae_vit_large", "retfound"), _VIT
     ),
+    "med_former": {"width": 8, "heads": 1, "stages": 1},
 }
 
 
@@ -220,6 +221,7 @@ def test_copying_refuses_an_encoder_of_other_layers():
         ("se_xception", 31, "31: at least 32"),
         ("cvt_13", 16, "too small for stage2"),
         ("mae_vit_tiny", 100, "a multiple of 16; nearest 96"),
+        ("med_former", 299, "a multiple of 64 from 128; nearest 320"),
     ],
 )
 def test_impossible_models_are_refused(name, size, message):

@@ -16,7 +16,7 @@ import keras
 from keras import layers
 
 from fundus_diag.errors import UsageError
-from fundus_diag.models import cvt, mae_vit, se_xception
+from fundus_diag.models import cvt, mae_vit, med_former, se_xception
 from fundus_diag.models.blocks import FoldEyes, OrdinalLogits, UnfoldEyes, relate_eyes
 
 # Presets of each family: a module with the feature map, its layers for class activation maps
@@ -47,6 +47,7 @@ _FAMILIES = {
         "mae_vit_large": {"width": 1024, "depth": 24, "heads": 16},
         "retfound": {"width": 1024, "depth": 24, "heads": 16},
     },
+    med_former: {"med_former": {}},
 }
 _MODULES = {name: module for module, presets in _FAMILIES.items() for name in presets}
 FEATURE_MAPS = {
@@ -161,6 +162,8 @@ def parse_options(encoder, words):
             )
         values = tuple(_value(x) for x in value.split(","))
         options[name] = values if len(values) > 1 else values[0]
+        if isinstance(known[name], str):  # there, "none" is a name like others
+            options[name] = value
         if not _alike(options[name], known[name]):
             raise UsageError(f"--encoder-options {word}: such as {name}={_text(known[name])}")
     return options
@@ -208,7 +211,7 @@ def block_of(name):
 
     What comes before the first block of a transformer is its `embed`; of a stage, `stage1`.
     """
-    found = re.match(r"(stage\d+\.)?blocks\.\d+|stage\d+|block\d+", name)
+    found = re.match(r"(\w+\.)?blocks\.\d+|stage\d+|block\d+", name)
     if found:
         return found[0]
     first = re.split(r"[_.]", name)[0]
