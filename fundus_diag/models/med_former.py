@@ -9,9 +9,9 @@ There is no public code, and the paper leaves open what follows; it is chosen he
       paper makes four stages after the encoding phase, five maps in all. With `stages=2` the
       pyramid is the one of Swin-T.
     - Patches of 4 px, 96 channels, heads of 32 channels, MLPs of 4 times the width: Swin-T's.
-    - Windows of 8 (global, m) and 4 (local, n) cells: the maps' sides are halved again and again, so
-      powers of two divide more of them than Swin's 7. The ablation's Swin blocks have the global
-      windows.
+    - Windows of 8 (global, m) and 4 (local, n) cells: the sides of the maps are halved again and
+      again, so powers of two divide more of them than Swin's 7. The ablation's Swin blocks have
+      the global windows.
     - Downsampling of the previous map: patch merging with weights of its own.
     - Spatial attention: CBAM's, one for each of both maps. Fusion: their sum.
     - Concatenation, which fusion is compared with: of the channels of both maps, and a dense layer
