@@ -143,6 +143,9 @@ def test_files_that_are_no_checkpoint_are_refused(tmp_path, refused):
         path = tmp_path / "broken.safetensors"
         path.write_bytes(content)
         assert "broken.safetensors: not a safetensors file" in refused(path)
+    with path.open("r+b") as file:
+        file.truncate(9 * 2**30)  # takes no room on the disk
+    assert "broken.safetensors: larger than 8 GiB" in refused(path)
     assert "gone.pth: no such file" in refused(tmp_path / "gone.pth")
     folder = tmp_path / "folder.safetensors"
     folder.mkdir()

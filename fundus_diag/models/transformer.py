@@ -279,14 +279,12 @@ def resize_positions(embedding, side):
     """A position embedding (1, 1 + g g, C) for a grid of side x side, by bicubic interpolation.
 
     The class token's stays as it is. Source: Dosovitskiy et al. 2021, section 3.2,
-    https://arxiv.org/abs/2010.11929; the kernel is Keys's with a = -.5, half-pixel centres, without
-    antialiasing.
+    https://arxiv.org/abs/2010.11929; Keys's kernel (a = -.5), half-pixel centres, no antialiasing.
     """
     grid = round((embedding.shape[1] - 1) ** 0.5)
     if grid == side:
         return embedding
-    table = np.reshape(embedding[:, 1:], (grid, grid, -1))
-    weights = _bicubic(grid, side)
+    table, weights = np.reshape(embedding[:, 1:], (grid, grid, -1)), _bicubic(grid, side)
     wide = np.einsum("ri,cj,ijk->rck", weights, weights, table, optimize=True)
     wide = np.reshape(wide, (1, side * side, -1)).astype(embedding.dtype)
     return np.concatenate([embedding[:, :1], wide], axis=1)

@@ -4,7 +4,8 @@ Sources of the weights:
     CvT: https://github.com/microsoft/CvT, and on Hugging Face microsoft/cvt-13 and others (MIT).
         Hugging Face's class computes the exact GELU where Microsoft's code, with which the weights
         were trained, approximates it; ported weights are the same, and our encoder approximates
-        (`cvt.feature_map(activation=exact_gelu)` does not). The norm before the head is left out.
+        (`cvt.feature_map(activation=exact_gelu)` does not). All LayerNorms add 1e-5, here and
+        there. The norm before the head is left out.
     MAE: https://github.com/facebookresearch/mae, facebook/vit-mae-base and others; RETFound:
         https://github.com/rmaphoh/RETFound (both CC BY-NC 4.0). LayerNorm adds 1e-6 here as in
         their code (Hugging Face's class adds 1e-12).
