@@ -12,6 +12,7 @@ import tyro
 
 from fundus_diag import __version__, cli_manifest
 from fundus_diag.cli_explain import explain, explain_eval
+from fundus_diag.cli_weights import port
 from fundus_diag.config import TrainConfig
 from fundus_diag.errors import DataError, UsageError
 from fundus_diag.parsing import parse
@@ -140,10 +141,11 @@ COMMANDS = {
     "report": report,
     "explain": explain,
     "explain-eval": explain_eval,
+    "port": port,
     "demo": demo,
     "draw": draw,
 }
-NEED_TENSORFLOW = (train, predict, report, explain, explain_eval, demo, cli_manifest.check)
+NEED_TENSORFLOW = (train, predict, report, explain, explain_eval, port, demo, cli_manifest.check)
 
 
 def main(argv=None, program="fundus-diag"):

@@ -17,6 +17,7 @@ from fundus_diag.errors import DataError, UsageError
 from fundus_diag.manifest import summary
 from fundus_diag.precision import has_gpu
 from fundus_diag.run_files import read_config
+from fundus_diag.weights import weights_record
 
 # May differ between an interrupted run and the command that goes on with it.
 FREE_FLAGS = {"resume", "overwrite", "cache", "cache_dir"}
@@ -91,6 +92,7 @@ def describe(config, manifest, inputs, test, model, pretrained, plan):
         "crop": config.crop,
         "pretrained": pretrained,
         "weights": config.weights,
+        "weights_record": weights_record(config.weights),
         "seed": config.seed,
         "parameters": model.count_params(),
         "flags": flags(config),

@@ -279,15 +279,21 @@ def resize_positions(embedding, side):
     """A position embedding (1, 1 + g g, C) for a grid of side x side, by bicubic interpolation.
 
     The class token's stays as it is. Source: Dosovitskiy et al. 2021, section 3.2,
-    https://arxiv.org/abs/2010.11929; the kernel is Keys's with a = -.5, half-pixel centres, without
-    antialiasing.
+    https://arxiv.org/abs/2010.11929; Keys's kernel (a = -.5), half-pixel centres, no antialiasing.
     """
     grid = round((embedding.shape[1] - 1) ** 0.5)
     if grid == side:
         return embedding
-    table = np.reshape(embedding[:, 1:], (1, grid, grid, -1))
-    wide = ops.image.resize(
-        table, (side, side), interpolation="bicubic", data_format="channels_last"
-    )
-    wide = np.reshape(ops.convert_to_numpy(wide), (1, side * side, -1))
+    table, weights = np.reshape(embedding[:, 1:], (grid, grid, -1)), _bicubic(grid, side)
+    wide = np.einsum("ri,cj,ijk->rck", weights, weights, table, optimize=True)
+    wide = np.reshape(wide, (1, side * side, -1)).astype(embedding.dtype)
     return np.concatenate([embedding[:, :1], wide], axis=1)
+
+
+def _bicubic(grid, side):
+    """Weights (side, grid) of old places in new ones; near a rim only of places that there are."""
+    centres = (np.arange(side) + 0.5) * grid / side - 0.5
+    t = np.abs(centres[:, None] - np.arange(grid))
+    near, far = (1.5 * t - 2.5) * t * t + 1, ((2.5 - 0.5 * t) * t - 4) * t + 2
+    weights = np.where(t < 1, near, np.where(t < 2, far, 0.0))
+    return weights / weights.sum(axis=1, keepdims=True)

@@ -3,7 +3,11 @@
 from pathlib import Path
 
 from fundus_diag.errors import DataError, UsageError
-from fundus_diag.weights.xception import imagenet_xception, port_xception, xception_from_file
+from fundus_diag.weights import h5
+from fundus_diag.weights.strict import fill, fit_positions, own_targets
+from fundus_diag.weights.xception import imagenet_xception, port_xception, port_xception_file
+
+MOST_LISTED = 8  # differences of a file that was written for another encoder
 
 
 def load_encoder(encoder, image_size, weights, build):
@@ -12,9 +16,11 @@ def load_encoder(encoder, image_size, weights, build):
     Args:
         encoder: name of the encoder.
         image_size: px.
-        weights: "none", "imagenet" or a file: `.weights.h5` as `encoder.save_weights` writes it,
-            or the `.h5` of `keras.applications.Xception` without its top.
-        build: function of the image size that makes the encoder, `ENCODERS[encoder]`.
+        weights: "none", "imagenet" or a file: `.weights.h5` as `encoder.save_weights` and
+            `fundus-diag port` write it, or the `.h5` of `keras.applications.Xception` without its
+            top. A position embedding of another grid is resized. Where the file has no final
+            `norm`, as after fine-tuning, the encoder has none.
+        build: function of the image size, and options, that makes the encoder, `ENCODERS[encoder]`.
 
     Returns:
         (model, pretrained): `pretrained` is False for "none".
@@ -23,30 +29,46 @@ def load_encoder(encoder, image_size, weights, build):
         UsageError: there are no such weights for this encoder.
         DataError: the file is missing, is no weights file, or does not fit.
     """
-    model = build(image_size)
     if weights == "none":
-        return model, False
+        return build(image_size), False
     if weights == "imagenet":
         if encoder != "se_xception":
             raise UsageError(
                 f"--weights imagenet: there are none for --encoder {encoder}; "
                 "use --weights none or a file"
             )
+        model = build(image_size)
         port_xception(imagenet_xception(), model)
         return model, True
     path = Path(weights)
     if not path.is_file():
         raise DataError(f"{path}: no such weights file (--weights imagenet | none | FILE)")
-    try:
-        if path.name.endswith(".weights.h5"):
-            model.load_weights(path)
-        elif path.suffix == ".h5" and encoder == "se_xception":
-            port_xception(xception_from_file(path), model)
-        else:
-            raise DataError(f"{path}: weights of --encoder {encoder} end in .weights.h5")
-    except DataError:
-        raise
-    except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise DataError(f"{path}: does not fit --encoder {encoder}: {reason}") from error
-    return model, True
+    if path.name.endswith(".weights.h5"):
+        return _load_own(path, image_size, build), True
+    if path.suffix == ".h5" and encoder == "se_xception":
+        model = build(image_size)
+        port_xception_file(path, model)
+        return model, True
+    raise DataError(
+        f"{path}: weights of --encoder {encoder} end in .weights.h5; `fundus-diag port` makes them"
+    )
+
+
+def weights_record(weights):
+    """Where a weights file comes from, as `fundus-diag port` recorded it; None where unknown.
+
+    `weights` as in `load_encoder`.
+    """
+    return h5.read_record(weights) if str(weights).endswith(".weights.h5") else None
+
+
+def _load_own(path, image_size, build):
+    arrays = h5.own_arrays(path)
+    model = build(image_size)
+    targets = own_targets(model)
+    if "norm/0" in targets and not any(key.startswith("norm/") for key in arrays):
+        model = build(image_size, final_norm=False)
+        targets = own_targets(model)
+    arrays = fit_positions(targets, arrays, "pos_embed/0")
+    fill(path, model.name, targets, arrays, most=MOST_LISTED)
+    return model

@@ -9,7 +9,10 @@ import keras
 import numpy as np
 
 from fundus_diag.errors import DataError
+from fundus_diag.weights.h5 import keras_arrays
+from fundus_diag.weights.strict import Array, fill, own_targets
 
+TITLE = "keras.applications.Xception"
 SHORTCUT_BLOCKS = ("block2", "block3", "block4", "block13")
 OPEN_GATE = 4.0  # bias of a gate's sigmoid: .982, nearly the network without gates
 
@@ -21,22 +24,18 @@ def port_xception(upstream, encoder):
     and spoil what was learned; they start open instead and learn from there.
 
     Raises:
-        ValueError: an array of either side is left over or has another shape.
+        DataError: an array of either side is left over or has another shape.
     """
-    source = {x.name: x for x in upstream.layers if x.weights}
-    for kind, suffix in ((keras.layers.Conv2D, ""), (keras.layers.BatchNormalization, "_bn")):
-        unnamed = [n for n, x in source.items() if type(x) is kind and not n.startswith("block")]
-        for name, block in zip(unnamed, SHORTCUT_BLOCKS, strict=True):
-            source[f"{block}_shortcut{suffix}"] = source.pop(name)
-    target = {x.name: x for x in encoder.layers if x.weights and "_se_" not in x.name}
-    if source.keys() != target.keys():
-        raise ValueError(f"layers differ: {sorted(source.keys() ^ target.keys())}")
-    for name, layer in target.items():
-        layer.set_weights(source[name].get_weights())
-    for layer in encoder.layers:
-        if layer.name.endswith("_se_expand"):
-            kernel, bias = layer.get_weights()
-            layer.set_weights([0.1 * kernel, np.full_like(bias, OPEN_GATE)])
+    _fill(TITLE, {x.name: _arrays_of(x) for x in upstream.layers if x.weights}, encoder)
+
+
+def port_xception_file(path, encoder):
+    """The same from the `.h5` file without top that Keras publishes.
+
+    Raises:
+        DataError: it cannot be read, or an array of either side is left over or misshapen.
+    """
+    _fill(path, keras_arrays(path), encoder)
 
 
 def imagenet_xception():
@@ -51,8 +50,23 @@ def imagenet_xception():
         ) from error
 
 
-def xception_from_file(path):
-    """Keras's Xception without top with the weights of the `.h5` file that Keras publishes."""
-    model = keras.applications.Xception(weights=None, include_top=False)
-    model.load_weights(path)
-    return model
+def _fill(path, source, encoder):
+    for count, suffix in ((1, ""), (4, "_bn")):  # a kernel; scale, shift, mean and variance
+        unnamed = [n for n, x in source.items() if len(x) == count and not n.startswith("block")]
+        if len(unnamed) == len(SHORTCUT_BLOCKS):
+            for name, block in zip(unnamed, SHORTCUT_BLOCKS, strict=True):
+                source[f"{block}_shortcut{suffix}"] = source.pop(name)
+    arrays = {f"{layer}/{i}": a for layer, found in source.items() for i, a in enumerate(found)}
+    targets = {k: x for k, x in own_targets(encoder).items() if "_se_" not in k}
+    fill(path, encoder.name, targets, arrays)
+    for layer in encoder.layers:
+        if layer.name.endswith("_se_expand"):
+            kernel, bias = layer.get_weights()
+            layer.set_weights([0.1 * kernel, np.full_like(bias, OPEN_GATE)])
+
+
+def _arrays_of(layer):
+    return [
+        Array(f"{layer.name}/{i}", x.shape, str(x.dtype), lambda x=x: x)
+        for i, x in enumerate(layer.get_weights())
+    ]

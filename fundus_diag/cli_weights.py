@@ -1,0 +1,28 @@
+"""`fundus-diag port`: weights that others published, for our encoders."""
+
+from pathlib import Path
+
+import tyro
+
+File = tyro.conf.Positional[Path]
+
+
+def port(source: File, /, encoder: str, out: Path, image_size: int | None = None):
+    """Write a published checkpoint as weights of an encoder, for `train --weights FILE`.
+
+    CvT of Microsoft or Hugging Face, ViT of timm, MAE, RETFound or Hugging Face, Xception of Keras.
+    Every array is used or left out by name, and every weight filled; otherwise all that does not
+    fit is listed and nothing is written.
+
+    Args:
+        source: Checkpoint, .safetensors; .pth or .bin with PyTorch installed; .h5 of Keras.
+        encoder: Encoder that it is for.
+        out: File to write, .weights.h5.
+        image_size: Width and height of the pictures, px. Default: the source's, or 224.
+    """
+    from fundus_diag.weights.porting import port as port_file
+
+    record = port_file(source, encoder, out, image_size)
+    if record["left_out"]:
+        print(f"left out: {', '.join(record['left_out'])}")
+    print(f"{out}: {encoder} at {record['image_size']} px, of {record['naming']}")
