@@ -12,6 +12,7 @@ import tyro
 
 from fundus_diag import __version__, cli_manifest
 from fundus_diag.cli_explain import explain, explain_eval
+from fundus_diag.cli_pretrain import pretrain
 from fundus_diag.config import TrainConfig
 from fundus_diag.errors import DataError, UsageError
 from fundus_diag.parsing import parse
@@ -136,6 +137,7 @@ def headline(page, metrics):
 
 COMMANDS = {
     "train": train,
+    "pretrain": pretrain,
     "predict": predict,
     "report": report,
     "explain": explain,
@@ -143,7 +145,16 @@ COMMANDS = {
     "demo": demo,
     "draw": draw,
 }
-NEED_TENSORFLOW = (train, predict, report, explain, explain_eval, demo, cli_manifest.check)
+NEED_TENSORFLOW = (
+    train,
+    pretrain,
+    predict,
+    report,
+    explain,
+    explain_eval,
+    demo,
+    cli_manifest.check,
+)
 
 
 def main(argv=None, program="fundus-diag"):
