@@ -160,6 +160,19 @@ def test_pictures_of_the_reconstruction_show_four_columns_and_are_not_blank(run_
     assert columns[2].mean() > 0.7
 
 
+def test_the_masks_shown_are_those_of_the_seed_and_stay(run_dir):
+    """Grey patches of both pages, looked for at their middles."""
+    model = restored(run_dir)
+    reseed(model, [3, 0])
+    mask = model(np.zeros((6, 32, 32, 3)), training=False)["mask"].numpy().reshape(6, 4, 4)
+    for path in (run_dir / "reconstructions").iterdir():
+        page = cv2.imread(str(path)).astype(int)
+        for (row, y, x), hidden in np.ndenumerate(mask):
+            # Rows of 290 px and 8 between begin 58 px from the top; the second column at 507 px.
+            place = 58 + 298 * row + int(72.5 * (y + 0.5)), 507 + int(72.5 * (x + 0.5))
+            assert (np.abs(page[place] - 128).max() <= 1) == hidden
+
+
 @pytest.mark.parametrize("normalise", [True, False])
 def test_a_perfect_painter_gives_the_picture_back(normalise):
     rng = np.random.default_rng(0)
@@ -182,12 +195,15 @@ def test_a_perfect_painter_gives_the_picture_back(normalise):
     np.testing.assert_array_equal(filled[hidden], whole[hidden])
 
 
+def configure(manifest, **flags):
+    given = {"encoder": NAME, "image_size": 32, "epochs": 20, **flags}
+    return PretrainConfig(manifest, manifest.parent, Path("run"), **given).resolved()
+
+
 def load(manifest, **flags):
     """({split: number of photographs read}, the table) of a run with these flags."""
-    given = {"encoder": NAME, "image_size": 32, **flags}
-    config = PretrainConfig(manifest, manifest.parent, Path("run"), **given).resolved()
     table = read_photographs(manifest)
-    _, splits, _ = pretrain.load_photographs(config, table)
+    _, splits, _ = pretrain.load_photographs(configure(manifest, **flags), table)
     return {x: len(rows.pictures) for x, rows in splits.items()}, table.table
 
 
@@ -207,6 +223,18 @@ def test_only_the_photographs_of_train_are_opened(manifest, tmp_path, capsys):
         load(empty)
 
 
+def test_what_is_held_out_is_not_learned_from_nor_shown(manifest):
+    config = configure(manifest, val_loss=True)
+    pictures, splits, _ = pretrain.load_photographs(config, read_photographs(manifest))
+    run = pretrain.prepare(config, None, pictures, splits)
+    table = pd.read_csv(manifest)
+    for split, numbers in (("train", run.rows), ("val", run.val)):
+        names = [pictures.paths[i].name for i in numbers]
+        assert names == table["image"][table["split"] == split].tolist()
+    assert set(run.shown[1]) <= set(table["image"][table["split"] == "train"])
+    assert len(run.shown[1]) == 6
+
+
 def test_a_table_without_splits_and_with_odd_labels_is_taken_whole(manifest, tmp_path, capsys):
     def change(table):
         return table.drop(columns="split").assign(D="perhaps", grade_0="x", B="2")
@@ -221,12 +249,11 @@ def test_a_table_without_splits_and_with_odd_labels_is_taken_whole(manifest, tmp
         load(plain, val_loss=True)
 
 
-def test_an_epoch_shows_every_row_once_at_the_size_of_the_network(manifest, tmp_path):
+def test_an_epoch_shows_every_row_once_at_the_size_of_the_network(manifest):
     """Without augmentation the pictures of an epoch are those of the rows, in another order."""
 
     def batches(epoch, **flags):
-        given = {"image_size": 32, "batch_size": 9, "epochs": 20, "encoder": NAME, **flags}
-        config = PretrainConfig(manifest, manifest.parent, tmp_path, **given).resolved()
+        config = configure(manifest, batch_size=9, **flags)
         table = read_photographs(manifest)
         pictures, splits, _ = pretrain.load_photographs(config, table)
         run = pretrain.prepare(config, None, pictures, splits)
