@@ -22,7 +22,9 @@ SHIFT = 0.05  # of the side
 LARGEST_RAND_AUGMENT = 0.2  # of a full turn: past a quarter turn left and right are lost
 
 
-def augmenter(seed, *, geometry=True, colour=True, mixup=0.0, cutmix=0.0, rand_augment=0.0):
+def augmenter(
+    seed, *, geometry=True, colour=True, mixup=0.0, cutmix=0.0, rand_augment=0.0, crop=None
+):
     """Builds the augmentation of one epoch.
 
     Args:
@@ -32,6 +34,8 @@ def augmenter(seed, *, geometry=True, colour=True, mixup=0.0, cutmix=0.0, rand_a
         mixup: alpha of the beta distribution; 0 is off.
         cutmix: the same for CutMix. With both on, each batch gets one of them, at even odds.
         rand_augment: strength of RandAugment in [0, 0.2] (two operations a batch); 0 is off.
+        crop: (least share of the area, side of the result in px) of a random crop; see
+            `random_crop`. For single eyes, in place of geometry. None is off.
 
     Returns:
         `augment(step, images, y)` giving (images, y): images float32, y (B, L), NaN where a mixed
@@ -61,6 +65,8 @@ def augmenter(seed, *, geometry=True, colour=True, mixup=0.0, cutmix=0.0, rand_a
         images = tf.cast(images, tf.float32)
         if geometry:
             images = move(images, [move_seed, step])
+        if crop:
+            images = random_crop(images, [move_seed, step], *crop)
         images = _each_picture(images, colours)
         if len(mixes) == 2:
             coin = tf.random.stateless_uniform([], [choice_seed, step])
@@ -97,11 +103,36 @@ def move(images, seed):
     return tf.reshape(moved, tf.shape(images))
 
 
-def warp(images, angle, zoom, shift, mirrored):
+def random_crop(images, seed, least, side):
+    """Mirrors half of the pictures and cuts a random square out of each.
+
+    Its share of the picture's area is uniform between `least` and 1: Szegedy et al. 2015, section
+    6, https://arxiv.org/abs/1409.4842, but for the aspect, which stays.
+
+    Args:
+        images: (B, S, S, 3) float32.
+        seed: two integers.
+        least: in (0, 1].
+        side: of the result, px.
+
+    Returns:
+        (B, side, side, 3).
+    """
+    size = images.shape[-2]
+    seeds = tf.random.split(seed, 3)
+    batch = tf.shape(images)[0]
+    mirrored = tf.random.stateless_uniform([batch], seeds[0]) < 0.5
+    share = tf.sqrt(tf.random.stateless_uniform([batch], seeds[1], least, 1.0))  # of the side
+    shift = tf.random.stateless_uniform([batch, 2], seeds[2], -0.5, 0.5) * size
+    shift *= 1 - share[:, None]
+    return warp(images, tf.zeros_like(share), share * size / side, shift, mirrored, side)
+
+
+def warp(images, angle, zoom, shift, mirrored, side=None):
     """Turns pictures (B, S, S, 3) about their middle, bilinear; black comes in from outside.
 
     A point p of the result, measured from the middle, shows the picture at
-    `zoom * R(angle) F p + shift`, F mirroring left to right where `mirrored`.
+    `zoom * R(angle) F p + shift` from its own, F mirroring left to right where `mirrored`.
 
     Args:
         images: float32.
@@ -109,20 +140,22 @@ def warp(images, angle, zoom, shift, mirrored):
         zoom: (B,) above 1 shows more, smaller.
         shift: (B, 2) pixels, x and y.
         mirrored: (B,) bool.
+        side: of the result, px; None is S.
     """
-    middle = (images.shape[1] - 1) / 2
+    side = side or images.shape[1]
+    middle, new = (images.shape[1] - 1) / 2, (side - 1) / 2
     sign = tf.where(mirrored, -1.0, 1.0)
     cos, sin = zoom * tf.cos(angle), zoom * tf.sin(angle)
     a, b, c, d = cos * sign, -sin, sin * sign, cos
     transforms = [
-        *(a, b, middle + shift[:, 0] - (a + b) * middle),
-        *(c, d, middle + shift[:, 1] - (c + d) * middle),
+        *(a, b, middle + shift[:, 0] - (a + b) * new),
+        *(c, d, middle + shift[:, 1] - (c + d) * new),
         *(tf.zeros_like(a), tf.zeros_like(a)),
     ]
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=tf.stack(transforms, axis=1),
-        output_shape=tf.shape(images)[1:3],
+        output_shape=[side, side],
         interpolation="BILINEAR",
         fill_mode="CONSTANT",
         fill_value=0.0,

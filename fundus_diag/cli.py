@@ -12,6 +12,7 @@ import tyro
 
 from fundus_diag import __version__, cli_manifest
 from fundus_diag.cli_explain import explain, explain_eval
+from fundus_diag.cli_pretrain import pretrain
 from fundus_diag.cli_weights import port
 from fundus_diag.config import TrainConfig
 from fundus_diag.errors import DataError, UsageError
@@ -137,6 +138,7 @@ def headline(page, metrics):
 
 COMMANDS = {
     "train": train,
+    "pretrain": pretrain,
     "predict": predict,
     "report": report,
     "explain": explain,
@@ -145,7 +147,17 @@ COMMANDS = {
     "demo": demo,
     "draw": draw,
 }
-NEED_TENSORFLOW = (train, predict, report, explain, explain_eval, port, demo, cli_manifest.check)
+NEED_TENSORFLOW = (
+    train,
+    pretrain,
+    predict,
+    report,
+    explain,
+    explain_eval,
+    port,
+    demo,
+    cli_manifest.check,
+)
 
 
 def main(argv=None, program="fundus-diag"):

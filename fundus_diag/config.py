@@ -222,10 +222,7 @@ class TrainConfig:
             "rand_augment": (0, 0.2),
             "seed": (0, 2**31 - 1),
         }
-        for name, (low, high) in limits.items():
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise UsageError(f"{flag(name)} {value}: must lie from {low} to {high}")
+        check_limits(self, limits)
         parse_criterion(self.criterion)
         if self.phase1_epochs + self.phase2_epochs == 0:
             raise UsageError("--phase1-epochs and --phase2-epochs: both 0, nothing to train")
@@ -237,6 +234,14 @@ class TrainConfig:
             raise UsageError("--grade-head: only for --task grade")
         if self.resume and self.overwrite:
             raise UsageError("--resume and --overwrite: one or the other")
+
+
+def check_limits(config, limits):
+    """Raises UsageError at the first value out of its range; `limits`: {field: (low, high)}."""
+    for name, (low, high) in limits.items():
+        value = getattr(config, name)
+        if not low <= value <= high:
+            raise UsageError(f"{flag(name)} {value}: must lie from {low} to {high}")
 
 
 def flag(name):

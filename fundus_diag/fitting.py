@@ -100,7 +100,7 @@ def _run_epoch(fitting, phase):
     config, model, state = fitting.config, fitting.model, fitting.state
     history, started = state["history"], time.monotonic()
     epoch = len(history) + 1
-    _reseed(model, [config.seed, epoch])
+    reseed(model, [config.seed, epoch])
     rows = fitting.inputs.splits["train"]
     batches = training_batches(
         fitting.inputs.pictures,
@@ -155,7 +155,7 @@ def augmentation(config, epoch):
     }
 
 
-def _reseed(model, numbers):
+def reseed(model, numbers):
     """Sets the random state of every layer (dropout), so that an epoch can be run again."""
     rng = np.random.default_rng(numbers)
     for variable in model.variables:

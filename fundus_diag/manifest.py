@@ -53,10 +53,24 @@ def read_manifest(path: Path, need_labels: bool = True, need_split: bool = False
         DataError: the first mistake, with its line and column, and how many more there are.
     """
     manifest, problems = examine(path, need_labels, need_split)
-    if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise DataError(problems[0] + more)
+    _raise_first(problems)
     return manifest
+
+
+def read_photographs(path: Path) -> Manifest:
+    """A manifest without its labels: columns outside META are not looked at.
+
+    Raises:
+        DataError: see `read_manifest`.
+    """
+    text = read_table(path)
+    kept = [at for at, name in enumerate(text.columns) if name in META]
+    columns = tuple(text.columns[at] for at in kept)
+    rows = [[row[at] for at in kept] for row in text.rows]
+    text = dataclasses.replace(text, columns=columns, rows=rows)
+    table, labels, problems = parse(text, need_labels=False, need_split=False)
+    _raise_first([f"{text.path} line {line}: {what}" for line, what in problems])
+    return Manifest(table, labels, text.path, text.sha256, "multi_label")
 
 
 def examine(
@@ -250,6 +264,12 @@ def check(path: Path, image_root: Path) -> tuple[list[str], list[str]]:
     table = manifest.table
     more_errors, warnings = check_pictures(table, manifest.path, Path(image_root))
     return errors + more_errors, warnings + check_values(table, manifest.labels, manifest.path)
+
+
+def _raise_first(problems):
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise DataError(problems[0] + more)
 
 
 def _format_number(value):

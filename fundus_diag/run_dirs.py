@@ -23,8 +23,13 @@ from fundus_diag.weights import weights_record
 FREE_FLAGS = {"resume", "overwrite", "cache", "cache_dir"}
 
 
-def claim(config, sha256):
+def claim(config, sha256, read=read_config):
     """Checks that a run may be written to its folder. Changes nothing: see `make_room`.
+
+    Args:
+        config: of the run, with `run_dir`, `resume`, `overwrite`, `manifest`.
+        sha256: of the manifest.
+        read: function that reads the `config.json` of a run of this kind.
 
     Returns:
         The `config.json` of the run to go on with, or None for a new run.
@@ -43,13 +48,13 @@ def claim(config, sha256):
             raise UsageError(
                 f"--run-dir {folder}: holds something else than a run, not overwritten"
             )
-        read_config(folder, finished=False)
+        read(folder, finished=False)
         return None
     if not config.resume:
         raise UsageError(f"--run-dir {folder}: not empty; use --resume or --overwrite")
     if not (folder / "config.json").exists():
         return None  # killed before it wrote anything that matters
-    before = read_config(folder, finished=False)
+    before = read(folder, finished=False)
     for name, value in flags(config).items():
         if name not in FREE_FLAGS and before["flags"].get(name) != value:
             raise UsageError(
@@ -62,7 +67,7 @@ def claim(config, sha256):
 
 
 def flags(config):
-    """Every flag of a `TrainConfig` as a JSON value; files by their absolute path."""
+    """Every flag of a configuration as a JSON value; files by their absolute path."""
     return {name: _plain(value) for name, value in dataclasses.asdict(config).items()}
 
 
@@ -109,6 +114,13 @@ def describe(config, manifest, inputs, test, model, pretrained, plan):
             "repeat_factors": dict(zip(labels, repeats.round(4).tolist(), strict=True)),
             "pos_weight": dict(zip(labels, weights.round(4).tolist(), strict=True)),
         },
+        **circumstances(),
+    }
+
+
+def circumstances():
+    """What `config.json` of any run says of where and when it began."""
+    return {
         "versions": {
             "python": platform.python_version(),
             "tensorflow": tf.__version__,

@@ -14,6 +14,8 @@ from fundus_diag.tables.text import read_table
 MAX_JSON_BYTES = 10_000_000
 LABEL_NAME = re.compile(r"[A-Za-z0-9][\w .+-]{0,63}", re.ASCII)  # they become file names too
 TEXT_COLUMNS = ("image", "image_left", "image_right", "patient", "eye", "sex", "dataset")
+PRETRAINING = "pretraining"  # `kind` of a run that is not a classifier's
+ENCODER_WEIGHTS = "encoder.weights.h5"
 KEYS = {
     "encoder": str,
     "image_size": int,
@@ -40,9 +42,9 @@ def read_config(run_dir, finished=True):
     """
     path = Path(run_dir) / "config.json"
     config = _read_json(path)
-    for key, kind in KEYS.items():
-        if not isinstance(config.get(key), kind):
-            raise DataError(f"{path}: {key!r} is missing or not a {kind.__name__}")
+    if config.get("kind") == PRETRAINING:
+        raise DataError(f"{path}: of a pretraining; `train --weights` takes its {ENCODER_WEIGHTS}")
+    _check_keys(path, config, KEYS)
     labels = config["labels"]
     if not labels or not all(isinstance(x, str) and LABEL_NAME.fullmatch(x) for x in labels):
         raise DataError(f"{path}: 'labels' is not a list of label names")
@@ -51,6 +53,18 @@ def read_config(run_dir, finished=True):
     if config["unit"] not in ("eye", "patient") or config["task"] not in ("multi_label", "grade"):
         raise DataError(f"{path}: unknown unit {config['unit']!r} or task {config['task']!r}")
     _check_splits(path, config["data"].get("splits"))
+    if finished and not config.get("finished"):
+        raise DataError(f"{path}: the run is not finished; go on with it by --resume")
+    return config
+
+
+def read_pretraining(run_dir, finished=True):
+    """config.json of a pretraining run, as a dict; arguments and errors as of `read_config`."""
+    path = Path(run_dir) / "config.json"
+    config = _read_json(path)
+    if config.get("kind") != PRETRAINING:
+        raise DataError(f"{path}: not of a pretraining")
+    _check_keys(path, config, {key: KEYS[key] for key in ("encoder", "data", "flags")})
     if finished and not config.get("finished"):
         raise DataError(f"{path}: the run is not finished; go on with it by --resume")
     return config
@@ -112,6 +126,12 @@ def read_predictions(path, labels, unit):
     if frame[[f"y_{label}" for label in labels]].isna().all(axis=None):
         raise DataError(f"{path}: no row is graded for any label, there is nothing to score")
     return frame
+
+
+def _check_keys(path, config, keys):
+    for key, kind in keys.items():
+        if not isinstance(config.get(key), kind):
+            raise DataError(f"{path}: {key!r} is missing or not a {kind.__name__}")
 
 
 def _check_splits(path, splits):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fundus_diag.augment import augmenter, mix, move, warp
+from fundus_diag.augment import augmenter, mix, move, random_crop, warp
 
 NAN = np.nan
 
@@ -45,6 +45,55 @@ def test_a_point_goes_where_the_formula_sends_it(mirrored):
     weight = got.numpy()[0, :, :, 0]
     found = np.array([(weight * x).sum(), (weight * y).sum()]) / weight.sum() - 20
     np.testing.assert_allclose(found, p, atol=0.05)
+
+
+def places(n, side):
+    """Pictures of which each pixel tells its own column (red) and row (green), in [0, 250]."""
+    rows, columns = np.mgrid[:side, :side] * (250 / (side - 1))
+    picture = np.stack([columns, rows, np.full((side, side), 99.0)], axis=-1)
+    return tf.constant(np.repeat(picture[None], n, axis=0), tf.float32)
+
+
+def test_a_crop_is_a_square_inside_the_picture_of_an_area_drawn_evenly():
+    count, source, side = 3000, 60, 16
+    got = random_crop(places(count, source), [5, 1], 0.2, side).numpy()
+    assert got.shape == (count, side, side, 3)
+    pixel = 250 / (source - 1)
+    # Inside, away from the rim where the source ends, colours grow evenly: the step is the zoom.
+    across = (got[:, 8, 12, 0] - got[:, 8, 4, 0]) / 8 / pixel
+    down = (got[:, 12, 8, 1] - got[:, 4, 8, 1]) / 8 / pixel
+    np.testing.assert_allclose(np.abs(across), down, atol=1e-3)
+    share = (down * side / source) ** 2
+    assert 0.2 <= share.min() < 0.21
+    assert 0.99 < share.max() <= 1 + 1e-4
+    assert share.mean() == pytest.approx(0.6, abs=0.02)
+    assert (across < 0).mean() == pytest.approx(0.5, abs=0.04)
+    middle = got[:, 7:9, 7:9, :2].mean(axis=(1, 2)) / pixel  # column and row of the source
+    room = (source - down * side) / 2
+    off = (middle - (source - 1) / 2) / room[:, None]
+    off = off[room > 3]
+    assert np.abs(off).max() <= 1.01
+    np.testing.assert_allclose(off.mean(axis=0), 0, atol=0.05)
+    np.testing.assert_allclose(off.std(axis=0), 1 / np.sqrt(3), atol=0.03)  # evenly
+
+
+def test_a_crop_of_everything_only_mirrors_and_reduces():
+    images = np.random.default_rng(0).uniform(0, 255, (20, 12, 12, 3)).astype("float32")
+    whole = random_crop(tf.constant(images), [1, 1], 1.0, 12).numpy()
+    mirrored = np.abs(whole - images).max(axis=(1, 2, 3)) > 1
+    assert 3 < mirrored.sum() < 17
+    np.testing.assert_allclose(whole[mirrored], images[mirrored][:, :, ::-1], atol=1e-2)
+    np.testing.assert_allclose(whole[~mirrored], images[~mirrored], atol=1e-2)
+    half = random_crop(tf.constant(images), [1, 1], 1.0, 6).numpy()
+    blocks = images.reshape(20, 6, 2, 6, 2, 3).mean(axis=(2, 4))
+    np.testing.assert_allclose(half[~mirrored], blocks[~mirrored], atol=1e-2)
+
+
+def test_the_augmentation_crops_to_the_size_asked_for():
+    images, y = batch(), np.eye(6, dtype="float32")
+    (got, labels), *_ = run(images, y, geometry=False, colour=False, crop=(0.3, 32))
+    assert got.shape == (6, 32, 32, 3)
+    np.testing.assert_array_equal(labels, y)
 
 
 def test_a_mirrored_pair_swaps_its_eyes():

@@ -12,6 +12,7 @@ Layers are named as in timm and in MAE's code (`blocks.0.attn.proj`); only their
 three layers here, `q`, `k` and `v`.
 """
 
+import keras
 from keras import layers
 
 from fundus_diag.errors import UsageError
@@ -88,7 +89,13 @@ def embed(images, width, patch):
         nearest = max(patch, round(side / patch) * patch)
         raise UsageError(f"--image-size {side}: must be a multiple of {patch}; nearest {nearest}")
     x = imagenet_normalization(images)
-    x = layers.Conv2D(width, patch, strides=patch, name="patch_embed.proj")(x)
+    # Glorot's range for the dense layer that this is (MAE, appendix A.1), about ten times that of a
+    # convolution of this shape: patches must not drown in their position embeddings.
+    pixels = patch * patch * x.shape[-1]
+    start = keras.initializers.VarianceScaling(2 * pixels / (pixels + width), "fan_in", "uniform")
+    x = layers.Conv2D(
+        width, patch, strides=patch, kernel_initializer=start, name="patch_embed.proj"
+    )(x)
     x = map_to_tokens(x, name="patch_embed.tokens")
     x = ClassToken(name="cls_token")(x)
     return PositionEmbedding(name="pos_embed")(x)

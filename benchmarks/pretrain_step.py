@@ -1,0 +1,80 @@
+"""Time of a pretraining step with three quarters of the patches hidden, against none hidden.
+
+    python benchmarks/pretrain_step.py [--encoder mae_vit_base] [--image-size 224] [--batch-size 8]
+
+The whole step with its decoder (by default the published one, 8 blocks of 512 channels), gradients
+and AdamW, in float32; random pictures. Hidden patches cost the encoder nothing, the decoder as much
+as any.
+"""
+
+import argparse
+
+import keras
+import numpy as np
+import tensorflow as tf
+from common import in_turn, machine, ratio
+
+from fundus_diag.models.mae_pretrain import masked_autoencoder, vit_settings
+from fundus_diag.precision import precision
+from fundus_diag.pretrain import compile_model
+from fundus_diag.pretrain_config import PretrainConfig
+
+
+def step(config, images, mask_ratio, name):
+    """A function that runs one training step."""
+    with precision(name):
+        model = masked_autoencoder(
+            config.image_size,
+            **vit_settings(config.encoder),
+            mask_ratio=mask_ratio,
+            decoder_depth=config.decoder_depth,
+            decoder_width=config.decoder_width,
+        )
+        compile_model(model, config, steps=1000, batch_size=len(images))
+
+    def run():
+        with precision(name):
+            model.train_on_batch(images)
+
+    return run
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--encoder", default="mae_vit_base")
+    parser.add_argument("--image-size", type=int, default=224, help="px")
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--decoder-depth", type=int, default=None, help="default: the encoder's")
+    parser.add_argument("--decoder-width", type=int, default=None, help="default: the encoder's")
+    parser.add_argument("--mask-ratio", type=float, default=0.75)
+    parser.add_argument("--precision", default="float32")
+    parser.add_argument("--repeats", type=int, default=5)
+    args = parser.parse_args()
+    keras.utils.set_random_seed(0)
+    config = PretrainConfig(
+        "",
+        "",
+        "",
+        encoder=args.encoder,
+        image_size=args.image_size,
+        decoder_depth=args.decoder_depth,
+        decoder_width=args.decoder_width,
+    ).resolved()
+    shape = (args.batch_size, args.image_size, args.image_size, 3)
+    images = tf.constant(np.random.default_rng(0).uniform(0, 255, shape), tf.float32)
+    steps = {
+        f"ratio {share:g}": step(config, images, share, args.precision)
+        for share in (args.mask_ratio, 0.0)
+    }
+    times = in_turn(steps, args.repeats, warmups=1)
+    print(
+        f"{args.encoder}, decoder {config.decoder_depth} x {config.decoder_width}, "
+        f"{args.image_size} px, batch {args.batch_size}, {args.precision}, {machine()}"
+    )
+    for name, seconds in times.items():
+        print(f"{name:12} {1000 * np.median(seconds) / args.batch_size:8.1f} ms per image")
+    print(f"{' / '.join(times)}: {ratio(*times.values())}")
+
+
+if __name__ == "__main__":
+    main()

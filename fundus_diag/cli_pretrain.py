@@ -1,0 +1,14 @@
+"""`fundus-diag pretrain`: an encoder learns from photographs without labels."""
+
+import tyro
+
+from fundus_diag.pretrain_config import PretrainConfig
+
+
+def pretrain(config: tyro.conf.OmitArgPrefixes[PretrainConfig]):
+    """Pretrain an encoder on photographs without labels, as a masked autoencoder."""
+    from fundus_diag.pretrain import pretrain as pretrain_run
+
+    weights = pretrain_run(config)
+    start = f"--encoder {config.encoder} --image-size {config.image_size} --weights {weights}"
+    print(f"train a classifier from it with: {start}")

@@ -1,0 +1,335 @@
+"""Pretraining: from photographs without labels to the weights of an encoder.
+
+The loop is `fitting`'s without labels: every random number of an epoch, the masks among them, is
+drawn anew from (seed, epoch), so the state of a finished epoch is all that an interrupted run needs
+to go on. Masks of the pictures and of `val` are drawn from (seed, 0): the same after every epoch.
+"""
+
+import sys
+import time
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+import fundus_diag
+from fundus_diag import checkpoint, run_dirs
+from fundus_diag.data import Pictures, scoring_batches, training_batches
+from fundus_diag.epochs import EpochBar
+from fundus_diag.errors import DataError, UsageError
+from fundus_diag.files import atomic, write_csv, write_json
+from fundus_diag.fitting import reseed
+from fundus_diag.inputs import load_inputs, settle_bad
+from fundus_diag.manifest import read_photographs
+from fundus_diag.models import build_encoder
+from fundus_diag.models.mae_pretrain import copy_to_encoder, masked_autoencoder, vit_settings
+from fundus_diag.page.figures import curve_png
+from fundus_diag.precision import has_gpu, precision
+from fundus_diag.pretrain_config import PretrainConfig
+from fundus_diag.reconstructions import reconstruction_png
+from fundus_diag.run_files import ENCODER_WEIGHTS, PRETRAINING, read_pretraining
+from fundus_diag.sampling import draw_epoch
+from fundus_diag.training import device_strategy
+
+SHOWN = 6  # photographs whose reconstruction is drawn
+SPARED = ("bias", "gamma", "beta", "token", "embedding")  # of weight decay, by name
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """What stays the same from epoch to epoch; `state` is what goes into the checkpoint.
+
+    Attributes:
+        rows: (N,) picture numbers to learn from.
+        val: picture numbers of `val`, or None.
+        shown: ((n, S, S, 3) pictures, their names).
+    """
+
+    config: PretrainConfig
+    model: keras.Model
+    pictures: Pictures
+    rows: np.ndarray
+    val: np.ndarray | None
+    shown: tuple
+    state: dict
+
+    @property
+    def folder(self):
+        return self.config.run_dir / "checkpoint"
+
+    @property
+    def batch_size(self):
+        return min(self.config.batch_size, len(self.rows))
+
+    @property
+    def steps(self):
+        return len(self.rows) // self.batch_size
+
+
+def pretrain(config):
+    """Pretrains an encoder; see `pretrain_config.PretrainConfig` for every choice.
+
+    Writes config.json, history.csv, checkpoint/, loss.png and reconstructions/ along the way, and
+    at the end encoder.weights.h5, which `ENCODERS[encoder](image_size)` loads.
+
+    Returns:
+        The path of the weights.
+
+    Raises:
+        DataError: the manifest or photographs cannot be read.
+        UsageError: flags are wrong, or the run directory is in use.
+    """
+    config = config.resolved()
+    manifest = read_photographs(config.manifest)
+    weights = config.run_dir / ENCODER_WEIGHTS
+    before = run_dirs.claim(config, manifest.sha256, read_pretraining)
+    if before and before["finished"]:
+        print(f"{config.run_dir}: this run is finished", file=sys.stderr)
+        return weights
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(config.seed)
+    strategy = device_strategy()
+    with precision(config.precision) as arithmetic, strategy.scope():
+        model = build(config)
+    # Outside: reduced precision is for the network, never for the pictures.
+    pictures, splits, bad = load_photographs(config, manifest)
+    run = prepare(config, model, pictures, splits)
+    facts = _describe(config, manifest, splits, bad, model)
+    facts["precision"] = arithmetic
+    run_dirs.make_room(config)
+    write_json(config.run_dir / "config.json", facts)
+    with precision(config.precision), strategy.scope():
+        fit(run)
+        encoder = build_encoder(config.encoder, config.image_size)
+        copy_to_encoder(model, encoder)
+        with atomic(weights) as file:
+            encoder.save_weights(file)
+    facts["seconds"] = round(run.state["seconds"], 1)
+    write_json(config.run_dir / "config.json", {**facts, "finished": run_dirs.now()})
+    return weights
+
+
+def build(config):
+    """The network of a `PretrainConfig`, resolved."""
+    return masked_autoencoder(
+        config.image_size,
+        **vit_settings(config.encoder),
+        mask_ratio=config.mask_ratio,
+        decoder_depth=config.decoder_depth,
+        decoder_width=config.decoder_width,
+        normalise_target=config.normalise_target,
+    )
+
+
+def load_photographs(config, manifest):
+    """(`Pictures`, {split: `Rows`}, bad ones) of the splits wanted; the others are not opened.
+
+    Raises:
+        DataError: photographs cannot be read, or a split has none.
+    """
+    splits = (*config.splits, "val") if config.val_loss else config.splits
+    if "split" not in manifest.table:
+        if config.val_loss:
+            raise UsageError(f"--val-loss: {config.manifest} has no column split")
+        count = len(manifest.table)
+        print(f"note: {config.manifest}: no column split, all {count} rows taken", file=sys.stderr)
+        splits = None
+    elif {"val", "test"} & set(config.splits):
+        print("warning: learning from val or test: later scores on it mislead", file=sys.stderr)
+    inputs = load_inputs(
+        manifest,
+        config.image_root,
+        image_size=config.source_size,
+        crop=config.crop,
+        unit="eye",
+        splits=splits,
+        cache=config.cache,
+        cache_dir=config.cache_dir or config.run_dir.parent / ".pictures",
+    )
+    settle_bad(inputs.bad, config.on_bad_image)
+    for split, rows in inputs.splits.items():
+        if not len(rows.table):
+            where = "" if split == "all" else f" in split {split!r}"
+            raise DataError(f"{config.manifest}: no readable photograph{where}")
+    return inputs.pictures, inputs.splits, inputs.bad
+
+
+def prepare(config, model, pictures, splits):
+    """`Pretraining` of a new run; which photographs are shown is drawn here, once."""
+    learned = {x: r for x, r in splits.items() if not (config.val_loss and x == "val")}
+    rows = np.concatenate([x.pictures for x in learned.values()])
+    names = np.concatenate([x.table["image"].to_numpy() for x in learned.values()])
+    chosen = np.sort(np.random.default_rng([config.seed, 0]).permutation(len(rows))[:SHOWN])
+    (shown,) = _as_seen(scoring_batches(pictures, rows[chosen], len(chosen)), config.image_size)
+    val = splits["val"].pictures if config.val_loss else None
+    return Pretraining(
+        config,
+        model,
+        pictures,
+        rows,
+        val,
+        (shown.numpy(), names[chosen].tolist()),
+        {"history": [], "seconds": 0.0},
+    )
+
+
+def fit(run):
+    """Runs the epochs that are left."""
+    config, model, state = run.config, run.model, run.state
+    compile_model(model, config, run.steps, run.batch_size)
+    saved = checkpoint.load_state(run.folder)
+    if saved is not None:
+        arrays, facts = saved
+        state.update(facts)
+        checkpoint.assign(model.variables, arrays["model"], "model")
+        checkpoint.assign(model.optimizer.variables, arrays["optimizer"], "optimizer")
+        print(f"going on after epoch {len(state['history'])}", file=sys.stderr)
+    write_csv(config.run_dir / "history.csv", pd.DataFrame(state["history"]))
+    see = tf.function(lambda x: model(x, training=False), autograph=False, reduce_retracing=True)
+    while len(state["history"]) < config.epochs:
+        _run_epoch(run, see)
+        write_csv(config.run_dir / "history.csv", pd.DataFrame(state["history"]))
+
+
+def compile_model(model, config, steps, batch_size):
+    """Compiles with AdamW: linear warm-up, then a cosine to 0 (He et al. 2022, table 8).
+
+    Args:
+        config: `PretrainConfig`, resolved.
+        steps: steps of an epoch.
+        batch_size: photographs in a step.
+    """
+    peak = config.base_rate * batch_size / 256
+    warmup = config.warmup_epochs * steps
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if warmup else peak,
+        decay_steps=config.epochs * steps - warmup,
+        alpha=0.0,
+        warmup_target=peak if warmup else None,
+        warmup_steps=warmup,
+    )
+    optimizer = keras.optimizers.AdamW(
+        schedule, weight_decay=config.weight_decay, beta_1=0.9, beta_2=0.95, epsilon=1e-8
+    )
+    optimizer.exclude_from_weight_decay(var_names=list(SPARED))
+    # XLA is slow on a CPU, see `phases.compile_phase`.
+    model.compile(optimizer, jit_compile="auto" if has_gpu() else False)
+    # Mixed float16 wraps the optimizer to scale the loss.
+    model.optimizer.build(model.trainable_variables)
+
+
+def epoch_batches(run, epoch):
+    """The training batches of an epoch: pictures (B, S, S, 3) float32."""
+    config = run.config
+    whole = run.pictures.image_size == config.image_size and not config.augment
+    crop = None if whole else (config.smallest_crop, config.image_size)
+    batches = training_batches(
+        run.pictures,
+        run.rows,
+        np.zeros((len(run.rows), 0), np.float32),
+        draw_epoch(np.ones(len(run.rows)), config.seed, epoch),
+        run.batch_size,
+        {"seed": [config.seed, epoch], "geometry": False, "colour": False, "crop": crop},
+        config.deterministic,
+    )
+    return batches.map(lambda images, _: images)
+
+
+def _run_epoch(run, see):
+    """Fits one epoch, draws what is due, appends to the history and writes the state."""
+    config, model, state = run.config, run.model, run.state
+    history, started = state["history"], time.monotonic()
+    epoch = len(history) + 1
+    reseed(model, [config.seed, epoch])
+    title = f"epoch {epoch} of {config.epochs}"
+    bar = EpochBar(title, run.steps)
+    fitted = model.fit(epoch_batches(run, epoch), verbose=0, shuffle=False, callbacks=[bar])
+    loss = float(fitted.history["loss"][-1])
+    if not np.isfinite(loss):
+        raise UsageError(f"--base-rate {config.base_rate}: the loss of epoch {epoch} is {loss}")
+    row = {"epoch": epoch, "learning_rate": float(model.optimizer.learning_rate), "loss": loss}
+    if run.val is not None:
+        row["val_loss"] = _val_loss(run, see)
+    history.append(row)
+    # Before the state is written: what a kill leaves undone is done again.
+    if epoch == config.epochs or (config.pictures_every and epoch % config.pictures_every == 0):
+        _draw(run, see)
+    seconds = time.monotonic() - started
+    state["seconds"] += seconds
+    arrays = {
+        "model": checkpoint.values(model.variables),
+        "optimizer": checkpoint.values(model.optimizer.variables),
+    }
+    checkpoint.save_state(run.folder, epoch, arrays, state)
+    figures = ", ".join(f"{k.replace('_', ' ')} {row[k]:.4f}" for k in row if "loss" in k)
+    print(f"{title}, {seconds:.0f} s: {figures}", file=sys.stderr)
+
+
+def _val_loss(run, see):
+    reseed(run.model, [run.config.seed, 0])
+    batches = scoring_batches(run.pictures, run.val, run.batch_size)
+    losses = [
+        run.model.patch_loss.call(images, see(images))
+        for images in _as_seen(batches, run.config.image_size)
+    ]
+    return float(np.mean(np.concatenate(losses)))
+
+
+def _draw(run, see):
+    config, history = run.config, pd.DataFrame(run.state["history"])
+    reseed(run.model, [config.seed, 0])
+    images, names = run.shown
+    outputs = {k: v.numpy() for k, v in see(tf.constant(images)).items()}
+    epoch = len(history)
+    page = reconstruction_png(
+        images, outputs, names, run.model.patch_loss, f"{config.encoder}, epoch {epoch}"
+    )
+    curves = {"loss": "training", "val_loss": "val"}
+    loss = curve_png(history.assign(phase=1), curves, "loss of the hidden patches", None)
+    folder = config.run_dir / "reconstructions"
+    folder.mkdir(exist_ok=True)
+    for path, content in (
+        (folder / f"epoch-{epoch:04d}.png", page),
+        (config.run_dir / "loss.png", loss),
+    ):
+        with atomic(path) as partial:
+            partial.write_bytes(content)
+
+
+def _as_seen(batches, size):
+    """Whole pictures at the size that the network sees."""
+
+    def resize(images):
+        if images.shape[1] == size:
+            return images
+        return tf.image.resize(images, (size, size), antialias=True)
+
+    return batches.map(resize)
+
+
+def _describe(config, manifest, splits, bad, model):
+    """`config.json` of a run that starts."""
+    return {
+        "kind": PRETRAINING,
+        "version": fundus_diag.__version__,
+        "encoder": config.encoder,
+        "image_size": config.image_size,
+        "crop": config.crop,
+        "seed": config.seed,
+        "parameters": model.count_params(),
+        "flags": run_dirs.flags(config),
+        "data": {
+            "manifest": str(config.manifest.resolve()),
+            "sha256": manifest.sha256,
+            "image_root": str(config.image_root.resolve()),
+            "bad_images": bad,
+            "splits": {
+                name: {"rows": len(x.table), "patients": int(x.table["patient"].nunique())}
+                for name, x in splits.items()
+            },
+        },
+        **run_dirs.circumstances(),
+    }

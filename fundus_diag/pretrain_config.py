@@ -1,0 +1,138 @@
+"""Everything that decides a pretraining run, with its defaults, units and ranges.
+
+Defaults of the method are those of He et al. 2022, table 8, https://arxiv.org/abs/2111.06377, but
+for the number of epochs and the batch size, which were for 1.3 million pictures.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+from fundus_diag.config import check_limits
+from fundus_diag.errors import UsageError
+
+# Blocks and width of the decoder, where a flag is not given: the published one beside a wide
+# encoder, one two thirds as wide as the encoder beside a narrow one.
+DECODERS = {"mae_vit_tiny": (4, 128), "mae_vit_small": (4, 256)}
+PUBLISHED_DECODER = (8, 512)
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainConfig:
+    """Pretrain an encoder on photographs without labels, as a masked autoencoder."""
+
+    manifest: Path
+    """Table of photographs: image, patient, eye, and split where there is one. Labels are not
+    read."""
+    image_root: Path
+    """Folder that the table's image paths start from."""
+    run_dir: Path
+    """Folder of the run; made here."""
+
+    splits: tuple[Literal["train", "val", "test"], ...] = ("train",)
+    """Rows to learn from. A table without a column split is taken whole."""
+    val_loss: bool = False
+    """Report the loss on the rows of val after every epoch; nothing is chosen by it."""
+    encoder: str = "mae_vit_tiny"
+    """Network: mae_vit_tiny, mae_vit_small, mae_vit_base, mae_vit_large or retfound."""
+    image_size: int = 224
+    """Side of the square picture the network sees, px; a multiple of 16."""
+    crop: Literal["fundus", "none"] = "fundus"
+    """Crop to the field of view, or not at all (OCT)."""
+    cache: Literal["ram", "disk", "none"] = "ram"
+    """Where decoded photographs are kept between epochs."""
+    cache_dir: Path | None = None
+    """Folder of --cache disk, shared between runs. Default: .pictures beside the run."""
+    on_bad_image: Literal["fail", "skip"] = "fail"
+    """A photograph that cannot be read stops the run, or its row is left out and counted."""
+
+    mask_ratio: float = 0.75
+    """Share of the patches that are hidden."""
+    decoder_depth: int | None = None
+    """Blocks of the decoder. Default: 8; 4 beside mae_vit_tiny and mae_vit_small."""
+    decoder_width: int | None = None
+    """Channels of the decoder, a multiple of 32. Default: 512; 128 beside mae_vit_tiny, 256 beside
+    mae_vit_small."""
+    normalise_target: bool = True
+    """Paint each patch standardised by its own mean and deviation, not its plain pixels."""
+
+    epochs: int = 200
+    """Times that every photograph is seen."""
+    warmup_epochs: int = 15
+    """Epochs over which the rate rises from 0; then it falls to 0 along a cosine."""
+    batch_size: int = 64
+    """Photographs per step."""
+    base_rate: float = 1.5e-4
+    """Highest learning rate, for 256 photographs a step; in proportion for fewer or more."""
+    weight_decay: float = 0.05
+    """Decoupled weight decay (AdamW) of the kernels; biases, norms and tokens are spared."""
+    augment: bool = True
+    """Mirror, and cut a random square out of each photograph."""
+    smallest_crop: float = 0.2
+    """Least share of the photograph's area in that square; 1: the whole photograph."""
+    source_size: int | None = None
+    """Side of the picture that the square is cut from, px; above --image-size the cut stays
+    sharper, for more memory. Default: --image-size."""
+
+    pictures_every: int = 10
+    """Epochs between pictures of the reconstruction; 0: only at the end."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Arithmetic of training; auto takes the fastest that the device has."""
+    seed: int = 0
+    """Start of every random number."""
+    deterministic: bool = False
+    """Equal results bit by bit on equal machines, slower."""
+
+    resume: bool = False
+    """Go on with an interrupted run from its last epoch."""
+    overwrite: bool = False
+    """Replace an earlier run in the same folder."""
+
+    def resolved(self):
+        """The same with every default filled in.
+
+        Raises:
+            UsageError: a value out of its range, or flags that contradict each other.
+        """
+        depth, width = DECODERS.get(self.encoder, PUBLISHED_DECODER)
+        defaults = {
+            "decoder_depth": depth,
+            "decoder_width": width,
+            "source_size": self.image_size,
+        }
+        missing = {k: v for k, v in defaults.items() if getattr(self, k) is None}
+        # In the order of the splits, each once: the same rows are the same run.
+        splits = tuple(x for x in ("train", "val", "test") if x in self.splits)
+        config = dataclasses.replace(self, **missing, splits=splits)
+        config._check()
+        return config
+
+    def _check(self):
+        check_limits(
+            self,
+            {
+                "image_size": (32, 2048),
+                "source_size": (32, 4096),
+                "mask_ratio": (0.05, 0.95),
+                "decoder_depth": (1, 64),
+                "decoder_width": (32, 4096),
+                "epochs": (1, 100_000),
+                "warmup_epochs": (0, 10_000),
+                "batch_size": (1, 65_536),
+                "base_rate": (0, 1),
+                "weight_decay": (0, 1),
+                "smallest_crop": (0.01, 1),
+                "pictures_every": (0, 100_000),
+                "seed": (0, 2**31 - 1),
+            },
+        )
+        if self.warmup_epochs >= self.epochs:
+            raise UsageError(f"--warmup-epochs {self.warmup_epochs}: not below --epochs")
+        if not self.splits:
+            raise UsageError("--splits: name one of train, val, test at least")
+        if self.val_loss and "val" in self.splits:
+            raise UsageError("--val-loss: val is not held out with --splits val")
+        if self.source_size != self.image_size and not self.augment:
+            raise UsageError("--source-size: only with random crops, not with --no-augment")
+        if self.resume and self.overwrite:
+            raise UsageError("--resume and --overwrite: one or the other")
