@@ -86,7 +86,7 @@ def pretrain(config):
     weights = config.run_dir / ENCODER_WEIGHTS
     before = run_dirs.claim(config, manifest.sha256, read_pretraining)
     if before and before["finished"]:
-        print(f"{config.run_dir}: this run is finished", file=sys.stderr)
+        _say(f"{config.run_dir}: this run is finished")
         return weights
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -130,15 +130,19 @@ def load_photographs(config, manifest):
     Raises:
         DataError: photographs cannot be read, or a split has none.
     """
-    splits = (*config.splits, "val") if config.val_loss else config.splits
-    if "split" not in manifest.table:
+    splits, table = config.splits, manifest.table
+    if "split" not in table:
         if config.val_loss:
             raise UsageError(f"--val-loss: {config.manifest} has no column split")
-        count = len(manifest.table)
-        print(f"note: {config.manifest}: no column split, all {count} rows taken", file=sys.stderr)
+        _say(f"note: {config.manifest}: no column split, all {len(table)} rows taken")
         splits = None
-    elif {"val", "test"} & set(config.splits):
-        print("warning: learning from val or test: later scores on it mislead", file=sys.stderr)
+    elif config.val_loss:
+        splits = (*splits, "val")
+    if {"val", "test"} & set(config.splits) and splits:
+        _say("warning: learning from val or test: later scores on it mislead")
+    unknown = int((table["split"] == "").sum()) if splits else 0
+    if unknown:
+        _say(f"note: {config.manifest}: {unknown} rows without a split left out")
     inputs = load_inputs(
         manifest,
         config.image_root,
@@ -186,7 +190,7 @@ def fit(run):
         state.update(facts)
         checkpoint.assign(model.variables, arrays["model"], "model")
         checkpoint.assign(model.optimizer.variables, arrays["optimizer"], "optimizer")
-        print(f"going on after epoch {len(state['history'])}", file=sys.stderr)
+        _say(f"going on after epoch {len(state['history'])}")
     write_csv(config.run_dir / "history.csv", pd.DataFrame(state["history"]))
     see = tf.function(lambda x: model(x, training=False), autograph=False, reduce_retracing=True)
     while len(state["history"]) < config.epochs:
@@ -265,7 +269,7 @@ def _run_epoch(run, see):
     }
     checkpoint.save_state(run.folder, epoch, arrays, state)
     figures = ", ".join(f"{k.replace('_', ' ')} {row[k]:.4f}" for k in row if "loss" in k)
-    print(f"{title}, {seconds:.0f} s: {figures}", file=sys.stderr)
+    _say(f"{title}, {seconds:.0f} s: {figures}")
 
 
 def _val_loss(run, see):
@@ -308,6 +312,10 @@ def _as_seen(batches, size):
         return tf.image.resize(images, (size, size), antialias=True)
 
     return batches.map(resize)
+
+
+def _say(line):
+    print(line, file=sys.stderr)
 
 
 def _describe(config, manifest, splits, bad, model):

@@ -218,6 +218,9 @@ def test_only_the_photographs_of_train_are_opened(manifest, tmp_path, capsys):
     both = load(manifest, splits=("val", "train", "val"))[0]
     assert both == {x: count[x] for x in ("train", "val")}
     assert "warning: learning from val or test" in capsys.readouterr().err
+    unknown = copy_of(manifest, tmp_path / "unknown", lambda t: t.replace({"split": "val"}, ""))
+    assert load(unknown)[0] == {"train": count["train"]}
+    assert f"{count['val']} rows without a split left out" in capsys.readouterr().err
     empty = copy_of(manifest, tmp_path / "empty", lambda t: t[t["split"] != "train"])
     with pytest.raises(DataError, match="no readable photograph in split 'train'"):
         load(empty)
@@ -272,6 +275,25 @@ def test_an_epoch_shows_every_row_once_at_the_size_of_the_network(manifest):
     assert source.shape[1:] == (64, 64, 3)
     assert not {x.tobytes() for x in crops} & set(known)
     np.testing.assert_array_equal(batches(1, source_size=64)[0], crops)
+
+
+def test_every_epoch_draws_masks_of_its_own(manifest, tmp_path, monkeypatch):
+    """What is drawn for val and for the pictures in between changes nothing."""
+    seen = []
+
+    def fit(model, batches, **_):
+        seen.append(model(next(iter(batches)))["mask"].numpy())
+        return SimpleNamespace(history={"loss": [1.0]})
+
+    monkeypatch.setattr(mae_pretrain.MaskedAutoencoder, "fit", fit)
+    run, flags = tmp_path / "run", {"val_loss": True, "pictures_every": 2, "epochs": 4, "seed": 5}
+    assert main(pretrain_flags(manifest, run, **flags)) == 0
+    model = restored(run)
+    for epoch, got in enumerate(seen, start=1):
+        reseed(model, [5, epoch])
+        want = model(np.zeros((len(got), 32, 32, 3)))["mask"].numpy()
+        np.testing.assert_array_equal(got, want)
+    assert len({x.tobytes() for x in seen}) == 4
 
 
 # Kills itself in the middle of the second file that a checkpoint writes, half of it on disk.
