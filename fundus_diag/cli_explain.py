@@ -27,11 +27,13 @@ def explain(
     adaptive_offset: float = 0.05,
     aug_smooth: bool = False,
     eigen_smooth: bool = False,
+    head_fusion: Literal["mean", "max", "min"] = "mean",
+    discard_ratio: float = 0.0,
     level: float = 0.5,
     batch_size: int = 8,
     on_bad_image: Literal["fail", "skip"] = "fail",
 ):
-    """Show where in photographs the predictions of a run come from: class activation maps.
+    """Show where in photographs the predictions of a run come from.
 
     Args:
         run: Run directory.
@@ -40,15 +42,20 @@ def explain(
         image_root: Folder that its image paths start from.
         split: Rows of this split of the manifest only.
         out: Folder to write to. Default: cams in the run.
-        methods: layer_cam, grad_cam, grad_cam_pp, score_cam; the first is shown layer by layer.
+        methods: layer_cam, grad_cam, grad_cam_pp, score_cam; of transformers also rollout (the
+            same map for every label), chefer, vit_cx. The first is shown layer by layer.
         labels: Labels to explain. Default: those above their thresholds, else the likeliest.
-        layers: Layers of the network. Default: the encoder's, from fine to coarse.
+        layers: Layers of the network. Default: the encoder's, from fine to coarse. rollout and
+            chefer take none.
         median: Side of the median filter on the fused map, cells; 0: off.
         adaptive: Set to 0 what does not stand out of its surroundings.
         adaptive_block: Side of those surroundings, cells, odd. Default: a quarter of the map.
         adaptive_offset: By how much it must stand out, share of the map's maximum.
         aug_smooth: Average over mirrored, darker and brighter pictures.
         eigen_smooth: First principal component of the channels instead of their sum.
+        head_fusion: How rollout joins the heads of a block.
+        discard_ratio: Share of each block's attention weights, the lowest, that rollout leaves out;
+            from 0 to below 1.
         level: Outline of a fused map, which lies from 0 to 1.
         batch_size: Photographs at a time.
         on_bad_image: Stop at a photograph that cannot be read, or leave it out.
@@ -65,6 +72,8 @@ def explain(
         adaptive_offset=adaptive_offset,
         aug_smooth=aug_smooth,
         eigen_smooth=eigen_smooth,
+        head_fusion=head_fusion,
+        discard_ratio=discard_ratio,
         level=level,
         batch_size=batch_size,
     )
@@ -84,12 +93,14 @@ def explain_eval(
     split: str | None = None,
     out: Path | None = None,
     lesions: tuple[str, ...] = (),
-    methods: tuple[str, ...] = ("layer_cam", "grad_cam", "grad_cam_pp", "score_cam"),
+    methods: tuple[str, ...] = (),
     layers: tuple[str, ...] = (),
     median: int = 3,
     adaptive: bool = False,
     adaptive_block: int | None = None,
     adaptive_offset: float = 0.05,
+    head_fusion: Literal["mean", "max", "min"] = "mean",
+    discard_ratio: float = 0.0,
     level: float = 0.5,
     tolerance: float = 0.02,
     steps: int = 20,
@@ -110,12 +121,16 @@ def explain_eval(
         out: Folder to write to. Default: faithfulness in the run.
         lesions: Which folders are signs of which label: D=MA,HE,EX,SE. Default: those of the drawn
             photographs.
-        methods: layer_cam, grad_cam, grad_cam_pp, score_cam.
+        methods: As of explain. Default: all that there are for the network, without vit_cx, which
+            runs it hundreds of times for a map.
         layers: Layers of the network. Default: the encoder's.
         median: Side of the median filter, cells; 0: off. The filters are compared with none.
         adaptive: Set to 0 what does not stand out of its surroundings.
         adaptive_block: Side of those surroundings, cells, odd. Default: a quarter of the map.
         adaptive_offset: By how much it must stand out, share of the map's maximum.
+        head_fusion: How rollout joins the heads of a block.
+        discard_ratio: Share of each block's attention weights, the lowest, that rollout leaves out;
+            from 0 to below 1.
         level: Of a fused map, for the IoU.
         tolerance: Distance at which a peak still hits, share of the photograph's longer side.
         steps: Of the deletion and insertion curves.
@@ -130,12 +145,14 @@ def explain_eval(
 
     cases = _cases(images, manifest, image_root, split, on_bad_image)
     settings = Settings(
-        methods=methods,
+        methods=methods or None,
         layers=layers or None,
         median=median,
         adaptive=adaptive,
         adaptive_block=adaptive_block,
         adaptive_offset=adaptive_offset,
+        head_fusion=head_fusion,
+        discard_ratio=discard_ratio,
         level=level,
     )
     out = out or run / "faithfulness"

@@ -129,6 +129,7 @@ def explain_eval(
         "resamples": resamples, "layers": {m: list(names) for m, names in layers.items()},
         "median": settings.median, "adaptive": settings.adaptive,
         "adaptive_block": settings.adaptive_block, "adaptive_offset": settings.adaptive_offset,
+        "head_fusion": settings.head_fusion, "discard_ratio": settings.discard_ratio,
     }  # fmt: skip
     _write(Path(out), summary, table, stages, curves, facts)
     return summary, facts
@@ -225,28 +226,30 @@ def _randomised(run, targets, layers, settings, count, seed):
         return pd.DataFrame()
     _, images, mask = load_cases(run, cases)
 
-    def draw(method, label):
-        number = [run.labels.index(label)]
-        options = {"mask": mask, "batch_size": settings.batch_size}
-        found = cam.maps(run.model, images, method, number, layers[method], **options)
-        return found.reshape(-1, *found.shape[-2:])
+    labels = list(dict.fromkeys(label for label, _, _ in targets))
+    numbers = [run.labels.index(x) for x in labels]
 
-    labels = dict.fromkeys(label for label, _, _ in targets)
-    draws = {(x, m): functools.partial(draw, m, x) for x in labels for m in layers}
+    def draw(method):
+        options = settings.options | {"mask": mask, "batch_size": settings.batch_size}
+        found = cam.maps(run.model, images, method, numbers, layers[method], **options)
+        return found.reshape(-1, *found.shape[-2:])  # of each picture, or eye, all labels
+
+    draws = {method: functools.partial(draw, method) for method in layers}
     rows = []
     for stage, found in cascade(run.model, cam.model_inputs(run.model, images, mask), draws, seed):
-        for (label, method), values in found.items():
-            known = values[~np.isnan(values)]
-            rows.append(
-                {
-                    "label": label,
-                    "method": method,
-                    "randomised_from_head_to": stage,
-                    "correlation": known.mean() if known.size else np.nan,
-                    "maps": len(values),
-                    "undefined": len(values) - len(known),
-                }
-            )
+        for method, values in found.items():
+            for label, own in zip(labels, values.reshape(-1, len(labels)).T, strict=True):
+                known = own[~np.isnan(own)]
+                rows.append(
+                    {
+                        "label": label,
+                        "method": method,
+                        "randomised_from_head_to": stage,
+                        "correlation": known.mean() if known.size else np.nan,
+                        "maps": len(own),
+                        "undefined": len(own) - len(known),
+                    }
+                )
     return pd.DataFrame(rows)
 
 

@@ -10,6 +10,7 @@ from fundus_diag.errors import DataError, UsageError
 from fundus_diag.explain import cam
 from fundus_diag.explain.cases import EYES
 from fundus_diag.explain.filters import MEDIAN, OFFSET, clean, filter_maps
+from fundus_diag.explain.methods import layer_names, method_name, possible
 from fundus_diag.explain.output import FIELDS, table_rows, write_case
 from fundus_diag.files import atomic
 from fundus_diag.preprocess import load_photograph
@@ -21,9 +22,13 @@ LEVEL = 0.5  # of a fused map: what is outlined as lying inside
 
 @dataclass(frozen=True)
 class Settings:
-    """How maps are made: see `explain.maps` and `explain.filters`."""
+    """How maps are made: see `explain.maps` and `explain.filters`.
 
-    methods: tuple = ("layer_cam",)
+    `methods` None is all that the network has maps by but `vit_cx`, which runs it hundreds
+    of times for a map.
+    """
+
+    methods: tuple | None = ("layer_cam",)
     layers: tuple | None = None
     median: int = MEDIAN
     adaptive: bool = False
@@ -31,6 +36,8 @@ class Settings:
     adaptive_offset: float = OFFSET
     aug_smooth: bool = False
     eigen_smooth: bool = False
+    head_fusion: str = "mean"
+    discard_ratio: float = 0.0
     level: float = LEVEL
     batch_size: int = 8
 
@@ -45,17 +52,22 @@ class Settings:
         if self.batch_size < 1:
             raise UsageError(f"--batch-size {self.batch_size}: at least 1")
         filter_maps(np.zeros((1, 1)), self.median, *self._threshold)  # refuses wrong sizes
-        names = [method_name(x) for x in self.methods]
+        if self.methods is None:
+            names = [x for x in possible(model) if x != "vit_cx"]
+        else:
+            names = [method_name(x) for x in self.methods]
         if not names:
             raise UsageError("--methods: none is given")
-        several = self.layers and len(self.layers) > 1
-        for name in names:
-            if several and name not in cam.ENGINE:
-                raise UsageError(f"--layers: {name} takes one layer, not {len(self.layers)}")
-        layers = {name: cam.layer_names(model, name, self.layers) for name in names}
+        layers = {name: layer_names(model, name, self.layers) for name in names}
         for name in names:  # refuses what has no meaning before anything is written
-            cam.explainer(model, name, layers[name], self.aug_smooth, self.eigen_smooth)
+            cam.explainer(model, name, layers[name], **self.options)
         return layers
+
+    @property
+    def options(self):
+        """What `cam.explainer` takes besides a method and its layers."""
+        names = ("aug_smooth", "eigen_smooth", "head_fusion", "discard_ratio")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def _threshold(self):
@@ -70,15 +82,6 @@ class Settings:
     def clean(self, maps):
         """Fused maps (..., h, w), filtered."""
         return clean(maps, self.median, *self._threshold)
-
-
-def method_name(text):
-    """A method by its name here, however it is written: "LayerCAM", "layer-cam", "layercam"."""
-    known = {name.replace("_", ""): name for name in cam.METHODS}
-    plain = text.lower().replace("-", "").replace("_", "").replace("++", "pp")
-    if plain not in known:
-        raise UsageError(f"--methods {text}: there are {', '.join(cam.METHODS)}")
-    return known[plain]
 
 
 def explain(run_dir, out, cases, settings=None, labels=None):
@@ -214,7 +217,7 @@ def _chosen(probability, called):
 
 def _maps(model, images, mask, method, layers, chosen, settings, same):
     """Per case: (fused, single) of its labels, or one such pair an eye; see `cam.explainer`."""
-    explainer = cam.explainer(model, method, layers, settings.aug_smooth, settings.eigen_smooth)
+    explainer = cam.explainer(model, method, layers, **settings.options)
 
     def run(rows, labels):
         inputs = cam.model_inputs(model, images[rows], None if mask is None else mask[rows])

@@ -14,7 +14,7 @@ from fundus_diag.cli import main
 from fundus_diag.errors import DataError, UsageError
 from fundus_diag.explain import masks, sanity
 from fundus_diag.explain.filters import clean, filter_maps
-from fundus_diag.explaining import method_name
+from fundus_diag.explain.methods import method_name
 from fundus_diag.explanations_page import picks
 from fundus_diag.preprocess import load_photograph
 
@@ -28,15 +28,20 @@ def folder(tmp_path_factory):
     manifest = make_photographs(folder / "photographs")
     for unit in ("eye", "patient"):
         assert main(train_flags(manifest, folder / unit, unit=unit)) == 0
+    spots(manifest, folder / "masks")
+    return folder
+
+
+def spots(manifest, out):
+    """Writes the masks of the bright and the dark spots of drawn photographs."""
     for row in pd.read_csv(manifest).to_dict("records"):
         gray = cv2.imread(str(manifest.parent / row["image"]), cv2.IMREAD_GRAYSCALE)
         stem = row["image"].removesuffix(".png")
         for lesion, mask in (("bright", gray > 200), ("dark", (gray > 5) & (gray < 15))):
-            (folder / "masks" / lesion).mkdir(parents=True, exist_ok=True)
+            (out / lesion).mkdir(parents=True, exist_ok=True)
             if mask.any():
-                path = folder / "masks" / lesion / f"{stem}_{lesion}.png"
+                path = out / lesion / f"{stem}_{lesion}.png"
                 cv2.imwrite(str(path), mask.astype(np.uint8) * 255)
-    return folder
 
 
 def files(folder, count=3):

@@ -1,5 +1,6 @@
-"""Where in a photograph a logit comes from: class activation maps, filters, pictures, measures."""
+"""Where in a photograph a logit comes from: maps by many methods, filters, pictures, measures."""
 
-from fundus_diag.explain.cam import METHODS, maps
+from fundus_diag.explain.cam import maps
+from fundus_diag.explain.methods import METHODS
 
 __all__ = ["METHODS", "maps"]

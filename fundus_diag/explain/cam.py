@@ -1,4 +1,4 @@
-"""Class activation maps of a classifier's logits, for many layers and labels at once.
+"""Maps of a classifier's logits, by every method; class activation maps of many layers at once.
 
 Sources:
     Selvaraju et al. 2017, "Grad-CAM", equations 1 and 2, https://arxiv.org/abs/1610.02391
@@ -6,6 +6,7 @@ Sources:
 
 Several layers go through one compiled graph: one forward pass, one backward pass a label. A single
 layer goes through tf-keras-vis (`single_layer`), which also has the methods that know one only.
+The methods of transformers alone are in `attention` and `vit_cx`.
 """
 
 import functools
@@ -15,12 +16,10 @@ import numpy as np
 import tensorflow as tf
 
 from fundus_diag.errors import UsageError
-from fundus_diag.explain import single_layer
+from fundus_diag.explain import attention, single_layer, vit_cx
+from fundus_diag.explain.methods import ENGINE, layer_names
 from fundus_diag.explain.smoothing import VARIANTS, first_component, undo, vary
-from fundus_diag.models import cam_layers
 
-METHODS = ("layer_cam", "grad_cam", "grad_cam_pp", "score_cam")
-ENGINE = ("layer_cam", "grad_cam")  # methods for several layers at once
 SHALLOW = 12  # pixels of the picture a cell of the map; finer layers are shallow
 GAMMA = 2.0  # of the shallow layers' scaling, LayerCAM section III-C
 
@@ -36,29 +35,35 @@ def maps(
     fuse=True,
     aug_smooth=False,
     eigen_smooth=False,
+    head_fusion="mean",
+    discard_ratio=0.0,
     batch_size=8,
 ):
-    """Class activation maps of logits.
+    """Maps of where logits come from.
 
     Args:
         model: flat classifier of `build_classifier`.
         images: pictures (B, S, S, 3) float32, RGB in [0, 255]; (B, 2, S, S, 3) for a classifier
             over two eyes.
-        method: one of `METHODS`. `grad_cam_pp` and `score_cam` take one layer; `score_cam` no
-            pairs.
+        method: one of `explain.METHODS`. `grad_cam_pp`, `score_cam` and `vit_cx` take one layer,
+            `score_cam` no pairs. `rollout`, `chefer` and `vit_cx` are for transformers; `rollout`
+            makes the same map for every label.
         labels: numbers of the logits, the same for all pictures (L,) or each picture's own (B, L).
             None is all.
         layers: names of layers whose output is a map. None: those of the encoder for `layer_cam`
-            (`models.cam_layers`), the one that the head pools for the others.
+            (`models.cam_layers`), the last block's tokens for `vit_cx`, the one that the head pools
+            for the others. `rollout` and `chefer` go through all blocks and take none.
         mask: (B, 2), 1 where the eye was photographed; None is all. The maps of a missing eye
             are zero.
         fuse: one map from all layers: each is divided by its maximum in this picture, shallow ones
             go through tanh(2 x), all are resized to the largest grid, and the largest value counts.
             It lies in [0, 1] and says nothing between pictures. False: every layer by itself, not
-            normalised, resized to the largest of their grids.
+            normalised, resized to the largest of their grids. Methods of transformers have one map,
+            which is only divided.
         aug_smooth: mean over mirrored pictures and 0.9, 1 and 1.1 times their brightness.
         eigen_smooth: the first principal component of the weighted activations instead of their
             sum over channels.
+        head_fusion, discard_ratio: of `attention.rollout`.
         batch_size: pictures (or pairs) at a time.
 
     Returns:
@@ -71,7 +76,7 @@ def maps(
     images = np.asarray(images, np.float32)
     chosen = _chosen(labels, len(images), model.output.shape[-1])
     names = layer_names(model, method, layers)
-    explain = explainer(model, method, names, aug_smooth, eigen_smooth)
+    explain = explainer(model, method, names, aug_smooth, eigen_smooth, head_fusion, discard_ratio)
     found = []
     for start in range(0, len(images), batch_size):
         part = slice(start, start + batch_size)
@@ -90,16 +95,28 @@ def model_inputs(model, images, mask=None):
     return {"images": inputs, "mask": tf.constant(mask, tf.float32)}
 
 
-def explainer(model, method, layers, aug_smooth=False, eigen_smooth=False):
+def explainer(
+    model,
+    method,
+    layers,
+    aug_smooth=False,
+    eigen_smooth=False,
+    head_fusion="mean",
+    discard_ratio=0.0,
+):
     """A function (inputs, chosen (B, K) int32) to maps: (fused, layer by layer), see `maps`."""
+    attention.check_options(head_fusion, discard_ratio)
     pairs = isinstance(model.input, dict)
     size = (model.input["images"] if pairs else model.input).shape[-2]
     if eigen_smooth and method not in ENGINE:
         raise UsageError(f"eigen_smooth: only for {', '.join(ENGINE)}")
-    if method == "score_cam" and pairs:
-        raise UsageError("score_cam: not for runs over two eyes; use layer_cam or grad_cam")
     tokens = any(len(model.get_layer(name).output.shape) == 3 for name in layers)
-    if method in ENGINE and (len(layers) > 1 or eigen_smooth or tokens):
+    if method in attention.METHODS:
+        raw = attention.raw_maps(model, method, head_fusion, discard_ratio)
+        size = np.inf  # no map is shallow: the scaling of those is LayerCAM's
+    elif method == "vit_cx":
+        raw, size = vit_cx.raw_maps(model, layers[0]), np.inf
+    elif method in ENGINE and (len(layers) > 1 or eigen_smooth or tokens):
         raw = functools.partial(_by_engine, model, method, tuple(layers), eigen_smooth)
     else:
         raw = single_layer.raw_maps(model, method, layers[0])
@@ -115,38 +132,6 @@ def explainer(model, method, layers, aug_smooth=False, eigen_smooth=False):
         return finish([total / len(VARIANTS) for total in sums])
 
     return averaged
-
-
-def layer_names(model, method, layers=None):
-    """The layers to explain, checked; the defaults where `layers` is None.
-
-    Raises:
-        UsageError: no such method or layer; the layers that there are are named.
-    """
-    if method not in METHODS:
-        raise UsageError(f"method {method!r}: there are {', '.join(METHODS)}")
-    if layers is None:
-        pooled = model.get_layer("head_pool").input._keras_history.operation.name
-        layers = cam_layers(model) if method == "layer_cam" else (pooled,)
-    layers = tuple(layers)
-    there = {x.name: x for x in model.layers if not x.name.startswith("head_")}
-    usable = [n for n, x in there.items() if _is_map(x)]
-    wrong = [name for name in layers if name not in usable]
-    if wrong or not layers:
-        raise UsageError(
-            f"layer {', '.join(wrong) or '(none)'}: the layers are {', '.join(usable)}"
-        )
-    if method not in ENGINE and len(layers) > 1:
-        raise UsageError(f"{method}: takes one layer, not {len(layers)}")
-    return layers
-
-
-def _is_map(layer):
-    """Whether a layer puts out maps (N, h, w, C) or tokens (N, t, C) of more than one place."""
-    if isinstance(layer, keras.layers.InputLayer):
-        return False
-    shape = getattr(layer.output, "shape", ())
-    return len(shape) in (3, 4) and all(n is None or n > 1 for n in shape[1:-1])
 
 
 def _chosen(labels, rows, count):
@@ -238,7 +223,10 @@ def _finish(layers, size, pairs):
 
 
 def fused(layers, size):
-    """One map (N, h, w, K) in [0, 1] from several; see `maps`. `size`: of the picture, px."""
+    """One map (N, h, w, K) in [0, 1] from several; see `maps`.
+
+    `size`: of the picture, px; infinite where no layer is shallow.
+    """
     scaled = []
     for one in layers:
         # A map without any positive gradient stays zero.

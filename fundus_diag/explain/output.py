@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 
+from fundus_diag.explain.methods import SAME_FOR_ALL_LABELS
 from fundus_diag.explain.overlay import TOP_LABEL, explanation_png, methods_png
 from fundus_diag.explain.regions import COLUMNS, region_table
 from fundus_diag.files import atomic
@@ -56,7 +57,7 @@ def write_case(out, found, level):
             photo, box = shrunk(photo, box)
             panels = [
                 (
-                    method,
+                    heading(method),
                     {
                         label: laid_back(maps[eye][k], box, photo.shape)
                         for k, label in enumerate(found["labels"])
@@ -87,14 +88,12 @@ def explanation_page(found, level):
         for eye, (photo, box) in shown.items():
             single = found["single"][method][eye][k]
             names = found["layers"][method]
-            layers = [
-                (n, laid_back(m, box, photo.shape)) for n, m in zip(names, single, strict=True)
-            ]
+            several = zip(names, single, strict=True) if len(names) > 1 else ()
             rows.append(
                 {
                     **describe(found, k),
                     "eye": eye if len(shown) > 1 else "",
-                    "layers": layers if len(layers) > 1 else [],
+                    "layers": [(n, laid_back(m, box, photo.shape)) for n, m in several],
                     "fused": laid_back(found["fused"][method][eye][k], box, photo.shape),
                     "level": level,
                 }
@@ -102,8 +101,13 @@ def explanation_page(found, level):
     photographs = {eye: photo for eye, (photo, _) in shown.items()}
     if len(shown) == 1:
         (photographs,) = photographs.values()
-    title = f"{found['case'].name}: {method}" if found["case"].name else method
+    title = ": ".join(x for x in (found["case"].name, heading(method)) if x)
     return explanation_png(photographs, rows, title)
+
+
+def heading(method):
+    """A method's name, with what has to be known to read its map."""
+    return f"{method} (the same for every label)" if method in SAME_FOR_ALL_LABELS else method
 
 
 def describe(found, k):

@@ -20,7 +20,7 @@ CASING = (0, 0, 0)
 ALPHA = 0.75
 FULL = 0.5  # a value from which on the colour covers the photograph by all of alpha
 TOP_LABEL = "(below its threshold: shown as the top label)"  # the note of such a row
-NOTHING = "no positive gradient"
+NOTHING = "nothing speaks for it"
 LAYER_SCALE = (
     "Single layers: raw values, each layer on one scale for all rows; comparable between pictures "
     "by the numbers at the bars."

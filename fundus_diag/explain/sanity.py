@@ -4,6 +4,8 @@ Adebayo et al. 2018, "Sanity Checks for Saliency Maps", section 3.1, cascading r
 the top down, https://arxiv.org/abs/1810.03292
 """
 
+import re
+
 import keras
 import numpy as np
 
@@ -36,13 +38,12 @@ def cascade(model, inputs, draws, seed=0):
     fresh = keras.models.clone_model(model)
     before = {x.name: x.get_weights() for x in model.layers if x.weights}
     real = {key: draw() for key, draw in draws.items()}
-    stages = []
+    stages, blocks, done = [], _blocks(model), set()
     try:
-        blocks = _stages(model)
-        for stage, names in track(blocks, "randomising blocks", len(blocks)):
+        for block, names in track(blocks, "randomising blocks", len(blocks)):
             for name in names:
                 model.get_layer(name).set_weights(fresh.get_layer(name).get_weights())
-            done = {name for _, found in blocks[: len(stages) + 1] for name in found}
+            done |= set(names)
             calibrate_batch_norm(model, [inputs])
             for name in before.keys() - done:
                 model.get_layer(name).set_weights(before[name])
@@ -52,17 +53,25 @@ def cascade(model, inputs, draws, seed=0):
                 )
                 for key, draw in draws.items()
             }
-            stages.append((stage, correlations))
+            stages.append((block, correlations))
     finally:
         for name, weights in before.items():
             model.get_layer(name).set_weights(weights)
     return stages
 
 
-def _stages(model):
+def _blocks(model):
     """[(name of a block, its layers)] from the head down."""
     blocks = {}
     for layer in reversed(model.layers):
         if layer.weights:
-            blocks.setdefault(layer.name.split("_")[0], []).append(layer.name)
+            blocks.setdefault(_block(layer.name), []).append(layer.name)
     return list(blocks.items())
+
+
+def _block(name):
+    """The block of a layer: "blocks.3", "stage2.blocks.1", "stage2", "block5", "head"."""
+    numbered = re.match(r"(.*\bblocks\.\d+)\.", name)
+    if numbered:
+        return numbered[1]
+    return name.split("." if "." in name else "_")[0]

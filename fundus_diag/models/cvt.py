@@ -83,11 +83,14 @@ def feature_map(
 
 
 def cam_layers(names):
-    """Layers for class activation maps: the output of each stage, and the last token embedding.
+    """Layers for class activation maps: the output of each stage but the last, whose embedding.
 
-    `names`: names of the network's layers in order.
+    `names`: names of the network's layers in order. After the last stage the patches are only
+    averaged, so their gradient is the same everywhere; in its token embedding it is not.
     """
-    return tuple(x for x in names if x.endswith(".map") and ".blocks." not in x)
+    stages = [x for x in names if x.endswith(".map") and ".blocks." not in x]
+    embeddings = [x for x in names if x.endswith(".patch_embed.proj")]
+    return (*stages[: len(embeddings) - 1], embeddings[-1])
 
 
 def _block(x, heads, drop_path, activation, readable, *, name):

@@ -1,0 +1,214 @@
+"""Maps from the attention of a transformer: rollout, and relevance that knows the label.
+
+Sources:
+    Abnar & Zuidema 2020, "Quantifying Attention Flow in Transformers", section 3,
+    https://arxiv.org/abs/2005.00928
+    Chefer et al. 2021, "Generic Attention-model Explainability for Interpreting Bi-Modal and
+    Encoder-Decoder Transformers", equations 5 and 6, https://arxiv.org/abs/2103.15679
+
+Both multiply the blocks' matrices of who attends to whom into one, from each token that leaves the
+last block to the tokens that entered the first. Which of its rows are read is the classifier's
+doing: where it pools the mean of the patches, the mean of their rows; where it pools the class
+token, that token's row. Columns of the class token are no place of the picture and are left out.
+
+Only blocks over one grid can be multiplied: all of a ViT, the last stage of CvT. CvT's keys are
+strided; `key_shares` says how their columns are spread back over the grid.
+"""
+
+import functools
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from fundus_diag.errors import UsageError
+from fundus_diag.models.transformer import (
+    AttentionWeights,
+    FirstToken,
+    FusedAttention,
+    WeightedValues,
+)
+
+METHODS = ("rollout", "chefer")
+FUSIONS = {"mean": tf.reduce_mean, "max": tf.reduce_max, "min": tf.reduce_min}
+
+
+def rollout(attention, reading, head_fusion="mean", discard_ratio=0.0):
+    """Attention rollout: the product over blocks of .5 A + .5 I, its rows made to sum to 1.
+
+    It asks where the network looks, not for which label: the same map for all of them.
+
+    Args:
+        attention: weights (N, heads, t, s) of each block, first to last; s < t where keys are
+            strided.
+        reading: (t,) shares in which the rows of the product are read.
+        head_fusion: "mean", "max" or "min" over heads.
+        discard_ratio: share of a block's fused weights, the lowest of each picture, that is set to
+            0, in [0, 1). The paper has none. The class token's column never is; of equal weights
+            none is dropped before the others.
+
+    Returns:
+        (N, t), not below 0, with sum 1: the share of each token that entered the first block.
+    """
+    size = attention[0].shape[2]
+    rows = tf.constant(reading, tf.float32)[None, None]  # (1, 1, t); then (N, 1, t)
+    # From the last block on: a row times a matrix each, where the whole product would cost t times.
+    for weights in reversed(attention):
+        kept = discard(FUSIONS[head_fusion](weights, axis=1), discard_ratio)
+        mixed = 0.5 * over_grid(kept) + 0.5 * tf.eye(size)
+        rows = rows @ (mixed / tf.reduce_sum(mixed, axis=-1, keepdims=True))
+    return rows[:, 0]
+
+
+def chefer(attention, gradients, reading):
+    """Relevance for one logit: R = R + A' R over the blocks, A' = mean over heads of (dA * A)+.
+
+    R starts as the identity, which is left out of what is read: that every token is relevant to
+    itself says nothing of the picture.
+
+    Args:
+        attention: weights (N, heads, t, s) of each block, first to last.
+        gradients: of the logit by these weights, of the same shapes.
+        reading: (t,) shares in which the rows of R are read.
+
+    Returns:
+        (N, t), not below 0: the relevance of each token that entered the first block.
+    """
+    own = tf.constant(reading, tf.float32)[None, None]
+    gained = tf.zeros_like(own)  # by itself: beside the identity small values would lose digits
+    for weights, slopes in zip(reversed(attention), reversed(gradients), strict=True):
+        relevance = over_grid(tf.reduce_mean(tf.nn.relu(slopes * weights), axis=1))
+        gained += (own + gained) @ relevance
+    return gained[:, 0]
+
+
+def discard(fused, ratio):
+    """Fused weights (N, t, s) with the lowest share `ratio` of each picture's set to 0."""
+    if not ratio:
+        return fused
+    first = _class_tokens(fused.shape[2])
+    patches = fused[:, :, first:]
+    count = patches.shape[1] * patches.shape[2]
+    in_order = tf.sort(tf.reshape(patches, (-1, count)), axis=-1)
+    least = in_order[:, int(ratio * count), None, None]
+    return tf.concat([fused[:, :, :first], tf.where(patches < least, 0.0, patches)], axis=-1)
+
+
+def over_grid(matrix):
+    """Queries by keys (N, t, s) to queries by tokens (N, t, t): strided keys spread by shares."""
+    queries, keys = matrix.shape[1:]
+    return matrix if keys == queries else matrix @ tf.constant(key_shares(queries, keys))
+
+
+def key_shares(queries, keys):
+    """Shares (keys, queries) in which a strided key stands for the tokens of the grid.
+
+    The keys divide the grid's area equally: of m x m keys over n x n cells a key stands for a
+    square of n / m cells a side, and its weight is spread evenly over that square. At an even n
+    these are the 2 x 2 cells from the one that its convolution is centred on; at an odd n the
+    squares cut cells, and a cut cell is shared. So no weight is lost, even attention makes an even
+    map, and no key is spread beyond what its convolution sees. Shares over all 3 x 3 cells of the
+    convolution would give every second row and column twice as much as the others, since two keys
+    see it. The class token is its own key.
+    """
+    first = _class_tokens(queries)
+    n, m = math.isqrt(queries), math.isqrt(keys)
+    edges = np.arange(m + 1) * n / m
+    cells = np.arange(n)
+    ends = np.minimum(edges[1:, None], cells + 1) - np.maximum(edges[:-1, None], cells)
+    axis = np.maximum(ends, 0) * m / n  # (m, n): shares along one side
+    shares = np.zeros((keys, queries), np.float32)
+    shares[:first, :first] = 1
+    shares[first:, first:] = np.kron(axis, axis)
+    return shares
+
+
+def check_options(head_fusion, discard_ratio):
+    """Refuses options of `rollout` that are out of range, with a UsageError."""
+    if head_fusion not in FUSIONS:
+        raise UsageError(f"head fusion {head_fusion!r}: there are {', '.join(FUSIONS)}")
+    if not 0 <= discard_ratio < 1:
+        raise UsageError(f"discard ratio {discard_ratio}: must lie from 0 to below 1")
+
+
+def has_attention(model):
+    """Whether a classifier attends over its whole map (`transformer.attend`), as both need it."""
+    return any(isinstance(x, FusedAttention | AttentionWeights) for x in model.layers)
+
+
+def raw_maps(model, method, head_fusion="mean", discard_ratio=0.0):
+    """A function (inputs, chosen (B, K)) to a list of one (N, h, w, K) tensor; see `cam.maps`.
+
+    N is B, or 2 B for pairs of eyes, where the maps of a missing eye are zero.
+    """
+
+    def raw(inputs, chosen):
+        graph = _graph(model, method, head_fusion, discard_ratio, chosen.shape[1])
+        return graph(inputs, tf.convert_to_tensor(chosen))
+
+    return raw
+
+
+@functools.lru_cache(maxsize=4)
+def readable(model):
+    """The same classifier, its attention weights readable; it shares all layers that hold weights.
+
+    What happens to the model's weights happens to the twin's. Its attention is computed step by
+    step instead of by the fused operation. A network that was built readable is its own twin.
+    """
+    if not any(isinstance(x, FusedAttention) for x in model.layers):
+        return model
+
+    def call(layer, *args, **kwargs):
+        if not isinstance(layer, FusedAttention):
+            return layer(*args, **kwargs)
+        q, k, v = args[0]
+        name = f"{layer.name.removesuffix('.attend')}.weights"
+        options = {"dtype": layer.dtype_policy}
+        weights = AttentionWeights(layer.heads, layer.scale, name=name, **options)([q, k])
+        return WeightedValues(layer.heads, name=layer.name, **options)([weights, v])
+
+    return keras.models.clone_model(model, clone_function=lambda x: x, call_function=call)
+
+
+@functools.lru_cache(maxsize=4)
+def _graph(model, method, head_fusion, discard_ratio, count):
+    """A compiled function of inputs and chosen (B, count)."""
+    twin = readable(model)
+    found = [x.output for x in twin.layers if isinstance(x, AttentionWeights)]
+    found = [x for x in found if x.shape[2] == found[-1].shape[2]]  # the last stage's
+    size = found[-1].shape[2]
+    first, side = _class_tokens(size), math.isqrt(size)
+    reading = np.zeros(size, np.float32)
+    if any(isinstance(x, FirstToken) for x in model.layers):
+        reading[0] = 1
+    else:
+        reading[first:] = 1 / (size - first)
+    network = keras.Model(twin.input, [*found, twin.output])
+    inputs = tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape, tf.float32), model.input)
+    signature = [inputs, tf.TensorSpec((None, count), tf.int32)]
+
+    @tf.function(input_signature=signature, autograph=False)
+    def raw(inputs, chosen):
+        if method == "rollout":
+            *weights, _ = network(inputs, training=False)
+            tokens = [rollout(weights, reading, head_fusion, discard_ratio)] * count
+        else:
+            with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+                tape.watch(inputs)
+                *weights, logits = network(inputs, training=False)
+                scores = [tf.gather(logits, chosen[:, k], batch_dims=1) for k in range(count)]
+            # The sum over pictures: each picture's logit depends on that picture alone.
+            tokens = [chefer(weights, tape.gradient(x, weights), reading) for x in scores]
+        maps = tf.reshape(tf.stack(tokens, axis=-1)[:, first:], (-1, side, side, count))
+        if isinstance(inputs, dict):
+            maps *= tf.reshape(inputs["mask"], (-1, 1, 1, 1))
+        return [maps]
+
+    return raw
+
+
+def _class_tokens(count):
+    """How many of so many tokens are no place of a square grid: 1 or 0."""
+    return count - math.isqrt(count) ** 2
