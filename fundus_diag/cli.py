@@ -90,15 +90,19 @@ def report(
 
     page, metrics = report_run(run, predictions, out, split, resamples)
     if explain and predictions is None and out is None:
-        from fundus_diag.explanations_page import write_explanations
-
-        explanations = write_explanations(run, split)
-        print(explanations or f"no page of explanations: the photographs of {run} are not here")
+        _explain_report(run, split)
     print(headline(page, metrics))
 
 
+def _explain_report(run, split):
+    from fundus_diag.explanations_page import write_explanations
+
+    explanations = write_explanations(run, split)
+    print(explanations or f"no page of explanations: the photographs of {run} are not here")
+
+
 def demo(out: Path = Path("reports/demo"), patients: int = 1200, seed: int = 0):
-    """Draw photographs, train a small SE-Xception on them in two phases, and report.
+    """Draw photographs, train a small SE-Xception on them in two phases, report and explain.
 
     Args:
         out: Run directory; an earlier demo in it is replaced.
@@ -108,6 +112,7 @@ def demo(out: Path = Path("reports/demo"), patients: int = 1200, seed: int = 0):
     from fundus_diag.demo import run_demo
 
     page, metrics = run_demo(out, patients, seed)
+    _explain_report(out, "test")
     print(headline(page, metrics))
 
 
