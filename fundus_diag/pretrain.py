@@ -26,6 +26,7 @@ from fundus_diag.manifest import read_photographs
 from fundus_diag.models import build_encoder
 from fundus_diag.models.mae_pretrain import copy_to_encoder, masked_autoencoder, vit_settings
 from fundus_diag.page.figures import curve_png
+from fundus_diag.phases import AdamW
 from fundus_diag.precision import has_gpu, precision
 from fundus_diag.pretrain_config import PretrainConfig
 from fundus_diag.reconstructions import reconstruction_png
@@ -34,7 +35,6 @@ from fundus_diag.sampling import draw_epoch
 from fundus_diag.training import device_strategy
 
 SHOWN = 6  # photographs whose reconstruction is drawn
-SPARED = ("bias", "gamma", "beta", "token", "embedding")  # of weight decay, by name
 
 
 @dataclass(frozen=True)
@@ -215,10 +215,7 @@ def compile_model(model, config, steps, batch_size):
         warmup_target=peak if warmup else None,
         warmup_steps=warmup,
     )
-    optimizer = keras.optimizers.AdamW(
-        schedule, weight_decay=config.weight_decay, beta_1=0.9, beta_2=0.95, epsilon=1e-8
-    )
-    optimizer.exclude_from_weight_decay(var_names=list(SPARED))
+    optimizer = AdamW(schedule, decay=config.weight_decay, beta_1=0.9, beta_2=0.95, epsilon=1e-8)
     # XLA is slow on a CPU, see `phases.compile_phase`.
     model.compile(optimizer, jit_compile="auto" if has_gpu() else False)
     # Mixed float16 wraps the optimizer to scale the loss.

@@ -16,6 +16,7 @@ from fundus_diag.models import build_classifier, parse_options
 from fundus_diag.progress import track
 from fundus_diag.run_files import read_config
 from fundus_diag.scoring import calibration, scores
+from fundus_diag.weights import load_classifier
 
 WEIGHTS = "model.weights.h5"
 
@@ -107,11 +108,7 @@ def load_run(run_dir, finished=True):
     run_dir = Path(run_dir)
     config = read_config(run_dir, finished)
     model = build_model(config)
-    try:
-        model.load_weights(run_dir / WEIGHTS)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(f"{run_dir / WEIGHTS}: cannot be loaded: {reason}") from error
+    load_classifier(run_dir / WEIGHTS, model)
     path = run_dir / "thresholds.json"
     points = calibration.load_operating_points(path) if finished else None
     return Run(run_dir, config, model, points)

@@ -495,7 +495,7 @@ def test_the_sanity_check_goes_from_the_head_down_block_by_block(images):
     for got, want in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(got, want)
     names = dict(sanity._blocks(classifier("mae_vit_tiny")))
-    assert list(names) == ["head", "blocks.2", "blocks.1", "blocks.0", "pos", "cls", "patch_embed"]
+    assert list(names) == ["head", "blocks.2", "blocks.1", "blocks.0", "embed"]
     assert len(names["blocks.0"]) == 8
 
 
@@ -602,7 +602,7 @@ def test_maps_are_scored_by_the_measures_of_all_maps(folder, tmp_path, monkeypat
     for figure in ("pointing", "energy", "iou", "deletion", "insertion"):
         assert own[figure].notna().all(), figure
     stages = pd.read_csv(tmp_path / "randomised.csv")
-    below = ["head", "blocks.1", "blocks.0", "pos", "cls", "patch_embed"]
+    below = ["head", "blocks.1", "blocks.0", "embed"]
     assert list(stages["randomised_from_head_to"].unique()) == below
     rollout = stages[stages["method"] == "rollout"].set_index("randomised_from_head_to")
     assert rollout["correlation"]["head"] == pytest.approx(1)

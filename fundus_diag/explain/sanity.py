@@ -4,12 +4,11 @@ Adebayo et al. 2018, "Sanity Checks for Saliency Maps", section 3.1, cascading r
 the top down, https://arxiv.org/abs/1810.03292
 """
 
-import re
-
 import keras
 import numpy as np
 
 from fundus_diag.explain.faithfulness import rank_correlation
+from fundus_diag.models import block_of
 from fundus_diag.phases import calibrate_batch_norm
 from fundus_diag.progress import track
 
@@ -65,13 +64,5 @@ def _blocks(model):
     blocks = {}
     for layer in reversed(model.layers):
         if layer.weights:
-            blocks.setdefault(_block(layer.name), []).append(layer.name)
+            blocks.setdefault(block_of(layer.name), []).append(layer.name)
     return list(blocks.items())
-
-
-def _block(name):
-    """The block of a layer: "blocks.3", "stage2.blocks.1", "stage2", "block5", "head"."""
-    numbered = re.match(r"(.*\bblocks\.\d+)\.", name)
-    if numbered:
-        return numbered[1]
-    return name.split("." if "." in name else "_")[0]

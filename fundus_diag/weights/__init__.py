@@ -54,6 +54,17 @@ def load_encoder(encoder, image_size, weights, build):
     )
 
 
+def load_classifier(path, model):
+    """Sets all weights of a classifier from the `.weights.h5` of a run.
+
+    Raises:
+        DataError: the file is missing, is no weights file, or does not fit.
+    """
+    fill(
+        path, "the config.json beside it", own_targets(model), h5.own_arrays(path), most=MOST_LISTED
+    )
+
+
 def weights_record(weights):
     """Where a weights file comes from, as `fundus-diag port` recorded it; None where unknown.
 
@@ -70,5 +81,5 @@ def _load_own(path, image_size, build):
         model = build(image_size, final_norm=False)
         targets = own_targets(model)
     arrays = fit_positions(targets, arrays, "pos_embed/0")
-    fill(path, model.name, targets, arrays, most=MOST_LISTED)
+    fill(path, f"--encoder {model.name}", targets, arrays, most=MOST_LISTED)
     return model

@@ -97,7 +97,7 @@ def _torch(source, encoder, image_size):
         options["final_norm"] = False  # fine-tuning on the mean of patches has no other
     model = ENCODERS[encoder](_size(arrays) if image_size is None else image_size, **options)
     targets = torch_targets(model)
-    fill(source, encoder, targets, fit_positions(targets, arrays, POSITIONS))
+    fill(source, f"--encoder {encoder}", targets, fit_positions(targets, arrays, POSITIONS))
     names = [name for found in left_out.values() for name in found]
     return model, {"naming": naming.title, "left_out": sorted(names) + beside}
 

@@ -56,11 +56,11 @@ def own_targets(model):
     return {f"{x.name}/{i}": Target(w) for x in model.layers for i, w in enumerate(x.weights)}
 
 
-def fill(path, encoder, targets, arrays, most=None):
+def fill(path, network, targets, arrays, most=None):
     """Sets every target to its array.
 
     Args:
-        path, encoder: the file and the network's name, for the message.
+        path, network: the file and what it is for, for the message.
         targets: {key: Target}.
         arrays: {key: Array}.
         most: how many differences the message lists; None lists all of them.
@@ -68,7 +68,7 @@ def fill(path, encoder, targets, arrays, most=None):
     Raises:
         DataError: an array is missing, left over, of another shape, or holds no finite floats.
     """
-    _complain(path, encoder, differences(targets, arrays), most)
+    _complain(path, network, differences(targets, arrays), most)
     unusable = []
     for key, target in targets.items():
         value = arrays[key].read()
@@ -76,7 +76,7 @@ def fill(path, encoder, targets, arrays, most=None):
             unusable.append(f"{shown(arrays[key].name)} holds NaN or infinity")
             continue
         target.variable.assign(value if target.axes is None else value.transpose(target.axes))
-    _complain(path, encoder, unusable, most)
+    _complain(path, network, unusable, most)
 
 
 def differences(targets, arrays):
@@ -123,9 +123,9 @@ def shown(name):
     return name if len(name) <= 160 else f"{name[:157]}..."
 
 
-def _complain(path, encoder, wrong, most):
+def _complain(path, network, wrong, most):
     if not wrong:
         return
     listed = wrong[:most]
     more = f"; and {len(wrong) - len(listed)} more" if len(listed) < len(wrong) else ""
-    raise DataError(f"{path}: does not fit --encoder {encoder}: {'; '.join(listed)}{more}")
+    raise DataError(f"{path}: does not fit {network}: {'; '.join(listed)}{more}")

@@ -58,7 +58,7 @@ def _fill(path, source, encoder):
                 source[f"{block}_shortcut{suffix}"] = source.pop(name)
     arrays = {f"{layer}/{i}": a for layer, found in source.items() for i, a in enumerate(found)}
     targets = {k: x for k, x in own_targets(encoder).items() if "_se_" not in k}
-    fill(path, encoder.name, targets, arrays)
+    fill(path, f"--encoder {encoder.name}", targets, arrays)
     for layer in encoder.layers:
         if layer.name.endswith("_se_expand"):
             kernel, bias = layer.get_weights()
