@@ -606,7 +606,7 @@ def test_maps_are_scored_by_the_measures_of_all_maps(folder, tmp_path, monkeypat
     assert list(stages["randomised_from_head_to"].unique()) == below
     rollout = stages[stages["method"] == "rollout"].set_index("randomised_from_head_to")
     assert rollout["correlation"]["head"] == pytest.approx(1)
-    assert rollout["correlation"]["patch_embed"] < 0.9
+    assert rollout["correlation"]["embed"] < 0.9
     facts = json.loads((tmp_path / "faithfulness.json").read_text())
     assert facts["layers"] == {"rollout": [], "chefer": [], "vit_cx": ["blocks.1.norm1"]}
     assert (facts["head_fusion"], facts["discard_ratio"]) == ("min", 0.3)
