@@ -30,6 +30,7 @@ SIZE = 64  # 4 x 4 patches of a ViT, 4 x 4 cells of CvT's last stage with 2 x 2 
 LABELS = 3
 FAMILIES = ("mae_vit_tiny", "cvt_13")
 NEW = ("rollout", "chefer", "vit_cx")
+pytestmark = pytest.mark.usefixtures("eager")
 
 
 @pytest.fixture(scope="module")
@@ -329,6 +330,7 @@ def in_order_of(masks, others):
     return [min(masks, key=lambda m: np.abs(m - other).max()) for other in others]
 
 
+@pytest.mark.traced
 def test_vit_cx_equals_one_mask_after_the_other(images, monkeypatch):
     monkeypatch.setattr(vit_cx, "AT_ONCE", 10)  # so that the last batch is not full
     model = classifier("mae_vit_tiny")
@@ -346,6 +348,7 @@ def test_vit_cx_equals_one_mask_after_the_other(images, monkeypatch):
     assert got.max() > 0.01
 
 
+@pytest.mark.traced
 def test_vit_cx_masks_one_eye_beside_the_other(images, monkeypatch):
     model, pairs = classifier("mae_vit_tiny", "patient"), as_pairs(images)
     asked, explain_one = [], vit_cx.explain
@@ -513,7 +516,8 @@ def folder(tmp_path_factory):
         encoder = functools.partial(models.build_encoder, "tiny_vit")
         patch.setitem(models.ENCODERS, "tiny_vit", encoder)
         for unit in ("eye", "patient"):
-            flags = {"unit": unit, "encoder": "tiny_vit", "phase2_epochs": 1}
+            flags = {"unit": unit, "encoder": "tiny_vit"}
+            flags |= {"phase1_epochs": 0, "phase2_epochs": 1}
             assert main(train_flags(manifest, folder / unit, **flags)) == 0
         spots(manifest, folder / "masks")
         yield folder
@@ -523,6 +527,7 @@ def run_explain(folder, *words, run="eye"):
     return main([str(w) for w in ("explain", folder / run, *words)])
 
 
+@pytest.mark.traced
 def test_the_command_shows_all_methods_side_by_side(folder, tmp_path, capsys):
     words = ["--methods", "attention-rollout", "Chefer", "ViT-CX", "LayerCAM", "grad-cam"]
     words += ["--images", *files(folder, 2), "--labels", "A", "B"]
@@ -555,6 +560,7 @@ def test_the_command_shows_all_methods_side_by_side(folder, tmp_path, capsys):
     assert np.abs(want - arrays["rollout"]).max() > 1e-2 * want.max()
 
 
+@pytest.mark.traced
 def test_the_command_explains_pairs(folder, tmp_path):
     words = ["--manifest", folder / "photographs" / "manifest.csv", "--methods", *NEW]
     words += ["--image-root", folder / "photographs", "--split", "val", "--out", tmp_path]
@@ -587,6 +593,7 @@ def test_a_wrong_flag_is_one_line(folder, tmp_path, capsys, words, status, text)
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.traced
 def test_maps_are_scored_by_the_measures_of_all_maps(folder, tmp_path, monkeypatch):
     options, maps = {"head_fusion": "min", "discard_ratio": 0.3}, explain.maps
     seen = []

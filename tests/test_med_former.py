@@ -16,6 +16,7 @@ SIZE = 24
 # Maps of 12, 6 and 3 cells: windows that divide, that are padded, and that are larger than the map.
 NARROW = {"width": 4, "heads": 2, "patch": 2, "stages": 1, "windows": (5, 2)}
 ROWS = list(itertools.product(ATTENTIONS, FUSIONS))
+pytestmark = pytest.mark.usefixtures("eager")
 
 
 def scattered(model, seed=0):

@@ -15,7 +15,7 @@ import pytest
 from narrow_vit import NAME, SETTINGS, pretrain_flags, register
 from tiny import main, make_photographs, train_flags
 
-from fundus_diag import checkpoint, models, pretrain, training
+from fundus_diag import checkpoint, models, pretrain, runs, training
 from fundus_diag.config import TrainConfig
 from fundus_diag.errors import DataError, UsageError
 from fundus_diag.fitting import reseed
@@ -130,11 +130,11 @@ def test_the_weights_are_the_networks_and_a_classifier_starts_from_them(
     started = {}
 
     def build(*args, **kwargs):
-        model = models.build_classifier(*args, **kwargs)
+        model = runs.build_model(*args, **kwargs)
         started.update({x.name: x.get_weights() for x in models.encoder_layers(model)})
         return model
 
-    monkeypatch.setattr(training, "build_classifier", build)
+    monkeypatch.setattr(training, "build_model", build)
     flags = {"encoder": NAME, "weights": str(run_dir / "encoder.weights.h5"), "image_size": 32}
     flags |= {"phase1_epochs": 0, "phase2_epochs": 1, "batch_size": 15, "precision": "float32"}
     training.train(TrainConfig(manifest, manifest.parent, tmp_path / "run", **flags))

@@ -154,7 +154,7 @@ def test_weights_of_one_run_start_another(run_dir, manifest, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("name", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
 def test_reduced_precision_trains_and_is_read_back_in_float32(manifest, tmp_path, name):
     run_dir = tmp_path / "run"
     status = main(train_flags(manifest, run_dir, precision=name))
@@ -192,6 +192,7 @@ def test_the_sampling_plan_sees_the_training_rows_only(manifest, tmp_path):
     np.testing.assert_allclose(weights, np.median(after) / after)
 
 
+@pytest.mark.slow
 def test_eight_photographs_can_be_learned_by_heart(tmp_path):
     """A training loop that loses labels on the way cannot do this."""
     manifest = make_photographs(tmp_path / "few", patients=10)
