@@ -12,7 +12,7 @@ import tensorflow as tf
 from test_cam import as_pairs
 from test_explain_commands import evaluate, files, rows_of, spots
 from test_models import NARROW, shake
-from tiny import make_photographs, train_flags
+from tiny import make_photographs, train_only
 
 from fundus_diag import explain, load_run, models
 from fundus_diag.cli import main
@@ -518,7 +518,7 @@ def folder(tmp_path_factory):
         for unit in ("eye", "patient"):
             flags = {"unit": unit, "encoder": "tiny_vit"}
             flags |= {"phase1_epochs": 0, "phase2_epochs": 1}
-            assert main(train_flags(manifest, folder / unit, **flags)) == 0
+            assert train_only(manifest, folder / unit, **flags) == 0
         spots(manifest, folder / "masks")
         yield folder
 

@@ -7,7 +7,7 @@ import zlib
 
 import pandas as pd
 import pytest
-from tiny import main, make_photographs, train_flags
+from tiny import main, make_photographs, train_flags, train_only
 
 from fundus_diag import __version__
 
@@ -175,7 +175,7 @@ def test_weights_that_do_not_exist_or_fit_are_named(manifest, tmp_path, capsys):
 
 def test_a_label_without_positive_in_train_is_a_warning(manifest, tmp_path, capsys):
     edit(manifest, lambda t: t.assign(C="0"))
-    assert main(train_flags(manifest, tmp_path / "run", phase2_epochs=0)) == 0
+    assert train_only(manifest, tmp_path / "run", phase2_epochs=0) == 0
     err = capsys.readouterr().err
     assert "warning: " in err
     assert "'C' has no positive in split 'train'" in err
@@ -199,7 +199,7 @@ def test_a_run_that_is_not_finished_is_neither_scored_nor_used(manifest, tmp_pat
     import json
 
     run_dir = tmp_path / "run"
-    assert main(train_flags(manifest, run_dir, phase2_epochs=0)) == 0
+    assert train_only(manifest, run_dir, phase2_epochs=0) == 0
     capsys.readouterr()
     config = json.loads((run_dir / "config.json").read_text())
     (run_dir / "config.json").write_text(json.dumps({**config, "finished": None}))

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from scipy import special
 from test_models import NARROW
-from tiny import make_photographs, train_flags
+from tiny import make_photographs, train_flags, train_only
 
 from fundus_diag import phases
 from fundus_diag.cli import main
@@ -182,7 +182,7 @@ def test_two_grades_have_one_cut():
 def test_an_ordinal_run_trains_is_scored_by_kappa_and_loads_again(tmp_path):
     manifest = make_photographs(tmp_path / "photographs", grades=True)
     flags = {"task": "grade", "grade_head": "ordinal", "label_smoothing": 0.1}
-    assert main(train_flags(manifest, tmp_path / "run", **flags)) == 0
+    assert train_only(manifest, tmp_path / "run", **flags) == 0
     run = load_run(tmp_path / "run")
     assert isinstance(run.model.get_layer("head_logits"), OrdinalLogits)
     files = sorted((tmp_path / "photographs").glob("*_left.png"))[:5]
@@ -247,7 +247,7 @@ def test_a_run_keeps_its_options_and_its_drop_path(tmp_path):
 def test_what_an_encoder_does_not_have_is_said(tmp_path, capsys):
     manifest = make_photographs(tmp_path / "photographs")
     for flags in ({"drop_path": 0.1}, {"pool": "class_token"}):
-        assert main(train_flags(manifest, tmp_path / "run", **flags)) == 2
+        assert train_only(manifest, tmp_path / "run", **flags) == 2
         line = capsys.readouterr().err.strip().splitlines()[-1]
         assert "--encoder tiny has no such option" in line
 

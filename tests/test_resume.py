@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import main, make_photographs, train_flags
+from tiny import make_photographs, train_flags, train_only
 
 from fundus_diag import checkpoint
 from fundus_diag.errors import DataError
@@ -96,25 +96,25 @@ def test_five_kills_leave_no_trace_in_the_history(tmp_path):
 def test_a_run_goes_on_only_with_the_flags_and_the_table_it_was_started_with(tmp_path, capsys):
     manifest = make_photographs(tmp_path / "photographs", patients=20)
     run_dir = tmp_path / "run"
-    assert main(train_flags(manifest, run_dir, phase2_epochs=0)) == 0
+    assert train_only(manifest, run_dir, phase2_epochs=0) == 0
     capsys.readouterr()
-    assert main(train_flags(manifest, run_dir, phase2_epochs=0, resume=True, seed=5)) == 2
+    assert train_only(manifest, run_dir, phase2_epochs=0, resume=True, seed=5) == 2
     err = capsys.readouterr().err.splitlines()[-1]
     assert "--seed" in err
     assert "started with 0, not 5" in err
     manifest.write_text(manifest.read_text().replace(",male", ",female"))
-    assert main(train_flags(manifest, run_dir, phase2_epochs=0, resume=True)) == 1
+    assert train_only(manifest, run_dir, phase2_epochs=0, resume=True) == 1
     assert "has changed since" in capsys.readouterr().err
     manifest.unlink()
-    assert main(train_flags(manifest, run_dir, phase2_epochs=0, resume=True)) == 1
+    assert train_only(manifest, run_dir, phase2_epochs=0, resume=True) == 1
 
 
 def test_a_finished_run_is_left_alone_by_resume(tmp_path, capsys):
     manifest = make_photographs(tmp_path / "photographs", patients=20)
     run_dir = tmp_path / "run"
-    assert main(train_flags(manifest, run_dir, phase2_epochs=0)) == 0
+    assert train_only(manifest, run_dir, phase2_epochs=0) == 0
     before = (run_dir / "model.weights.h5").stat().st_mtime_ns
-    assert main(train_flags(manifest, run_dir, phase2_epochs=0, resume=True)) == 0
+    assert train_only(manifest, run_dir, phase2_epochs=0, resume=True) == 0
     assert (run_dir / "model.weights.h5").stat().st_mtime_ns == before
     assert "finished" in capsys.readouterr().err
 
@@ -125,13 +125,13 @@ def test_overwrite_replaces_a_run_and_nothing_else(tmp_path, capsys):
     other.mkdir()
     (other / "thesis.txt").write_text("mine")
     flags = {"phase2_epochs": 0, "overwrite": True}
-    assert main(train_flags(manifest, other, **flags)) == 2
+    assert train_only(manifest, other, **flags) == 2
     assert (other / "thesis.txt").read_text() == "mine"
     assert "something else than a run" in capsys.readouterr().err
     run_dir = tmp_path / "run"
-    assert main(train_flags(manifest, run_dir, phase2_epochs=0)) == 0
+    assert train_only(manifest, run_dir, phase2_epochs=0) == 0
     (run_dir / "report.html").write_text("old")
-    assert main(train_flags(manifest, run_dir, **flags)) == 0
+    assert train_only(manifest, run_dir, **flags) == 0
     assert not (run_dir / "report.html").exists()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from tiny import main, make_photographs, train_flags
+from tiny import main, make_photographs, train_flags, train_only
 
 from fundus_diag import checkpoint, load_run
 from fundus_diag.errors import DataError
@@ -29,7 +29,7 @@ def run_dir(manifest, tmp_path_factory):
     """A run over single eyes, trained long enough to have learned what there is to see."""
     run = tmp_path_factory.mktemp("runs") / "eyes"
     flags = {"phase2_epochs": 25, "phase2_rate": 0.01, "patience": 0, "no_augment": True}
-    assert main(train_flags(manifest, run, **flags)) == 0
+    assert train_only(manifest, run, **flags) == 0
     return run
 
 
@@ -110,7 +110,7 @@ def test_a_report_scores_test_once_and_says_so_last(run_dir, capsys):
 
 def test_a_run_over_pairs_trains_and_predicts_with_an_eye_missing(manifest, tmp_path):
     run_dir = tmp_path / "pairs"
-    assert main(train_flags(manifest, run_dir, unit="patient", mixup=0.2)) == 0
+    assert train_only(manifest, run_dir, unit="patient", mixup=0.2) == 0
     run = load_run(run_dir)
     val = pd.read_csv(run_dir / "predictions_val.csv", keep_default_na=False)
     assert (val["image_right"] == "").any()
@@ -129,7 +129,7 @@ def test_a_run_over_grades_trains_and_gives_probabilities_that_sum_to_one(tmp_pa
     manifest = make_photographs(tmp_path / "graded", grades=True)
     run_dir = tmp_path / "run"
     flags = {"task": "grade", "label_smoothing": 0.1}
-    assert main(train_flags(manifest, run_dir, **flags)) == 0
+    assert train_only(manifest, run_dir, **flags) == 0
     val = pd.read_csv(run_dir / "predictions_val.csv")
     np.testing.assert_allclose(val[[f"p_grade_{k}" for k in range(3)]].sum(axis=1), 1, atol=1e-6)
     assert "val_kappa" in pd.read_csv(run_dir / "history.csv")
@@ -142,7 +142,7 @@ def test_weights_of_one_run_start_another(run_dir, manifest, tmp_path):
     encoder.save_weights(tmp_path / "encoder.weights.h5")
     other = tmp_path / "run"
     flags = {"weights": tmp_path / "encoder.weights.h5", "phase1_epochs": 1, "phase2_epochs": 0}
-    assert main(train_flags(manifest, other, **flags)) == 0
+    assert train_only(manifest, other, **flags) == 0
     assert read(other, "config.json")["pretrained"] is True
     # Phase 2 did not run, so the encoder is still the one that was given.
     again = load_run(other).model
@@ -157,7 +157,7 @@ def test_weights_of_one_run_start_another(run_dir, manifest, tmp_path):
 @pytest.mark.parametrize("name", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
 def test_reduced_precision_trains_and_is_read_back_in_float32(manifest, tmp_path, name):
     run_dir = tmp_path / "run"
-    status = main(train_flags(manifest, run_dir, precision=name))
+    status = train_only(manifest, run_dir, precision=name)
     if status == 2:
         pytest.skip("this processor has no bfloat16")
     assert status == 0
@@ -203,7 +203,7 @@ def test_eight_photographs_can_be_learned_by_heart(tmp_path):
     run_dir = tmp_path / "run"
     flags = {"phase2_epochs": 60, "phase2_rate": 0.01, "dropout": 0.0, "patience": 0}
     flags |= {"no_augment": True, "ema": 0.0, "weight_decay": 0.0}
-    assert main(train_flags(manifest, run_dir, **flags)) == 0
+    assert train_only(manifest, run_dir, **flags) == 0
     assert pd.read_csv(run_dir / "history.csv")["loss"].iloc[-1] < 0.05
 
 
@@ -236,7 +236,7 @@ def test_two_devices_train_as_one_does(manifest, tmp_path):
     """Phase 1 without dropout and augmentation has no chance in it: the losses must agree."""
     flags = {"phase1_epochs": 3, "dropout": 0.0, "no_augment": True, "reweight": 2.0}
     one, two = tmp_path / "one", tmp_path / "two"
-    assert main(train_flags(manifest, one, **flags)) == 0
+    assert train_only(manifest, one, **flags) == 0
     words = train_flags(manifest, two, **flags)
     done = subprocess.run(
         [sys.executable, "-c", TWO_DEVICES, *words], capture_output=True, text=True, check=False

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from narrow import SIZE, golden, narrow_presets, perturbed
 from PIL import Image
-from tiny import main, make_photographs, train_flags
+from tiny import main, make_photographs, train_flags, train_only
 
 from fundus_diag.errors import DataError
 from fundus_diag.models import build_classifier, build_encoder
@@ -250,7 +250,7 @@ def test_training_starts_from_ported_weights_and_keeps_their_record(tmp_path, na
     manifest = make_photographs(tmp_path / "photographs", patients=10)
     run = tmp_path / "run"
     flags = {"encoder": name, "weights": weights, "phase1_epochs": 1, "phase2_epochs": 0}
-    assert main(train_flags(manifest, run, **flags)) == 0
+    assert train_only(manifest, run, **flags) == 0
     config = json.loads((run / "config.json").read_text())
     assert config["pretrained"] is True
     assert config["weights_record"]["sha256"] == "0" * 64
