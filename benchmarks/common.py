@@ -1,6 +1,9 @@
-"""What the benchmarks share: pairs of timings in turn, and their ratio with its spread."""
+"""What the benchmarks share: timings in turn with their ratio, and trainings with their scores."""
 
+import json
 import os
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -38,3 +41,17 @@ def ratio(a, b):
 def machine():
     """One line on where the figures come from."""
     return f"{len(os.sched_getaffinity(0))} cores"
+
+
+def fundus_diag(*words):
+    """Runs `fundus-diag` in a process of its own; what it prints goes to the error stream."""
+    code = "import sys; from fundus_diag.cli import main; sys.exit(main())"
+    subprocess.run([sys.executable, "-c", code, *map(str, words)], check=True, stdout=sys.stderr)
+
+
+def scored(run, split):
+    """`metrics_<split>.json` of a run; the split is scored where that was not done yet."""
+    path = run / f"metrics_{split}.json"
+    if not path.exists():
+        fundus_diag("report", run, "--split", split, "--no-explain")
+    return json.loads(path.read_text())

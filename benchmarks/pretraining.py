@@ -9,13 +9,11 @@ where it stopped. Epochs and rates were chosen on `val`.
 """
 
 import argparse
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from common import fundus_diag, scored
 from scipy import stats
 
 EPOCHS = {0.1: 80, 1.0: 20}  # of phase 2, by the share of labels
@@ -57,9 +55,6 @@ def main():
                 words += ["--layer-decay", 0.75] if arm == "pretrained" else []
                 fundus_diag("train", *words)
     for split in args.splits:
-        for run in runs.values():
-            if not (run / f"metrics_{split}.json").exists():
-                fundus_diag("report", run, "--split", split, "--no-explain")
         for share in args.shares:
             show(split, share, args.seeds, runs)
 
@@ -74,16 +69,12 @@ def keep_share(manifest, out, share, seed):
     table[~train | table["patient"].isin(kept)].to_csv(out, index=False)
 
 
-def fundus_diag(*words):
-    code = "import sys; from fundus_diag.cli import main; sys.exit(main())"
-    words = [str(w) for w in words]
-    subprocess.run([sys.executable, "-c", code, *words], check=True, stdout=sys.stderr)
-
-
 def show(split, share, seeds, runs):
     for figure in ("roc_auc", "average_precision", "f1"):
         scores = {
-            arm: np.array([read(runs[share, arm, seed], split, figure) for seed in seeds])
+            arm: np.array(
+                [scored(runs[share, arm, seed], split)["macro"][figure] for seed in seeds]
+            )
             for arm in ARMS
         }
         gain = scores["pretrained"] - scores["scratch"]
@@ -95,10 +86,6 @@ def show(split, share, seeds, runs):
             f"{split}, {share:.0%} of the labels, {figure}: {means}; "
             f"gain {gain.mean():+.3f} ({gain.mean() - half:+.3f} to {gain.mean() + half:+.3f})"
         )
-
-
-def read(run, split, figure):
-    return json.loads((run / f"metrics_{split}.json").read_text())["macro"][figure]
 
 
 if __name__ == "__main__":

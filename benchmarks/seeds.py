@@ -8,12 +8,10 @@ Choices belong on `val`; `test` is scored once all seeds are done.
 """
 
 import argparse
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
+from common import fundus_diag, scored
 
 FIGURES = {
     "grade": ("accuracy", "roc_auc", "precision", "recall", "f1", "kappa"),
@@ -30,18 +28,9 @@ def main():
     args = parser.parse_args()
     runs = {seed: args.out / f"seed_{seed}" for seed in args.seeds}
     for seed, run in runs.items():
-        words = ["--run-dir", str(run), "--seed", str(seed), "--resume", *args.flags]
-        fundus_diag("train", *words)
+        fundus_diag("train", "--run-dir", run, "--seed", seed, "--resume", *args.flags)
     for split in args.splits:
-        for run in runs.values():
-            if not (run / f"metrics_{split}.json").exists():
-                fundus_diag("report", str(run), "--split", split, "--no-explain")
-        show(split, [json.loads((x / f"metrics_{split}.json").read_text()) for x in runs.values()])
-
-
-def fundus_diag(*words):
-    code = "import sys; from fundus_diag.cli import main; sys.exit(main())"
-    subprocess.run([sys.executable, "-c", code, *words], check=True, stdout=sys.stderr)
+        show(split, [scored(run, split) for run in runs.values()])
 
 
 def show(split, metrics):
