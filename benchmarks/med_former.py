@@ -1,6 +1,6 @@
 """Med-Former's ablation of six rows: one or two windows, and what is done with the previous stage.
 
-    python benchmarks/med_former.py --manifest odir_split.csv --image-root ODIR --out reports/ablation
+    python benchmarks/med_former.py --manifest odir_split.csv --image-root ODIR --out reports/rows
 
 Each row is trained with every seed, at a size that its merges divide and with few channels, for a
 few epochs: it compares the rows with each other, not with others' figures. Means with the standard
