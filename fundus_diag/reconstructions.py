@@ -14,6 +14,10 @@ OWN_MOMENTS = (
     "original: they are not the network's."
 )
 
+SEEN = (
+    "Patches that it saw are painted too, but nothing was asked of them: their noise says nothing."
+)
+
 
 def reconstruct(images, outputs, loss):
     """What the network saw, and what it painted.
@@ -62,9 +66,9 @@ def reconstruction_png(images, outputs, names, loss, title):
         for row in zip(images.astype("uint8"), *made, strict=True)
     ]
     lines = [
-        [*wrapped(name, "label"), (f"loss {value:.3f}", "plain")]
+        [*wrapped(name.rpartition("/")[2], "label"), (f"loss {value:.3f}", "plain")]
         for name, value in zip(names, losses, strict=True)
     ]
     columns = [(name, cell) for name in COLUMNS]
-    notes = [OWN_MOMENTS] if loss.normalise_target else []
+    notes = [*([OWN_MOMENTS] if loss.normalise_target else []), SEEN]
     return page(title, columns, lines, rows, [None] * len(COLUMNS), notes)

@@ -6,7 +6,7 @@ Run as a program it is `fundus-diag` with the encoder `narrow_vit` added.
 import functools
 import sys
 
-from tiny import main
+from tiny import command, main
 
 from fundus_diag import models
 from fundus_diag.models import mae_vit
@@ -35,15 +35,7 @@ def pretrain_flags(manifest, run_dir, **flags):
         "base_rate": 0.05,
         "precision": "float32",
     }
-    words = ["pretrain", "--manifest", manifest, "--image-root", manifest.parent]
-    words += ["--run-dir", run_dir]
-    for name, value in {**defaults, **flags}.items():
-        words.append("--" + name.replace("_", "-"))
-        if isinstance(value, tuple):
-            words += value
-        elif value is not True:
-            words.append(value)
-    return [str(word) for word in words]
+    return command("pretrain", manifest, run_dir, {**defaults, **flags})
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from narrow_vit import NAME, SETTINGS, pretrain_flags, register
-from tiny import main, make_photographs, train_flags
+from tiny import killed_in_a_write, main, make_photographs, train_flags
 
 from fundus_diag import checkpoint, models, pretrain, runs, training
 from fundus_diag.config import TrainConfig
@@ -296,25 +296,6 @@ def test_every_epoch_draws_masks_of_its_own(manifest, tmp_path, monkeypatch):
     assert len({x.tobytes() for x in seen}) == 4
 
 
-# Kills itself in the middle of the second file that a checkpoint writes, half of it on disk.
-KILLED_IN_A_WRITE = f"""
-import os, signal, sys
-sys.path.insert(0, {str(PROGRAM.parent)!r})
-import numpy
-from narrow_vit import main, register
-write, calls = numpy.savez, []
-def savez(path, **arrays):
-    write(path, **arrays)
-    calls.append(path)
-    if len(calls) == 2:
-        os.truncate(path, os.path.getsize(path) // 2)
-        os.kill(os.getpid(), signal.SIGKILL)
-numpy.savez = savez
-register(lambda table, key, value: table.__setitem__(key, value))
-sys.exit(main(sys.argv[1:]))
-"""
-
-
 def start(words, program=(str(PROGRAM),)):
     return subprocess.Popen([sys.executable, *program, *words], stderr=subprocess.PIPE, text=True)
 
@@ -334,7 +315,7 @@ def test_kills_leave_no_trace(manifest, tmp_path):
         time.sleep(0.02)
     process.kill()
     process.communicate()
-    process = start(words, ("-c", KILLED_IN_A_WRITE))
+    process = start(words, ("-c", killed_in_a_write(PROGRAM, 2)))
     process.communicate(timeout=300)
     assert process.returncode == -signal.SIGKILL
     assert list((killed / "checkpoint").glob(".partial-*")), "the kill did not hit a write"

@@ -9,30 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import make_photographs, train_flags, train_only
+from tiny import killed_in_a_write, make_photographs, train_flags, train_only
 
 from fundus_diag import checkpoint
 from fundus_diag.errors import DataError
 from fundus_diag.files import atomic
 
 TINY = Path(__file__).with_name("tiny.py")
-
-# Kills itself in the middle of the third file that a checkpoint writes, half of it on disk.
-KILLED_IN_A_WRITE = f"""
-import os, signal, sys
-sys.path.insert(0, {str(TINY.parent)!r})
-import numpy
-from tiny import main
-write, calls = numpy.savez, []
-def savez(path, **arrays):
-    write(path, **arrays)
-    calls.append(path)
-    if len(calls) == 3:
-        os.truncate(path, os.path.getsize(path) // 2)
-        os.kill(os.getpid(), signal.SIGKILL)
-numpy.savez = savez
-sys.exit(main(sys.argv[1:]))
-"""
 
 
 def start(words, program=(str(TINY),)):
@@ -77,7 +60,7 @@ def test_five_kills_leave_no_trace_in_the_history(tmp_path):
         process.communicate()
         assert process.returncode == -signal.SIGKILL, "finished before it could be killed"
     before = epochs_done(killed)
-    process = start(words, ("-c", KILLED_IN_A_WRITE))
+    process = start(words, ("-c", killed_in_a_write(TINY, 3)))
     process.communicate(timeout=300)
     assert process.returncode == -signal.SIGKILL
     left = list((killed / "checkpoint").glob(".partial-*"))

@@ -79,11 +79,17 @@ def train_flags(manifest, run_dir, **flags):
         "phase2_epochs": 2,
         "precision": "float32",
     }
-    words = ["train", "--manifest", manifest, "--image-root", manifest.parent]
-    words += ["--run-dir", run_dir]
-    for name, value in {**defaults, **flags}.items():
-        words.append("--" + name.replace("_", "-"))
-        if value is not True:
+    return command("train", manifest, run_dir, {**defaults, **flags})
+
+
+def command(name, manifest, run_dir, flags):
+    """Words of a command line: True is a flag alone, a tuple a flag with several words."""
+    words = [name, "--manifest", manifest, "--image-root", manifest.parent, "--run-dir", run_dir]
+    for flag, value in flags.items():
+        words.append("--" + flag.replace("_", "-"))
+        if isinstance(value, tuple):
+            words += value
+        elif value is not True:
             words.append(value)
     return [str(word) for word in words]
 
@@ -92,6 +98,27 @@ def train_only(manifest, run_dir, **flags):
     """`fundus-diag train` without the report on val at its end; the exit status."""
     with mock.patch("fundus_diag.report.write_report", lambda run_dir, split: run_dir):
         return main(train_flags(manifest, run_dir, **flags))
+
+
+def killed_in_a_write(program, number):
+    """Text of a program like the file `program` that kills itself while it writes a checkpoint.
+
+    In the middle of its arrays' file `number`, half of which is on disk.
+    """
+    return f"""
+import os, runpy, signal, sys
+sys.path.insert(0, {str(program.parent)!r})
+import numpy
+write, calls = numpy.savez, []
+def savez(path, **arrays):
+    write(path, **arrays)
+    calls.append(path)
+    if len(calls) == {number}:
+        os.truncate(path, os.path.getsize(path) // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
+numpy.savez = savez
+runpy.run_path({str(program)!r}, run_name="__main__")
+"""
 
 
 if __name__ == "__main__":
