@@ -30,7 +30,7 @@ def step(config, images, mask_ratio, name):
             decoder_depth=config.decoder_depth,
             decoder_width=config.decoder_width,
         )
-        compile_model(model, config, steps=1000, batch_size=len(images))
+        compile_model(model, config, steps=1000)
 
     def run():
         with precision(name):

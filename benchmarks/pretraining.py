@@ -3,9 +3,10 @@
     python benchmarks/pretraining.py --manifest odir.csv --image-root IMAGES --out reports/mae
 
 Pretrains once on the photographs of `train` (no labels), then trains with a share of the training
-patients' labels, from random weights and from the pretrained ones, with the same patients and the
-same seed in both: paired differences with a 95 % t interval over seeds. Everything is gone on with
-where it stopped. Epochs and rates were chosen on `val`.
+patients' labels, from random weights and from the pretrained ones: with the same patients, seed and
+flags, but for the layer decay of .75 that spares what was pretrained. Paired differences with a
+95 % t interval over seeds. Everything is gone on with where it stopped. Epochs and rates were
+chosen on `val`.
 """
 
 import argparse
@@ -28,10 +29,11 @@ def main():
     parser.add_argument("--encoder", default="mae_vit_tiny")
     parser.add_argument("--image-size", type=int, default=112)
     parser.add_argument("--pretrain-epochs", type=int, default=200)
-    # 1e-3 at the 64 photographs of a step; the published rate is for steps of 4096.
-    parser.add_argument("--base-rate", type=float, default=4e-3)
+    parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--shares", type=float, nargs="+", default=[0.1, 1.0])
+    parser.add_argument(
+        "--shares", type=float, nargs="+", default=list(EPOCHS), choices=list(EPOCHS)
+    )
     parser.add_argument("--splits", nargs="+", default=["val", "test"])
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -39,7 +41,7 @@ def main():
     common += ["--image-size", args.image_size]
     own = args.out / "pretrained"
     words = ["--manifest", args.manifest, "--run-dir", own, "--epochs", args.pretrain_epochs]
-    words += ["--base-rate", args.base_rate, "--val-loss"]
+    words += ["--rate", args.rate, "--val-loss"]
     fundus_diag("pretrain", *words, *common, "--resume")
     weights = {"scratch": "none", "pretrained": own / "encoder.weights.h5"}
     runs = {}

@@ -11,4 +11,5 @@ def pretrain(config: tyro.conf.OmitArgPrefixes[PretrainConfig]):
 
     weights = pretrain_run(config)
     start = f"--encoder {config.encoder} --image-size {config.image_size} --weights {weights}"
+    start += " --crop none" if config.crop == "none" else ""
     print(f"train a classifier from it with: {start}")

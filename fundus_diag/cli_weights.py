@@ -25,4 +25,7 @@ def port(source: File, /, encoder: str, out: Path, image_size: int | None = None
     record = port_file(source, encoder, out, image_size)
     if record["left_out"]:
         print(f"left out: {', '.join(record['left_out'])}")
+    if encoder.startswith(("mae_vit", "retfound")):
+        print("pictures are standardised by ImageNet's mean and deviation: weights trained with .5")
+        print("and .5, as some of timm's, do not fit")
     print(f"{out}: {encoder} at {record['image_size']} px, of {record['naming']}")

@@ -21,6 +21,7 @@ _PLAIN = {
     "drop_path": 0.0,
     "ema": 0.0,
     "clip_norm": 1.0,
+    "patience": 8,
     "dropout": 0.0,
     "batch_size": 32,
     "label_smoothing": 0.0,
@@ -37,21 +38,27 @@ RECIPES = {
         "dropout": 0.5,
     },
     "scratch": {**_PLAIN, "phase2_epochs": 24, "phase2_rate": 1e-3, "ema": 1.0, "dropout": 0.5},
-    # Wu et al. 2021, section 4.1, with the rate of the published configuration of CvT-13, which is
-    # for 256 pictures a step; 80 epochs as in the RetinaMNIST study instead of ImageNet's 300.
+    # Wu et al. 2021, section 4.1, with the rates of the published configuration of CvT-13, for 256
+    # pictures a step; 80 epochs as in the RetinaMNIST study instead of ImageNet's 300. The larger
+    # CvT decay by .1. RandAugment and random erasing are left out.
     "cvt": {
         **_PLAIN,
         "phase2_epochs": 80,
         "phase2_rate": 2.5e-4,
+        "final_rate": 1e-5 / 2.5e-4,
+        "warmup": 5 / 80,
+        "clip_norm": 0.0,
+        "patience": 0,
         "batch_size": 256,
         "drop_path": 0.1,
         "label_smoothing": 0.1,
         "mixup": 0.8,
         "cutmix": 1.0,
     },
-    # Zhou et al. 2023, methods, "Adaptation to downstream tasks", and the published command:
-    # 5e-3 for 256 pictures, so 5e-3 x 16 / 256 here; 10 of 50 epochs of warm-up. MAE's own for
-    # ImageNet are --layer-decay 0.75 --drop-path 0.1 --mixup 0.8 --cutmix 1.
+    # Zhou et al. 2023, methods, "Adaptation to downstream tasks"; the rate is that of the command
+    # in their repository, 5e-3 for 256 pictures, so 5e-3 x 16 / 256 here; 10 of 50 epochs of
+    # warm-up. Its RandAugment and random erasing are left out. MAE's own values for ImageNet are
+    # --layer-decay 0.75 --drop-path 0.1 --mixup 0.8 --cutmix 1.
     "mae": {
         **_PLAIN,
         "phase2_epochs": 50,
@@ -63,6 +70,7 @@ RECIPES = {
         "drop_path": 0.2,
         "label_smoothing": 0.1,
         "clip_norm": 0.0,
+        "patience": 0,
     },
     # Chowdary and Yin 2024, section 3: times 0.1 after each quarter of 400 epochs.
     "med_former": {
@@ -74,10 +82,19 @@ RECIPES = {
         "warmup": 0.0,
         "weight_decay": 0.0,
         "clip_norm": 0.0,
+        "patience": 0,
     },
 }
 # The recipe of a pretrained encoder, by how its name begins.
 FAMILY_RECIPES = {"cvt": "cvt", "mae_vit": "mae", "retfound": "mae", "med_former": "med_former"}
+# Of pictures, px, where it is not 224.
+IMAGE_SIZES = {
+    "se_xception": 299,
+    "se_xception_small": 128,
+    "cvt_28": 28,
+    "cvt_w24": 384,
+    "med_former": 256,
+}
 STEPS = 4  # parts of a phase with --schedule steps; each has a tenth of the rate before it
 
 
@@ -107,8 +124,9 @@ class TrainConfig:
     """Of --task grade: a logit a grade, or one score that is cut at rising thresholds."""
     pool: Literal["mean", "class_token"] = "mean"
     """What the head sees of a transformer; with the class token its maps are blank."""
-    image_size: int = 299
-    """Side of the square picture the network sees, px."""
+    image_size: int | None = None
+    """Side of the square picture the network sees, px. Default: the encoder's, 299 for Xception,
+    224 for most others."""
     crop: Literal["fundus", "none"] = "fundus"
     """Crop to the field of view, or not at all (OCT)."""
     cache: Literal["ram", "disk", "none"] = "ram"
@@ -144,8 +162,9 @@ class TrainConfig:
     """Largest norm of the whole gradient; 0 is off. Default: the recipe's."""
     ema: float | None = None
     """Epochs over which weights are averaged for scoring and keeping; 0 is off."""
-    patience: int = 8
-    """Epochs of a phase without a better validation score before it ends; 0 never ends early."""
+    patience: int | None = None
+    """Epochs of a phase without a better validation score before it ends; 0 never ends early.
+    Default: the recipe's."""
     batch_size: int | None = None
     """Rows per step (patients with --unit patient). Default: the recipe's, mostly 32."""
     dropout: float | None = None
@@ -194,7 +213,8 @@ class TrainConfig:
             family = [r for name, r in FAMILY_RECIPES.items() if self.encoder.startswith(name)]
             recipe = "scratch" if self.weights == "none" else [*family, "se_xception"][0]
         given = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
-        config = dataclasses.replace(self, **{**RECIPES[recipe], **given, "recipe": recipe})
+        defaults = {"image_size": IMAGE_SIZES.get(self.encoder, 224), **RECIPES[recipe]}
+        config = dataclasses.replace(self, **{**defaults, **given, "recipe": recipe})
         config._check()
         return config
 
@@ -218,7 +238,7 @@ class TrainConfig:
             "oversample_to": (0, 100),
             "label_smoothing": (0, 0.9),
             "mixup": (0, 100),
-            "cutmix": (0, 100),
+            "cutmix": (0, 1),
             "rand_augment": (0, 0.2),
             "seed": (0, 2**31 - 1),
         }

@@ -51,6 +51,25 @@ class AdamW(keras.optimizers.Adam):
         """Keeps the weights as trained; `averaged` swaps the averages in where they are wanted."""
 
 
+class TenthSteps(keras.optimizers.schedules.LearningRateSchedule):
+    """A tenth of the rate after each of `STEPS` equal parts of `total` steps.
+
+    Over the first `warmup` steps the rate rises linearly from 0 beside that.
+    """
+
+    def __init__(self, peak, total, warmup=0):
+        self.peak, self.total, self.warmup = peak, total, warmup
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        part = ops.minimum(ops.floor(step * STEPS / self.total), STEPS - 1)
+        rise = ops.minimum(step / self.warmup, 1.0) if self.warmup else 1.0
+        return self.peak * ops.power(0.1, part) * rise
+
+    def get_config(self):
+        return {"peak": self.peak, "total": self.total, "warmup": self.warmup}
+
+
 def set_trainable(model, phase, pretrained):
     """Freezes and unfreezes layers for a phase. The model has to be compiled after it."""
     for layer in model.layers:
@@ -59,7 +78,7 @@ def set_trainable(model, phase, pretrained):
 
 
 def compile_phase(model, phase, config, loss, steps, pretrained):
-    """Sets what trains and compiles with a new optimizer: cosine annealing with warm-up.
+    """Sets what trains and compiles with a new optimizer: warm-up, then a cosine or steps.
 
     Args:
         config: `TrainConfig`, resolved.
@@ -84,10 +103,7 @@ def compile_phase(model, phase, config, loss, steps, pretrained):
             warmup_steps=warmup,
         )
     else:
-        ends = [round(total * part / STEPS) for part in range(1, STEPS)]
-        rates = [peak * 0.1**part for part in range(STEPS)]
-        # Keras's boundaries belong to the part before them.
-        schedule = keras.optimizers.schedules.PiecewiseConstantDecay([x - 1 for x in ends], rates)
+        schedule = TenthSteps(peak, total, warmup)
     optimizer = AdamW(
         schedule,
         layer_rates(model, config.layer_decay),

@@ -33,6 +33,7 @@ from fundus_diag.reconstructions import reconstruction_png
 from fundus_diag.run_files import ENCODER_WEIGHTS, PRETRAINING, read_pretraining
 from fundus_diag.sampling import draw_epoch
 from fundus_diag.training import device_strategy
+from fundus_diag.weights import h5
 
 SHOWN = 6  # photographs whose reconstruction is drawn
 
@@ -105,8 +106,7 @@ def pretrain(config):
         fit(run)
         encoder = build_encoder(config.encoder, config.image_size)
         copy_to_encoder(model, encoder)
-        with atomic(weights) as file:
-            encoder.save_weights(file)
+        h5.save(encoder, weights, _record(config, manifest))
     facts["seconds"] = round(run.state["seconds"], 1)
     write_json(config.run_dir / "config.json", {**facts, "finished": run_dirs.now()})
     return weights
@@ -183,7 +183,7 @@ def prepare(config, model, pictures, splits):
 def fit(run):
     """Runs the epochs that are left."""
     config, model, state = run.config, run.model, run.state
-    compile_model(model, config, run.steps, run.batch_size)
+    compile_model(model, config, run.steps)
     saved = checkpoint.load_state(run.folder)
     if saved is not None:
         arrays, facts = saved
@@ -198,21 +198,19 @@ def fit(run):
         write_csv(config.run_dir / "history.csv", pd.DataFrame(state["history"]))
 
 
-def compile_model(model, config, steps, batch_size):
+def compile_model(model, config, steps):
     """Compiles with AdamW: linear warm-up, then a cosine to 0 (He et al. 2022, table 8).
 
     Args:
         config: `PretrainConfig`, resolved.
         steps: steps of an epoch.
-        batch_size: photographs in a step.
     """
-    peak = config.base_rate * batch_size / 256
     warmup = config.warmup_epochs * steps
     schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else peak,
+        initial_learning_rate=0.0 if warmup else config.rate,
         decay_steps=config.epochs * steps - warmup,
         alpha=0.0,
-        warmup_target=peak if warmup else None,
+        warmup_target=config.rate if warmup else None,
         warmup_steps=warmup,
     )
     optimizer = AdamW(schedule, decay=config.weight_decay, beta_1=0.9, beta_2=0.95, epsilon=1e-8)
@@ -250,7 +248,7 @@ def _run_epoch(run, see):
     fitted = model.fit(epoch_batches(run, epoch), verbose=0, shuffle=False, callbacks=[bar])
     loss = float(fitted.history["loss"][-1])
     if not np.isfinite(loss):
-        raise UsageError(f"--base-rate {config.base_rate}: the loss of epoch {epoch} is {loss}")
+        raise UsageError(f"--rate {config.rate:g}: the loss of epoch {epoch} is {loss}")
     row = {"epoch": epoch, "learning_rate": float(model.optimizer.learning_rate), "loss": loss}
     if run.val is not None:
         row["val_loss"] = _val_loss(run, see)
@@ -313,6 +311,20 @@ def _as_seen(batches, size):
 
 def _say(line):
     print(line, file=sys.stderr)
+
+
+def _record(config, manifest):
+    """What the weights were learned from; a run that starts from them repeats it."""
+    return {
+        "pretrained_on": {
+            "manifest": config.manifest.name,
+            "sha256": manifest.sha256,
+            "splits": list(config.splits),
+        },
+        "encoder": config.encoder,
+        "image_size": config.image_size,
+        "version": fundus_diag.__version__,
+    }
 
 
 def _describe(config, manifest, splits, bad, model):

@@ -1,7 +1,8 @@
 """Everything that decides a pretraining run, with its defaults, units and ranges.
 
 Defaults of the method are those of He et al. 2022, table 8, https://arxiv.org/abs/2111.06377, but
-for the number of epochs and the batch size, which were for 1.3 million pictures.
+for epochs, warm-up and batch size, which were for 1.3 million pictures, and the decoders of small
+encoders.
 """
 
 import dataclasses
@@ -15,6 +16,9 @@ from fundus_diag.errors import UsageError
 # encoder, one two thirds as wide as the encoder beside a narrow one.
 DECODERS = {"mae_vit_tiny": (4, 128), "mae_vit_small": (4, 256)}
 PUBLISHED_DECODER = (8, 512)
+# With fewer photographs a step the rate falls by the square root, as Adam's should: Malladi et al.
+# 2022, https://arxiv.org/abs/2205.10287. In proportion, small steps would hardly learn.
+PUBLISHED_RATE, PUBLISHED_BATCH = 2.4e-3, 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +66,9 @@ class PretrainConfig:
     """Epochs over which the rate rises from 0; then it falls to 0 along a cosine."""
     batch_size: int = 64
     """Photographs per step."""
-    base_rate: float = 1.5e-4
-    """Highest learning rate, for 256 photographs a step; in proportion for fewer or more."""
+    rate: float | None = None
+    """Highest learning rate. Default: the published 2.4e-3 for 4096 photographs a step, less by the
+    square root of their number for fewer: 3e-4 for 64."""
     weight_decay: float = 0.05
     """Decoupled weight decay (AdamW) of the kernels; biases, norms and tokens are spared."""
     augment: bool = True
@@ -99,6 +104,7 @@ class PretrainConfig:
             "decoder_depth": depth,
             "decoder_width": width,
             "source_size": self.image_size,
+            "rate": PUBLISHED_RATE * min(1.0, self.batch_size / PUBLISHED_BATCH) ** 0.5,
         }
         missing = {k: v for k, v in defaults.items() if getattr(self, k) is None}
         # In the order of the splits, each once: the same rows are the same run.
@@ -119,7 +125,7 @@ class PretrainConfig:
                 "epochs": (1, 100_000),
                 "warmup_epochs": (0, 10_000),
                 "batch_size": (1, 65_536),
-                "base_rate": (0, 1),
+                "rate": (0, 1),
                 "weight_decay": (0, 1),
                 "smallest_crop": (0.01, 1),
                 "pictures_every": (0, 100_000),

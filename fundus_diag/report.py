@@ -168,6 +168,7 @@ def _page(run_dir, config, points, table, metrics, images, source, foreign):
         errors_note=note,
         datasets=report_parts.dataset_facts(table),
         weight_terms=report_parts.WEIGHT_TERMS,
+        leaks=run_files.leaks(config.get("weights_record")),
         source=source.name,
         foreign=foreign,
         grade=grade,

@@ -16,20 +16,19 @@ from fundus_diag.config import flag
 from fundus_diag.errors import DataError, UsageError
 from fundus_diag.manifest import summary
 from fundus_diag.precision import has_gpu
-from fundus_diag.run_files import read_config
 from fundus_diag.weights import weights_record
 
 # May differ between an interrupted run and the command that goes on with it.
 FREE_FLAGS = {"resume", "overwrite", "cache", "cache_dir"}
 
 
-def claim(config, sha256, read=read_config):
+def claim(config, sha256, read):
     """Checks that a run may be written to its folder. Changes nothing: see `make_room`.
 
     Args:
         config: of the run, with `run_dir`, `resume`, `overwrite`, `manifest`.
         sha256: of the manifest.
-        read: function that reads the `config.json` of a run of this kind.
+        read: function of a folder to the `config.json` of a run of this kind, finished or not.
 
     Returns:
         The `config.json` of the run to go on with, or None for a new run.
@@ -48,13 +47,13 @@ def claim(config, sha256, read=read_config):
             raise UsageError(
                 f"--run-dir {folder}: holds something else than a run, not overwritten"
             )
-        read(folder, finished=False)
+        read(folder)
         return None
     if not config.resume:
         raise UsageError(f"--run-dir {folder}: not empty; use --resume or --overwrite")
     if not (folder / "config.json").exists():
         return None  # killed before it wrote anything that matters
-    before = read(folder, finished=False)
+    before = read(folder)
     for name, value in flags(config).items():
         if name not in FREE_FLAGS and before["flags"].get(name) != value:
             raise UsageError(

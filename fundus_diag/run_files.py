@@ -58,16 +58,24 @@ def read_config(run_dir, finished=True):
     return config
 
 
-def read_pretraining(run_dir, finished=True):
-    """config.json of a pretraining run, as a dict; arguments and errors as of `read_config`."""
+def read_pretraining(run_dir):
+    """config.json of a pretraining run, finished or not, as a dict; errors as of `read_config`."""
     path = Path(run_dir) / "config.json"
     config = _read_json(path)
     if config.get("kind") != PRETRAINING:
         raise DataError(f"{path}: not of a pretraining")
     _check_keys(path, config, {key: KEYS[key] for key in ("encoder", "data", "flags")})
-    if finished and not config.get("finished"):
-        raise DataError(f"{path}: the run is not finished; go on with it by --resume")
     return config
+
+
+def leaks(record):
+    """What a reader must know of weights by their record (`weights_record`): a list of lines."""
+    seen = record.get("pretrained_on") if isinstance(record, dict) else None
+    splits = seen.get("splits") if isinstance(seen, dict) else None
+    held_out = [x for x in ("val", "test") if isinstance(splits, list) and x in splits]
+    if not held_out:
+        return []
+    return [f"the encoder was pretrained on rows of {' and '.join(held_out)}: scores there mislead"]
 
 
 def read_history(path):

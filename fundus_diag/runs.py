@@ -9,10 +9,10 @@ import tensorflow as tf
 
 from fundus_diag import preprocess
 from fundus_diag.data import scoring_batches
-from fundus_diag.errors import DataError
+from fundus_diag.errors import DataError, UsageError
 from fundus_diag.fast import fast_logits
 from fundus_diag.manifest import META
-from fundus_diag.models import build_classifier, parse_options
+from fundus_diag.models import build_classifier, has_option, parse_options
 from fundus_diag.progress import track
 from fundus_diag.run_files import read_config
 from fundus_diag.scoring import calibration, scores
@@ -119,6 +119,11 @@ def build_model(config, weights=None):
     flags = config.get("flags", {})
     options = parse_options(config["encoder"], flags.get("encoder_options", ()))
     if flags.get("drop_path"):
+        if not has_option(config["encoder"], "drop_path"):
+            raise UsageError(
+                f"--drop-path {flags['drop_path']} (given, or of --recipe {flags.get('recipe')}): "
+                f"--encoder {config['encoder']} has none; --drop-path 0"
+            )
         options["drop_path"] = flags["drop_path"]
     return build_classifier(
         config["encoder"],

@@ -16,6 +16,7 @@ from fundus_diag.inputs import Inputs, load_inputs, settle_bad
 from fundus_diag.manifest import check_trainable, read_manifest
 from fundus_diag.models import build_encoder, parse_options
 from fundus_diag.precision import precision
+from fundus_diag.run_files import leaks, read_config
 from fundus_diag.runs import WEIGHTS, build_model, load_run, predict_logits, prediction_table
 from fundus_diag.scoring import calibration
 from fundus_diag.weights import load_encoder
@@ -38,7 +39,7 @@ def train(config):
         print(f"warning: {warning}", file=sys.stderr)
     if config.task != manifest.task:
         raise UsageError(f"--task {config.task}: {config.manifest} holds {manifest.task} labels")
-    before = run_dirs.claim(config, manifest.sha256)
+    before = run_dirs.claim(config, manifest.sha256, partial(read_config, finished=False))
     if before and before["finished"]:
         print(f"{config.run_dir}: this run is finished", file=sys.stderr)
         return config.run_dir
@@ -52,6 +53,8 @@ def train(config):
     inputs, test = load_training_inputs(config, manifest)
     plan = sampling_plan(config, inputs.splits["train"].y)
     facts = run_dirs.describe(config, manifest, inputs, test, model, pretrained, plan)
+    for warning in leaks(facts["weights_record"]):
+        print(f"warning: {warning}", file=sys.stderr)
     facts["precision"] = arithmetic
     run_dirs.make_room(config)
     write_json(config.run_dir / "config.json", facts)

@@ -32,7 +32,7 @@ def pretrain_flags(manifest, run_dir, **flags):
         "batch_size": 8,
         "epochs": 2,
         "warmup_epochs": 1,
-        "base_rate": 0.05,
+        "rate": 1.5e-3,
         "precision": "float32",
     }
     return command("pretrain", manifest, run_dir, {**defaults, **flags})

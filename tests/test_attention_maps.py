@@ -24,6 +24,7 @@ from fundus_diag.explaining import Settings
 from fundus_diag.models import build_classifier, mae_vit
 from fundus_diag.models.transformer import IMAGENET_MEAN, IMAGENET_STD, AttentionWeights
 from fundus_diag.phases import calibrate_batch_norm
+from fundus_diag.precision import precision
 from fundus_diag.preprocess import load_photograph
 
 SIZE = 64  # 4 x 4 patches of a ViT, 4 x 4 cells of CvT's last stage with 2 x 2 keys
@@ -346,6 +347,27 @@ def test_vit_cx_equals_one_mask_after_the_other(images, monkeypatch):
         want = slow_vit_cx(lambda x: logits(np.float32(x)).numpy(), images[0], masks, label)
         np.testing.assert_allclose(got[label], want, atol=1e-3 * got.max())
     assert got.max() > 0.01
+
+
+def test_eyes_that_are_both_missing_have_maps_of_zeros(images):
+    model, pairs = classifier("mae_vit_tiny", "patient"), as_pairs(images)
+    mask = np.array([[1, 1], [0, 0]], "float32")
+    for method in NEW:
+        got = explain.maps(model, pairs["images"], method, [0], mask=mask, fuse=False)
+        assert got.shape == (2, 2, 1, 1, 4, 4)
+        assert got[0].any()
+        assert not got[1].any()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_networks_in_half_precision_have_maps_too(name, images):
+    want = {x: explain.maps(classifier(name), images, x, [0]) for x in ("rollout", "chefer")}
+    with precision("float16"):
+        half = build_classifier(name, SIZE, LABELS, **NARROW[name])
+    half.set_weights(classifier(name).get_weights())
+    for method, maps in want.items():
+        got = explain.maps(half, images, method, [0])
+        assert np.corrcoef(got.ravel(), maps.ravel())[0, 1] > 0.9, method
 
 
 @pytest.mark.traced

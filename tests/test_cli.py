@@ -150,6 +150,7 @@ def test_a_folder_in_use_is_refused_without_resume_or_overwrite(manifest, tmp_pa
         ({"phase1_epochs": 0, "phase2_epochs": 0}, "nothing to train"),
         ({"resume": True, "overwrite": True}, "--resume and --overwrite"),
         ({"reweight": 0.5}, "--reweight 0.5"),
+        ({"cutmix": 2}, "--cutmix 2.0"),
         ({"colour": "blue"}, "--colour"),
         ({"unit": "family"}, "--unit"),
     ],

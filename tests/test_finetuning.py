@@ -12,10 +12,10 @@ from tiny import make_photographs, train_flags, train_only
 
 from fundus_diag import phases
 from fundus_diag.cli import main
-from fundus_diag.config import RECIPES, TrainConfig
+from fundus_diag.config import IMAGE_SIZES, RECIPES, TrainConfig
 from fundus_diag.errors import UsageError
 from fundus_diag.losses import WeightedBinaryCrossentropy
-from fundus_diag.models import block_of, build_classifier, parse_options
+from fundus_diag.models import FEATURE_MAPS, block_of, build_classifier, parse_options
 from fundus_diag.models.blocks import OrdinalLogits
 from fundus_diag.runs import load_run
 
@@ -105,23 +105,53 @@ def test_the_rate_falls_by_a_tenth_after_each_quarter():
     np.testing.assert_allclose(rates, np.repeat([1e-3, 1e-4, 1e-5, 1e-6], 10), rtol=1e-5)
 
 
-def test_recipes_hold_the_published_values():
-    mae = config(encoder="retfound", weights="file", schedule=None)
-    assert (mae.recipe, mae.layer_decay, mae.weight_decay, mae.drop_path) == (
-        "mae",
-        0.65,
-        0.05,
-        0.2,
-    )
-    assert mae.phase2_rate == pytest.approx(5e-3 * mae.batch_size / 256)
-    assert mae.warmup * mae.phase2_epochs == 10
-    assert config(encoder="cvt_13", weights="file").recipe == "cvt"
-    assert config(encoder="cvt_13", weights="none").recipe == "scratch"
-    assert config(encoder="se_xception", weights="imagenet").recipe == "se_xception"
-    former = config(recipe="med_former", schedule=None)
-    assert (former.schedule, former.phase2_epochs, former.batch_size) == ("steps", 400, 16)
+@pytest.mark.parametrize(("warmup", "total"), [(0, 2), (4, 40), (3, 5)])
+def test_steps_have_their_tenths_whatever_the_length_and_the_warm_up(warmup, total):
+    schedule = phases.TenthSteps(0.5, total, warmup)
+    for step in range(total):
+        want = 0.5 * 0.1 ** (step * 4 // total) * (min(step / warmup, 1) if warmup else 1)
+        assert float(schedule(step)) == pytest.approx(want, rel=1e-5)
+
+
+# Wu et al. 2021, section 4.1; the command in RETFound's repository; Chowdary and Yin 2024.
+PUBLISHED = {
+    "cvt": {
+        "phase2_rate": 2.5e-4, "batch_size": 256, "schedule": "cosine", "weight_decay": 0.05,
+        "drop_path": 0.1, "label_smoothing": 0.1, "mixup": 0.8, "cutmix": 1.0, "clip_norm": 0.0,
+        "layer_decay": 1.0, "patience": 0,
+    },
+    "mae": {
+        "phase2_rate": 5e-3 * 16 / 256, "phase2_epochs": 50, "batch_size": 16, "warmup": 10 / 50,
+        "layer_decay": 0.65, "weight_decay": 0.05, "drop_path": 0.2, "label_smoothing": 0.1,
+        "mixup": 0.0, "cutmix": 0.0, "clip_norm": 0.0, "patience": 0,
+    },
+    "med_former": {
+        "phase2_rate": 1e-3, "phase2_epochs": 400, "batch_size": 16, "schedule": "steps",
+        "warmup": 0.0, "weight_decay": 0.0, "label_smoothing": 0.0, "mixup": 0.0, "cutmix": 0.0,
+        "patience": 0,
+    },
+    "se_xception": {"phase1_rate": 1e-3, "phase2_rate": 1e-5, "schedule": "cosine", "dropout": 0.5},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("recipe", PUBLISHED)
+def test_recipes_hold_the_published_values(recipe):
+    resolved = config(recipe=recipe, schedule=None)
+    for name, value in PUBLISHED[recipe].items():
+        assert getattr(resolved, name) == pytest.approx(value), name
+
+
+def test_a_recipe_is_that_of_the_encoder_and_gives_way_to_flags():
+    of = {"retfound": "mae", "mae_vit_tiny": "mae", "cvt_13": "cvt", "med_former": "med_former"}
+    for encoder, recipe in {**of, "se_xception": "se_xception"}.items():
+        assert config(encoder=encoder, weights="file").recipe == recipe
+        assert config(encoder=encoder, weights="none").recipe == "scratch"
     assert len({tuple(sorted(r)) for r in RECIPES.values()}) == 1  # the same flags in each
-    assert config(recipe="cvt", mixup=0.3).mixup == 0.3  # a flag that is given holds
+    assert config(recipe="cvt", mixup=0.3).mixup == 0.3
+    assert config(encoder="retfound", image_size=None).image_size == 224
+    for name, size in IMAGE_SIZES.items():
+        assert config(encoder=name, image_size=None).image_size == size
+    assert IMAGE_SIZES.keys() <= FEATURE_MAPS.keys()
 
 
 def test_smoothed_targets_equal_the_sum_done_by_hand():
@@ -223,6 +253,10 @@ def test_options_are_read_from_words():
         ("cvt_13", "depths", "NAME=VALUE"),
         ("mae_vit_tiny", "patch=1e9", "such as patch=16"),
         ("mae_vit_tiny", "patch=x", "such as patch=16"),
+        ("mae_vit_tiny", "depth=1.5", "such as depth=12"),
+        ("mae_vit_tiny", "width=none", "such as width=192"),
+        ("cvt_13", "depths=none,1,1", "such as depths=1,2,10"),
+        ("med_former", "windows=.5,4", "such as windows=8,4"),
         ("mae_vit_tiny", "final_norm=true", "mae_vit_tiny has width, depth, heads, patch"),
         ("mae_vit_none", "patch=8", "unknown; there are"),
     ],
@@ -246,10 +280,12 @@ def test_a_run_keeps_its_options_and_its_drop_path(tmp_path):
 
 def test_what_an_encoder_does_not_have_is_said(tmp_path, capsys):
     manifest = make_photographs(tmp_path / "photographs")
-    for flags in ({"drop_path": 0.1}, {"pool": "class_token"}):
+    for flags, expected in (
+        ({"drop_path": 0.1}, "--drop-path 0.1 (given, or of --recipe scratch): --encoder tiny"),
+        ({"pool": "class_token"}, "--pool class_token: --encoder tiny has none"),
+    ):
         assert train_only(manifest, tmp_path / "run", **flags) == 2
-        line = capsys.readouterr().err.strip().splitlines()[-1]
-        assert "--encoder tiny has no such option" in line
+        assert expected in capsys.readouterr().err.strip().splitlines()[-1]
 
 
 def test_the_class_token_can_be_pooled():

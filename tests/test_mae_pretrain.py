@@ -241,14 +241,14 @@ def test_the_gradient_reaches_all_but_the_position_embeddings(model, images):
 
 
 def config(**settings):
-    defaults = {"epochs": 10, "warmup_epochs": 2, "base_rate": 0.1, "weight_decay": 0.2}
+    defaults = {"epochs": 10, "warmup_epochs": 2, "rate": 0.025, "weight_decay": 0.2}
     return PretrainConfig("", "", "", **{**defaults, **settings}).resolved()
 
 
 def test_the_rate_rises_and_falls_as_published():
     """The formula of MAE's code, at every step of ten epochs of seven."""
     network = build()
-    compile_model(network, config(), steps=7, batch_size=64)
+    compile_model(network, config(), steps=7)
     for step in range(70):
         epoch = step / 7
         peak = 0.1 * 64 / 256
@@ -258,14 +258,14 @@ def test_the_rate_rises_and_falls_as_published():
             want = peak * 0.5 * (1 + math.cos(math.pi * (epoch - 2) / (10 - 2)))
         network.optimizer.iterations.assign(step)
         assert float(network.optimizer.learning_rate) == pytest.approx(want, abs=1e-8)
-    compile_model(network, config(warmup_epochs=0), steps=7, batch_size=64)
+    compile_model(network, config(warmup_epochs=0), steps=7)
     assert float(network.optimizer.learning_rate) == pytest.approx(0.1 * 64 / 256)
 
 
 def test_weight_decay_spares_all_but_kernels():
     """Without a gradient AdamW does nothing but decay."""
     network = build()
-    compile_model(network, config(warmup_epochs=0), steps=7, batch_size=64)
+    compile_model(network, config(warmup_epochs=0), steps=7)
     before = [v.numpy() for v in network.trainable_variables]
     network.optimizer.apply([tf.zeros(v.shape) for v in network.trainable_variables])
     kept = 1 - 0.1 * 64 / 256 * 0.2
@@ -285,7 +285,7 @@ def test_a_step_in_mixed_precision_learns_in_float32(images, policy):
     keras.config.set_dtype_policy(policy)
     try:
         network = build()
-        compile_model(network, config(warmup_epochs=0), steps=7, batch_size=64)
+        compile_model(network, config(warmup_epochs=0), steps=7)
         outputs = network(images)
         loss = network.train_on_batch(images)
     finally:
@@ -301,7 +301,7 @@ def test_a_step_in_mixed_precision_learns_in_float32(images, policy):
 
 def test_the_network_learns_to_paint(images):
     network = build()
-    compile_model(network, config(epochs=150, base_rate=0.5), steps=1, batch_size=5)
+    compile_model(network, config(epochs=150, rate=0.01), steps=1)
     first = [float(network.train_on_batch(images)) for _ in range(150)][::149]
     assert first[1] < 0.75 * first[0]
 

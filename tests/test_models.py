@@ -59,8 +59,6 @@ def shake(model):
 
 def test_every_family_has_a_narrow_member_in_this_contract():
     assert {CAM_LAYERS[name] for name in NARROW} == {CAM_LAYERS[name] for name in PRESETS}
-    for one in (ENCODERS, CAM_LAYERS, HEADS):
-        assert set(PRESETS) <= set(one)
 
 
 def test_the_feature_map_is_finite_and_depends_on_the_picture(calibrated, images):
@@ -83,7 +81,10 @@ def test_the_gradient_reaches_every_weight(calibrated, images):
         weights, tape.gradient(value, [w.value for w in weights]), strict=True
     ):
         assert gradient is not None, weight.path
-        assert np.abs(gradient).max() > 0, weight.path
+        # What adds the same to all keys adds the same to all of a query's products, which softmax
+        # forgets.
+        if not weight.path.endswith(("attn.k/bias", "attn.proj_k/bias", "conv_proj_k.bn/beta")):
+            assert np.abs(gradient).max() > 1e-3, weight.path
 
 
 def test_a_picture_gives_the_same_alone_and_in_a_batch(calibrated, images):
@@ -210,12 +211,28 @@ def test_copying_refuses_an_encoder_of_other_layers():
 
 
 @pytest.mark.parametrize(
+    ("name", "size", "options", "message"),
+    [
+        ("mae_vit_tiny", 64, {"heads": 5}, "5 heads: must divide the width 192"),
+        ("cvt_13", 64, {"heads": (1, 3, 5)}, "5 heads: must divide the width 384"),
+        ("med_former", 128, {"heads": 5}, "5 heads: must divide the width 96"),
+        ("mae_vit_tiny", 64, {"width": 190, "heads": 2}, "width 190: must be a multiple of 4"),
+        ("mae_vit_tiny", 16, {"patch": 5}, "a multiple of 5; nearest 20"),
+        ("mae_vit_tiny", 2048, {"patch": 19}, "a multiple of 19; nearest 2033"),
+    ],
+)
+def test_impossible_options_are_refused(name, size, options, message):
+    with pytest.raises(UsageError, match=message):
+        build_classifier(name, size, 2, **options)
+
+
+@pytest.mark.parametrize(
     ("name", "size", "message"),
     [
         ("resnet_900", 64, "unknown; there are se_xception"),
         ("se_xception", 4096, "from 16 to 2048 px"),
         ("se_xception", 31, "31: at least 32"),
-        ("cvt_13", 16, "too small for stage2"),
+        ("cvt_13", 16, "too small for the stages of CvT; at least 19"),
         ("mae_vit_tiny", 100, "a multiple of 16; nearest 96"),
         ("med_former", 299, "a multiple of 64 from 128; nearest 320"),
     ],

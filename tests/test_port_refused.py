@@ -217,6 +217,26 @@ def test_pickles_that_hold_no_plain_arrays_are_refused(tmp_path, refused, torch)
     assert f"patch_embed.proj.bias is ({2**40},), not (24,)" in refused(path)
 
 
+def test_a_damaged_archive_and_one_that_asks_for_all_memory_are_refused(tmp_path, refused, torch):
+    path = tmp_path / "bad.pth"
+    torch.save({"norm.bias": torch.zeros(24)}, path)
+    content = bytearray(path.read_bytes())
+    content[content.rindex(b"PK\x01\x02") + 1] = 0  # the last entry of the archive's directory
+    path.write_bytes(content)
+    assert "bad.pth: damaged" in refused(path)
+    # Protocol 2: bytearray(10 ** 14), which `weights_only` allows.
+    path.write_bytes(b"\x80\x02c__builtin__\nbytearray\n\x8a\x06" + (10**14).to_bytes(6, "little")
+                     + b"\x85R.")  # fmt: skip
+    assert "bad.pth: refused" in refused(path)
+
+
+def test_a_pytorch_whose_protection_has_holes_is_refused(tmp_path, refused, torch, monkeypatch):
+    torch.save({"norm.bias": torch.zeros(24)}, tmp_path / "a.pth")
+    for version in ("2.9.1+cpu", "2.5.0", "1.13.1"):
+        monkeypatch.setattr(torch, "__version__", version)
+        assert f"PyTorch {version} may run code" in refused(tmp_path / "a.pth")
+
+
 def test_a_compressed_archive_is_refused(tmp_path, refused, torch):
     torch.save({"norm.bias": torch.zeros(24)}, tmp_path / "plain.pth")
     with (
@@ -232,13 +252,16 @@ def test_without_pytorch_the_line_says_how_to_convert(tmp_path, refused, torch, 
     _, state = golden("vit_timm")
     torch.save({"model": {k: torch.from_numpy(x) for k, x in state.items()}, "epoch": 3},
                tmp_path / "mae.pth")  # fmt: skip
+    name = "a patient's $(touch ran).pth"
+    (tmp_path / "mae.pth").rename(tmp_path / name)
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "torch", None)
-        line = refused(tmp_path / "mae.pth")
+        line = refused(tmp_path / name)
     assert "PyTorch, which reads it, is not installed" in line
-    words = shlex.split(line[line.index("python -c") :])
-    subprocess.run([sys.executable, *words[1:]], cwd=tmp_path, check=True)
-    words = ["port", tmp_path / "mae.safetensors", "--encoder", "mae_vit_narrow"]
+    command = line[line.index("python -c") :].replace("python", sys.executable, 1)
+    subprocess.run(command, cwd=tmp_path, check=True, shell=True)
+    assert not (tmp_path / "ran").exists()
+    words = ["port", (tmp_path / name).with_suffix(".safetensors"), "--encoder", "mae_vit_narrow"]
     assert main([str(x) for x in (*words, "--out", tmp_path / "a.weights.h5")]) == 0
 
 

@@ -1,5 +1,6 @@
 """Whole pretraining runs, on a network and photographs that take seconds."""
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -24,6 +25,8 @@ from fundus_diag.models import mae_pretrain
 from fundus_diag.preprocess import load_picture
 from fundus_diag.pretrain_config import PretrainConfig
 from fundus_diag.reconstructions import reconstruct
+from fundus_diag.run_files import leaks
+from fundus_diag.weights import weights_record
 
 PROGRAM = Path(__file__).with_name("narrow_vit.py")
 FLAGS = {"epochs": 4, "pictures_every": 3, "val_loss": True, "seed": 3}
@@ -86,7 +89,7 @@ def test_a_run_leaves_what_it_learned_and_how(run_dir, manifest):
     assert history["epoch"].tolist() == [1, 2, 3, 4]
     # Six steps of eight: after the first epoch the rate is at its highest, at the end 0.
     cosine = 0.5 * (1 + np.cos(np.pi * np.arange(4) / 3))
-    np.testing.assert_allclose(history["learning_rate"], 0.05 * 8 / 256 * cosine, atol=1e-9)
+    np.testing.assert_allclose(history["learning_rate"], 1.5e-3 * cosine, atol=1e-9)
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
     config = json.loads((run_dir / "config.json").read_text())
     table = pd.read_csv(manifest)
@@ -383,12 +386,23 @@ def test_overwrite_and_skipped_photographs(run_dir, manifest, tmp_path, capsys, 
     assert json.loads((run / "config.json").read_text())["data"]["bad_images"] == []
 
 
+def test_weights_say_what_they_were_learned_from(run_dir, manifest):
+    record = weights_record(run_dir / "encoder.weights.h5")
+    assert record["pretrained_on"]["splits"] == ["train"]
+    assert record["pretrained_on"]["sha256"] == hashlib.sha256(manifest.read_bytes()).hexdigest()
+    assert leaks(record) == []
+    record["pretrained_on"]["splits"] = ["train", "test"]
+    assert "pretrained on rows of test" in leaks(record)[0]
+    for odd in (None, {}, {"pretrained_on": 3}, {"pretrained_on": {"splits": 3}}):
+        assert leaks(odd) == []
+
+
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
         ({"mask_ratio": 0}, "--mask-ratio 0.0: must lie from 0.05 to 0.95"),
         ({"mask_ratio": 1}, "--mask-ratio 1.0: must lie from 0.05 to 0.95"),
-        ({"mask_ratio": 0.95}, "leaves none of 16 patches to see; at most 0.938"),
+        ({"mask_ratio": 0.95}, "leaves none of 16 patches to see; at most 0.937"),
         ({"image_size": 60}, "--image-size 60: must be a multiple of 8; nearest 64"),
         ({"image_size": 8}, "--image-size 8: must lie from 32 to 2048"),
         ({"decoder_width": 100}, "--decoder-width 100: must be a multiple of 32"),
@@ -414,7 +428,7 @@ def test_a_loss_that_is_no_number_stops_the_run(manifest, tmp_path, capsys, monk
     fitted = SimpleNamespace(history={"loss": [0.9, float("nan")]})
     monkeypatch.setattr(mae_pretrain.MaskedAutoencoder, "fit", lambda *_, **__: fitted)
     line = complain(pretrain_flags(manifest, tmp_path / "run"), capsys, status=2)
-    assert "--base-rate 0.05: the loss of epoch 1 is nan" in line
+    assert "--rate 0.0015: the loss of epoch 1 is nan" in line
     assert not (tmp_path / "run" / "checkpoint").exists()
 
 

@@ -193,6 +193,7 @@ def _graph(model, method, head_fusion, discard_ratio, count):
     def raw(inputs, chosen):
         if method == "rollout":
             *weights, _ = network(inputs, training=False)
+            weights = [tf.cast(x, tf.float32) for x in weights]
             tokens = [rollout(weights, reading, head_fusion, discard_ratio)] * count
         else:
             with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
@@ -200,7 +201,11 @@ def _graph(model, method, head_fusion, discard_ratio, count):
                 *weights, logits = network(inputs, training=False)
                 scores = [tf.gather(logits, chosen[:, k], batch_dims=1) for k in range(count)]
             # The sum over pictures: each picture's logit depends on that picture alone.
-            tokens = [chefer(weights, tape.gradient(x, weights), reading) for x in scores]
+            # Where the network computes in half precision, the products of the blocks do not.
+            whole = [tf.cast(x, tf.float32) for x in weights]
+            slopes = [tape.gradient(x, weights) for x in scores]
+            slopes = [[tf.cast(x, tf.float32) for x in one] for one in slopes]
+            tokens = [chefer(whole, one, reading) for one in slopes]
         maps = tf.reshape(tf.stack(tokens, axis=-1)[:, first:], (-1, side, side, count))
         if isinstance(inputs, dict):
             maps *= tf.reshape(inputs["mask"], (-1, 1, 1, 1))

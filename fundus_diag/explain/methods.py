@@ -5,6 +5,7 @@ import keras
 from fundus_diag.errors import UsageError
 from fundus_diag.explain import attention
 from fundus_diag.models import cam_layers
+from fundus_diag.models.transformer import AttentionWeights
 
 METHODS = ("layer_cam", "grad_cam", "grad_cam_pp", "score_cam", *attention.METHODS, "vit_cx")
 ENGINE = ("layer_cam", "grad_cam")  # for several layers at once, and for tokens
@@ -93,7 +94,7 @@ def _usable(model):
 
 def _is_map(layer):
     """Whether a layer puts out maps (N, h, w, C) or tokens (N, t, C) of more than one place."""
-    if isinstance(layer, keras.layers.InputLayer):
+    if isinstance(layer, keras.layers.InputLayer | AttentionWeights):
         return False
     shape = getattr(layer.output, "shape", ())
     return len(shape) in (3, 4) and all(n is None or n > 1 for n in shape[1:-1])

@@ -11,6 +11,7 @@ lowest cell.
 """
 
 import functools
+import math
 
 import keras
 import numpy as np
@@ -34,17 +35,19 @@ def raw_maps(model, layer):
 
     def raw(inputs, chosen):
         network = _network(model, layer)
+        side = math.isqrt(math.prod(model.get_layer(layer).output.shape[1:-1]))
         found = []
         for row, labels in enumerate(np.asarray(chosen)):
             if not isinstance(inputs, dict):
                 found.append(explain(network, inputs[row].numpy(), labels))
                 continue
             pair, mask = (inputs[name][row].numpy() for name in ("images", "mask"))
-            eyes = [
-                explain(_in_pair(network, pair, mask, eye), pair[eye], labels) if mask[eye] else 0
-                for eye in range(2)
-            ]
-            found += np.broadcast_arrays(*eyes)  # zeros for a missing eye
+            for eye in range(2):
+                if mask[eye]:
+                    predict = _in_pair(network, pair, mask, eye)
+                    found.append(explain(predict, pair[eye], labels))
+                else:
+                    found.append(np.zeros((side, side, len(labels)), np.float32))
         return [np.stack(found)]
 
     return raw

@@ -18,6 +18,7 @@ from keras import layers
 from fundus_diag.errors import UsageError
 from fundus_diag.models import cvt, mae_vit, med_former, se_xception
 from fundus_diag.models.blocks import FoldEyes, OrdinalLogits, UnfoldEyes, relate_eyes
+from fundus_diag.models.transformer import LARGEST, SMALLEST
 
 # Presets of each family: a module with the feature map, its layers for class activation maps
 # (`cam_layers`) and the head that it is fine-tuned with (`HEAD`).
@@ -56,8 +57,6 @@ FEATURE_MAPS = {
 }
 CAM_LAYERS = {name: module.cam_layers for name, module in _MODULES.items()}
 HEADS = {name: module.HEAD for name, module in _MODULES.items()}
-
-LARGEST = 2048  # px
 
 # Parameters of feature maps that are not for `parse_options`: flags of their own, or inner matters.
 _OWN = {"images", "drop_path", "activation", "final_norm", "readable", "class_token", "patches"}
@@ -121,6 +120,8 @@ def build_classifier(
         mask = keras.Input((2,), name="mask")
         inputs, images = {"images": pair, "mask": mask}, FoldEyes(name="fold_eyes")(pair)
     if pool == "class_token":
+        if not has_option(encoder, "class_token"):
+            raise UsageError(f"--pool class_token: --encoder {encoder} has none")
         features = _feature_map(encoder, images, image_size, {**options, "class_token": True})
         x = layers.Identity(name="head_pool")(features)
     else:
@@ -169,6 +170,12 @@ def parse_options(encoder, words):
     return options
 
 
+def has_option(encoder, option):
+    """Whether an encoder's feature map takes an option of this name."""
+    known = FEATURE_MAPS.get(encoder)
+    return known is not None and option in inspect.signature(known).parameters
+
+
 def _alike(value, default):
     """Whether a value can stand for the default: so many numbers, yes or no, or a text."""
     if isinstance(default, tuple):
@@ -176,6 +183,8 @@ def _alike(value, default):
         return fits and all(_alike(v, d) for v, d in zip(value, default, strict=True))
     if isinstance(default, (bool, str)):
         return type(value) is type(default)
+    if isinstance(default, int):
+        return type(value) is int and 0 < value <= LARGEST
     numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
     return value is None or (numeric and 0 < value <= LARGEST)
 
@@ -249,6 +258,6 @@ def _feature_map(name, images, image_size, options):
     for option in options:
         if option not in known:
             raise UsageError(f"{option}: --encoder {name} has no such option")
-    if not 16 <= image_size <= LARGEST:
-        raise UsageError(f"--image-size {image_size}: must lie from 16 to {LARGEST} px")
+    if not SMALLEST <= image_size <= LARGEST:
+        raise UsageError(f"--image-size {image_size}: must lie from {SMALLEST} to {LARGEST} px")
     return FEATURE_MAPS[name](images, **options)

@@ -13,6 +13,7 @@ from keras import layers
 
 from fundus_diag.errors import UsageError
 from fundus_diag.models.transformer import (
+    LARGEST,
     ClassToken,
     FirstToken,
     TokensToMap,
@@ -61,13 +62,12 @@ def feature_map(
     Raises:
         UsageError: the picture is too small for the stages.
     """
+    _check_size(images.shape[1], patches)
     x = imagenet_normalization(images)
     last = len(depths) - 1
     for i, (depth, width) in enumerate(zip(depths, widths, strict=True)):
         stage = f"stage{i}"
         kernel, stride, padding = patches[i]
-        if x.shape[1] + 2 * padding < kernel + stride:  # one place is no map
-            raise UsageError(f"--image-size {images.shape[1]}: too small for {stage} of CvT")
         x = _pad(x, padding, name=f"{stage}.patch_embed.pad")
         x = layers.Conv2D(width, kernel, stride, name=f"{stage}.patch_embed.proj")(x)
         x = map_to_tokens(x, name=f"{stage}.patch_embed.tokens")
@@ -91,6 +91,19 @@ def cam_layers(names):
     stages = [x for x in names if x.endswith(".map") and ".blocks." not in x]
     embeddings = [x for x in names if x.endswith(".patch_embed.proj")]
     return (*stages[: len(embeddings) - 1], embeddings[-1])
+
+
+def _check_size(side, patches):
+    """Refuses pictures of which a stage would have one place only, which is no map."""
+
+    def fits(side):
+        for kernel, stride, padding in patches:
+            side = (side + 2 * padding - kernel) // stride + 1
+        return side > 1
+
+    if not fits(side):
+        least = next(s for s in range(side, LARGEST + 1) if fits(s))
+        raise UsageError(f"--image-size {side}: too small for the stages of CvT; at least {least}")
 
 
 def _block(x, heads, drop_path, activation, readable, *, name):

@@ -7,6 +7,8 @@ The encoder is made of `mae_vit`'s own parts, so its weights pass on layer by la
 decoder's layers are named as in MAE's code, `decoder_blocks.0.attn.proj`.
 """
 
+import math
+
 import keras
 import numpy as np
 from keras import layers, ops
@@ -70,11 +72,11 @@ def masked_autoencoder(
     images = keras.Input((image_size, image_size, 3), name="images")
     x = mae_vit.embed(images, width, patch)
     count = x.shape[1] - 1
-    visible = int(count * (1 - mask_ratio))
+    visible = int(count * (1 - mask_ratio) + 1e-9)  # .2 of 100 are 20, not 19
     if visible < 1:
         raise UsageError(
             f"--mask-ratio {mask_ratio}: leaves none of {count} patches to see; "
-            f"at most {1 - 1 / count:.3g} at {image_size} px"
+            f"at most {math.floor(1000 * (1 - 1 / count)) / 1000:g} at {image_size} px"
         )
     x, mask, restore = RandomMasking(visible, name="masking")(x)
     for j in range(depth):

@@ -27,6 +27,7 @@ from fundus_diag.models.transformer import (
     imagenet_normalization,
     map_to_tokens,
     mlp,
+    nearest_side,
     residual,
 )
 
@@ -86,7 +87,7 @@ def embed(images, width, patch):
     """Tokens (B, 1 + S S / patch^2, width) of pictures, class token first, with their places."""
     side = images.shape[1]
     if side % patch:
-        nearest = max(patch, round(side / patch) * patch)
+        nearest = nearest_side(side, patch)
         raise UsageError(f"--image-size {side}: must be a multiple of {patch}; nearest {nearest}")
     x = imagenet_normalization(images)
     # Glorot's range for the dense layer that this is (MAE, appendix A.1), about ten times that of a

@@ -31,6 +31,7 @@ from fundus_diag.models.transformer import (
     exact_gelu,
     imagenet_normalization,
     mlp,
+    nearest_side,
     residual,
 )
 from fundus_diag.models.windows import window_attention
@@ -111,7 +112,7 @@ def cam_layers(names):
 def _check_size(side, factor):
     # One place is no map.
     if side % factor or side < 2 * factor:
-        nearest = max(2, round(side / factor)) * factor
+        nearest = nearest_side(side, factor, 2 * factor)
         raise UsageError(
             f"--image-size {side}: must be a multiple of {factor} from {2 * factor}; "
             f"nearest {nearest}"

@@ -10,6 +10,10 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from fundus_diag.errors import UsageError
+
+SMALLEST, LARGEST = 16, 2048  # sides of pictures, px
+
 # Mean and standard deviation of ImageNet's RGB, of 255:
 # https://docs.pytorch.org/vision/stable/models.html
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -25,6 +29,12 @@ def imagenet_normalization(images):
         dtype="float32",
         name="normalize",
     )(images)
+
+
+def nearest_side(side, factor, least=SMALLEST):
+    """The multiple of a factor that is nearest to a side, of those that pictures may have, px."""
+    lowest, highest = -(-max(SMALLEST, least) // factor), LARGEST // factor
+    return min(max(round(side / factor), lowest), highest) * factor
 
 
 def attend(q, k, v, heads, *, scale, readable=False, name):
@@ -44,6 +54,7 @@ def attend(q, k, v, heads, *, scale, readable=False, name):
     Returns:
         (B, t, C), from a layer `<name>.attend`.
     """
+    check_heads(heads, q.shape[-1])
     if not readable:
         return FusedAttention(heads, scale, name=f"{name}.attend")([q, k, v])
     weights = AttentionWeights(heads, scale, name=f"{name}.weights")([q, k])
@@ -106,6 +117,12 @@ class WeightedValues(layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "heads": self.heads}
+
+
+def check_heads(heads, width):
+    """Refuses a number of heads that does not divide the channels, with a UsageError."""
+    if width % heads:
+        raise UsageError(f"{heads} heads: must divide the width {width}")
 
 
 def split_heads(x, heads):
@@ -267,7 +284,7 @@ def sine_positions(side, width):
     frequencies by Vaswani et al. 2017, section 3.5.
     """
     if width % 4:
-        raise ValueError(f"width {width}: must be a multiple of 4")
+        raise UsageError(f"width {width}: must be a multiple of 4")
     frequencies = 10000.0 ** (-np.arange(width // 4) / (width // 4))
     angles = np.arange(side)[:, None] * frequencies
     waves = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)  # (side, width / 2)
@@ -279,7 +296,8 @@ def resize_positions(embedding, side):
     """A position embedding (1, 1 + g g, C) for a grid of side x side, by bicubic interpolation.
 
     The class token's stays as it is. Source: Dosovitskiy et al. 2021, section 3.2,
-    https://arxiv.org/abs/2010.11929; Keys's kernel (a = -.5), half-pixel centres, no antialiasing.
+    https://arxiv.org/abs/2010.11929; as timm does it: Keys's kernel (a = -.5), half-pixel centres,
+    widened where the grid becomes smaller (antialiasing).
     """
     grid = round((embedding.shape[1] - 1) ** 0.5)
     if grid == side:
@@ -293,7 +311,7 @@ def resize_positions(embedding, side):
 def _bicubic(grid, side):
     """Weights (side, grid) of old places in new ones; near a rim only of places that there are."""
     centres = (np.arange(side) + 0.5) * grid / side - 0.5
-    t = np.abs(centres[:, None] - np.arange(grid))
+    t = np.abs(centres[:, None] - np.arange(grid)) / max(1.0, grid / side)
     near, far = (1.5 * t - 2.5) * t * t + 1, ((2.5 - 0.5 * t) * t - 4) * t + 2
     weights = np.where(t < 1, near, np.where(t < 2, far, 0.0))
     return weights / weights.sum(axis=1, keepdims=True)

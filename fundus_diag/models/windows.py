@@ -15,6 +15,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from fundus_diag.models.transformer import check_heads
+
 
 def window_attention(x, heads, window, *, shifted=False, name):
     """Attention of several heads within the windows of a square map.
@@ -31,6 +33,7 @@ def window_attention(x, heads, window, *, shifted=False, name):
         (B, h, h, C), from a layer `<name>.proj`. The weights (B, windows, heads, t, t) are the
         output of the layer `<name>.weights`, t = window^2, windows row by row.
     """
+    check_heads(heads, x.shape[-1])
     qkv = layers.Dense(3 * x.shape[-1], name=f"{name}.qkv")(x)
     weights = WindowWeights(heads, window, shifted, name=f"{name}.weights")(qkv)
     values = WindowValues(window, shifted, name=f"{name}.attend")([weights, qkv])

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import shlex
 import zipfile
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from fundus_diag.weights.strict import Array, shown
 
 MAX_BYTES = 8 * 2**30  # RETFound with the state of its optimizer has 4 GB
 MAX_ARRAYS = 10_000
+# Before, `weights_only` could be got round: CVE-2025-32434 and CVE-2026-24747.
+SAFE_TORCH = (2, 10)
+_TORCH_TEXT = f"PyTorch {SAFE_TORCH[0]}.{SAFE_TORCH[1]}"
 PICKLES = (".pth", ".pt", ".bin")
 # What training programs keep beside the weights, where these lie under the key "model".
 BESIDE = ("args", "epoch", "optimizer", "scaler")
@@ -21,8 +25,8 @@ _NUMPY_NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "b
 _CONVERT = (
     "import argparse, torch; from safetensors.torch import save_file; "
     "torch.serialization.add_safe_globals([argparse.Namespace]); "
-    "w = torch.load('{0}', map_location='cpu', weights_only=True); "
-    "save_file({{k: v.contiguous() for k, v in w.get('model', w).items()}}, '{1}')"
+    "w = torch.load({0!r}, map_location='cpu', weights_only=True); "
+    "save_file({{k: v.contiguous() for k, v in w.get('model', w).items()}}, {1!r})"
 )
 
 
@@ -78,9 +82,14 @@ def _pickle(path):
     except ImportError as error:
         command = _CONVERT.format(path.name, path.with_suffix(".safetensors").name)
         raise DataError(
-            f"{path}: PyTorch, which reads it, is not installed; convert it where it is: "
-            f'python -c "{command}"'
+            f"{path}: PyTorch, which reads it, is not installed; convert it where it is, "
+            f"{_TORCH_TEXT} or later: python -c {shlex.quote(command)}"
         ) from error
+    if tuple(int(x) for x in re.findall(r"\d+", torch.__version__)[:2]) < SAFE_TORCH:
+        raise DataError(
+            f"{path}: PyTorch {torch.__version__} may run code that is in it; "
+            f"{_TORCH_TEXT} or later does not"
+        )
     content = _load(torch, path)
     beside = []
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
@@ -102,16 +111,19 @@ def _load(torch, path):
     """What a file holds, if nothing in it runs on loading."""
     archive = zipfile.is_zipfile(path)
     if archive:
-        with reading(path), zipfile.ZipFile(path) as entries:
-            if any(x.compress_type != zipfile.ZIP_STORED for x in entries.infolist()):
-                raise DataError(f"{path}: compressed, which PyTorch's files are not")
+        try:
+            with reading(path), zipfile.ZipFile(path) as entries:
+                if any(x.compress_type != zipfile.ZIP_STORED for x in entries.infolist()):
+                    raise DataError(f"{path}: compressed, which PyTorch's files are not")
+        except zipfile.BadZipFile as error:
+            raise DataError(f"{path}: damaged: {shown(str(error))}") from error
     try:
         # MAE and RETFound keep the flags of their training, a Namespace of plain values.
         with torch.serialization.safe_globals([argparse.Namespace]):
             # Mapped: the optimizer's state, twice as large as the weights, is never read.
             return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
-    except MemoryError:
-        raise
+    except MemoryError as error:
+        raise DataError(f"{path}: refused: asks for more memory than there is") from error
     except Exception as error:  # a damaged file throws nearly anything
         # PyTorch's message advises to load the file without this protection.
         found = re.search(r"GLOBAL ([\w.]{1,80})", str(error))

@@ -24,7 +24,7 @@ RECORD = "fundus_diag"
 def own_arrays(path):
     """Arrays of a `.weights.h5` as Keras writes it, {"<layer>/<number>": Array}.
 
-    The arrays of an optimizer and of random numbers are no weights and are left out.
+    The arrays of an optimizer are no weights and are left out.
 
     Raises:
         DataError: the file cannot be read, or leads out of itself.
@@ -33,7 +33,7 @@ def own_arrays(path):
     with reading(path):
         file = h5py.File(path, "r")
         for place, dataset in _datasets(path, file, ()):
-            if place[0] == "optimizer" or "seed_generator" in place:
+            if place[0] == "optimizer":
                 continue
             key = "/".join(place)
             if len(place) == 4 and place[0] == "layers" and place[2] == "vars":

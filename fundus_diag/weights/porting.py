@@ -1,7 +1,8 @@
 """`fundus-diag port`: a published checkpoint to a `.weights.h5` of ours, strictly.
 
 Sources of the weights:
-    CvT: https://github.com/microsoft/CvT, and on Hugging Face microsoft/cvt-13 and others (MIT).
+    CvT: https://github.com/microsoft/CvT, and on Hugging Face microsoft/cvt-13 and others (MIT
+        there, Apache-2.0 here by their cards).
         Hugging Face's class computes the exact GELU where Microsoft's code, with which the weights
         were trained, approximates it; ported weights are the same, and our encoder approximates
         (`cvt.feature_map(activation=exact_gelu)` does not). All LayerNorms add 1e-5, here and
