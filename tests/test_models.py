@@ -1,10 +1,13 @@
 """One contract for every encoder, then what is special to each."""
 
+import gc
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from fundus_diag.config import IMAGE_SIZES
 from fundus_diag.errors import DataError, UsageError
 from fundus_diag.models import (
     CAM_LAYERS,
@@ -256,14 +259,14 @@ PUBLISHED = {
     "mae_vit_small": 22.1,
     "mae_vit_base": 86.6,
     "mae_vit_large": 304.3,
-    "retfound": 304.3,
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", [name for name in PRESETS if name != "retfound"])  # as the large
 def test_every_preset_is_built_at_its_size(name, images):
-    encoder = ENCODERS[name](256 if name == "med_former" else 224)
+    gc.collect()  # of the one before, which has up to a gigabyte
+    encoder = ENCODERS[name](IMAGE_SIZES.get(name, 224))
     side = encoder.input.shape[1]
     picture = tf.image.resize(images[:1], (side, side))
     features = np.asarray(encoder(picture))
