@@ -526,7 +526,7 @@ def test_the_sanity_check_goes_from_the_head_down_block_by_block(images):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Photographs, the masks of their spots, and runs of a tiny ViT over eyes and over pairs."""
+    """Photographs, the masks of their spots, and a run of a tiny ViT over eyes."""
     folder = tmp_path_factory.mktemp("attention")
     manifest = make_photographs(folder / "photographs")
     options = {"width": 24, "depth": 2, "heads": 3, "patch": 8}
@@ -537,12 +537,15 @@ def folder(tmp_path_factory):
         patch.setitem(models.HEADS, "tiny_vit", mae_vit.HEAD)
         encoder = functools.partial(models.build_encoder, "tiny_vit")
         patch.setitem(models.ENCODERS, "tiny_vit", encoder)
-        for unit in ("eye", "patient"):
-            flags = {"unit": unit, "encoder": "tiny_vit"}
-            flags |= {"phase1_epochs": 0, "phase2_epochs": 1}
-            assert train_only(manifest, folder / unit, **flags) == 0
+        train_tiny_vit(folder, "eye")
         spots(manifest, folder / "masks")
         yield folder
+
+
+def train_tiny_vit(folder, unit):
+    flags = {"unit": unit, "encoder": "tiny_vit", "phase1_epochs": 0, "phase2_epochs": 1}
+    manifest = folder / "photographs" / "manifest.csv"
+    assert train_only(manifest, folder / unit, **flags) == 0
 
 
 def run_explain(folder, *words, run="eye"):
@@ -582,8 +585,10 @@ def test_the_command_shows_all_methods_side_by_side(folder, tmp_path, capsys):
     assert np.abs(want - arrays["rollout"]).max() > 1e-2 * want.max()
 
 
+@pytest.mark.slow
 @pytest.mark.traced
 def test_the_command_explains_pairs(folder, tmp_path):
+    train_tiny_vit(folder, "patient")
     words = ["--manifest", folder / "photographs" / "manifest.csv", "--methods", *NEW]
     words += ["--image-root", folder / "photographs", "--split", "val", "--out", tmp_path]
     assert run_explain(folder, *words, run="patient") == 0

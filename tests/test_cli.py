@@ -108,8 +108,7 @@ def test_skipped_photographs_are_left_out_and_counted(manifest, tmp_path, capsys
     for victim in victims:
         (manifest.parent / victim).write_bytes(b"")
     run_dir = tmp_path / "run"
-    words = train_flags(manifest, run_dir, on_bad_image="skip", phase2_epochs=0)
-    assert main(words) == 0
+    assert train_only(manifest, run_dir, on_bad_image="skip", phase2_epochs=0) == 0
     assert "3 photographs cannot be read" in capsys.readouterr().err
     import json
 

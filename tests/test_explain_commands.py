@@ -210,6 +210,7 @@ def test_rows_of_one_name_and_two_endings_are_kept_apart(folder, tmp_path):
     assert len(list((tmp_path / "o").glob("*.npz"))) == 2
 
 
+@pytest.mark.slow
 def test_of_grades_the_likeliest_is_explained_and_reported(tmp_path):
     manifest = make_photographs(tmp_path / "photographs", grades=True)
     assert train_only(manifest, tmp_path / "run", task="grade") == 0

@@ -26,7 +26,9 @@ def model(request):
     return build_classifier(request.param, 32, 3, hidden=16, **options)
 
 
-on_se_xception_too = pytest.mark.parametrize("model", ["tiny", "se_xception"], indirect=True)
+on_se_xception_too = pytest.mark.parametrize(
+    "model", ["tiny", pytest.param("se_xception", marks=pytest.mark.slow)], indirect=True
+)
 
 
 @pytest.fixture(scope="module")

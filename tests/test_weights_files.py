@@ -19,6 +19,7 @@ from fundus_diag.weights.h5 import save
 
 CVT = {"depths": (1, 1, 2), "widths": (8, 12, 18), "heads": (1, 2, 3)}
 VIT = {"width": 24, "depth": 2, "heads": 3}
+pytestmark = pytest.mark.usefixtures("eager")
 
 
 @pytest.fixture(scope="module", autouse=True)
