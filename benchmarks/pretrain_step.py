@@ -16,8 +16,8 @@ from common import in_turn, machine, ratio
 
 from fundus_diag.models.mae_pretrain import masked_autoencoder, vit_settings
 from fundus_diag.precision import precision
-from fundus_diag.pretrain import compile_model
 from fundus_diag.pretrain_config import PretrainConfig
+from fundus_diag.pretrain_epochs import compile_model
 
 
 def step(config, images, mask_ratio, name):

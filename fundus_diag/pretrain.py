@@ -1,72 +1,21 @@
-"""Pretraining: from photographs without labels to the weights of an encoder.
-
-The loop is `fitting`'s without labels: every random number of an epoch, the masks among them, is
-drawn anew from (seed, epoch), so the state of a finished epoch is all that an interrupted run needs
-to go on. Masks of the pictures and of `val` are drawn from (seed, 0): the same after every epoch.
-"""
-
-import sys
-import time
-from dataclasses import dataclass
+"""Pretraining: from photographs without labels to the weights of an encoder."""
 
 import keras
-import numpy as np
-import pandas as pd
 import tensorflow as tf
 
 import fundus_diag
-from fundus_diag import checkpoint, run_dirs
-from fundus_diag.data import Pictures, scoring_batches, training_batches
-from fundus_diag.epochs import EpochBar
+from fundus_diag import run_dirs
 from fundus_diag.errors import DataError, UsageError
-from fundus_diag.files import atomic, write_csv, write_json
-from fundus_diag.fitting import reseed
+from fundus_diag.files import write_json
 from fundus_diag.inputs import load_inputs, settle_bad
 from fundus_diag.manifest import read_photographs
 from fundus_diag.models import build_encoder
 from fundus_diag.models.mae_pretrain import copy_to_encoder, masked_autoencoder, vit_settings
-from fundus_diag.page.figures import curve_png
-from fundus_diag.phases import AdamW
-from fundus_diag.precision import has_gpu, precision
-from fundus_diag.pretrain_config import PretrainConfig
-from fundus_diag.reconstructions import reconstruction_png
+from fundus_diag.precision import precision
+from fundus_diag.pretrain_epochs import fit, prepare, say
 from fundus_diag.run_files import ENCODER_WEIGHTS, PRETRAINING, read_pretraining
-from fundus_diag.sampling import draw_epoch
 from fundus_diag.training import device_strategy
 from fundus_diag.weights import h5
-
-SHOWN = 6  # photographs whose reconstruction is drawn
-
-
-@dataclass(frozen=True)
-class Pretraining:
-    """What stays the same from epoch to epoch; `state` is what goes into the checkpoint.
-
-    Attributes:
-        rows: (N,) picture numbers to learn from.
-        val: picture numbers of `val`, or None.
-        shown: ((n, S, S, 3) pictures, their names).
-    """
-
-    config: PretrainConfig
-    model: keras.Model
-    pictures: Pictures
-    rows: np.ndarray
-    val: np.ndarray | None
-    shown: tuple
-    state: dict
-
-    @property
-    def folder(self):
-        return self.config.run_dir / "checkpoint"
-
-    @property
-    def batch_size(self):
-        return min(self.config.batch_size, len(self.rows))
-
-    @property
-    def steps(self):
-        return len(self.rows) // self.batch_size
 
 
 def pretrain(config):
@@ -87,7 +36,7 @@ def pretrain(config):
     weights = config.run_dir / ENCODER_WEIGHTS
     before = run_dirs.claim(config, manifest.sha256, read_pretraining)
     if before and before["finished"]:
-        _say(f"{config.run_dir}: this run is finished")
+        say(f"{config.run_dir}: this run is finished")
         return weights
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -134,15 +83,15 @@ def load_photographs(config, manifest):
     if "split" not in table:
         if config.val_loss:
             raise UsageError(f"--val-loss: {config.manifest} has no column split")
-        _say(f"note: {config.manifest}: no column split, all {len(table)} rows taken")
+        say(f"note: {config.manifest}: no column split, all {len(table)} rows taken")
         splits = None
     elif config.val_loss:
         splits = (*splits, "val")
     if {"val", "test"} & set(config.splits) and splits:
-        _say("warning: learning from val or test: later scores on it mislead")
+        say("warning: learning from val or test: later scores on it mislead")
     unknown = int((table["split"] == "").sum()) if splits else 0
     if unknown:
-        _say(f"note: {config.manifest}: {unknown} rows without a split left out")
+        say(f"note: {config.manifest}: {unknown} rows without a split left out")
     inputs = load_inputs(
         manifest,
         config.image_root,
@@ -159,158 +108,6 @@ def load_photographs(config, manifest):
             where = "" if split == "all" else f" in split {split!r}"
             raise DataError(f"{config.manifest}: no readable photograph{where}")
     return inputs.pictures, inputs.splits, inputs.bad
-
-
-def prepare(config, model, pictures, splits):
-    """`Pretraining` of a new run; which photographs are shown is drawn here, once."""
-    learned = {x: r for x, r in splits.items() if not (config.val_loss and x == "val")}
-    rows = np.concatenate([x.pictures for x in learned.values()])
-    names = np.concatenate([x.table["image"].to_numpy() for x in learned.values()])
-    chosen = np.sort(np.random.default_rng([config.seed, 0]).permutation(len(rows))[:SHOWN])
-    (shown,) = _as_seen(scoring_batches(pictures, rows[chosen], len(chosen)), config.image_size)
-    val = splits["val"].pictures if config.val_loss else None
-    return Pretraining(
-        config,
-        model,
-        pictures,
-        rows,
-        val,
-        (shown.numpy(), names[chosen].tolist()),
-        {"history": [], "seconds": 0.0},
-    )
-
-
-def fit(run):
-    """Runs the epochs that are left."""
-    config, model, state = run.config, run.model, run.state
-    compile_model(model, config, run.steps)
-    saved = checkpoint.load_state(run.folder)
-    if saved is not None:
-        arrays, facts = saved
-        state.update(facts)
-        checkpoint.assign(model.variables, arrays["model"], "model")
-        checkpoint.assign(model.optimizer.variables, arrays["optimizer"], "optimizer")
-        _say(f"going on after epoch {len(state['history'])}")
-    write_csv(config.run_dir / "history.csv", pd.DataFrame(state["history"]))
-    see = tf.function(lambda x: model(x, training=False), autograph=False, reduce_retracing=True)
-    while len(state["history"]) < config.epochs:
-        _run_epoch(run, see)
-        write_csv(config.run_dir / "history.csv", pd.DataFrame(state["history"]))
-
-
-def compile_model(model, config, steps):
-    """Compiles with AdamW: linear warm-up, then a cosine to 0 (He et al. 2022, table 8).
-
-    Args:
-        config: `PretrainConfig`, resolved.
-        steps: steps of an epoch.
-    """
-    warmup = config.warmup_epochs * steps
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else config.rate,
-        decay_steps=config.epochs * steps - warmup,
-        alpha=0.0,
-        warmup_target=config.rate if warmup else None,
-        warmup_steps=warmup,
-    )
-    optimizer = AdamW(schedule, decay=config.weight_decay, beta_1=0.9, beta_2=0.95, epsilon=1e-8)
-    # XLA is slow on a CPU, see `phases.compile_phase`.
-    model.compile(optimizer, jit_compile="auto" if has_gpu() else False)
-    # Mixed float16 wraps the optimizer to scale the loss.
-    model.optimizer.build(model.trainable_variables)
-
-
-def epoch_batches(run, epoch):
-    """The training batches of an epoch: pictures (B, S, S, 3) float32."""
-    config = run.config
-    whole = run.pictures.image_size == config.image_size and not config.augment
-    crop = None if whole else (config.smallest_crop, config.image_size)
-    batches = training_batches(
-        run.pictures,
-        run.rows,
-        np.zeros((len(run.rows), 0), np.float32),
-        draw_epoch(np.ones(len(run.rows)), config.seed, epoch),
-        run.batch_size,
-        {"seed": [config.seed, epoch], "geometry": False, "colour": False, "crop": crop},
-        config.deterministic,
-    )
-    return batches.map(lambda images, _: images)
-
-
-def _run_epoch(run, see):
-    """Fits one epoch, draws what is due, appends to the history and writes the state."""
-    config, model, state = run.config, run.model, run.state
-    history, started = state["history"], time.monotonic()
-    epoch = len(history) + 1
-    reseed(model, [config.seed, epoch])
-    title = f"epoch {epoch} of {config.epochs}"
-    bar = EpochBar(title, run.steps)
-    fitted = model.fit(epoch_batches(run, epoch), verbose=0, shuffle=False, callbacks=[bar])
-    loss = float(fitted.history["loss"][-1])
-    if not np.isfinite(loss):
-        raise UsageError(f"--rate {config.rate:g}: the loss of epoch {epoch} is {loss}")
-    row = {"epoch": epoch, "learning_rate": float(model.optimizer.learning_rate), "loss": loss}
-    if run.val is not None:
-        row["val_loss"] = _val_loss(run, see)
-    history.append(row)
-    # Before the state is written: what a kill leaves undone is done again.
-    if epoch == config.epochs or (config.pictures_every and epoch % config.pictures_every == 0):
-        _draw(run, see)
-    seconds = time.monotonic() - started
-    state["seconds"] += seconds
-    arrays = {
-        "model": checkpoint.values(model.variables),
-        "optimizer": checkpoint.values(model.optimizer.variables),
-    }
-    checkpoint.save_state(run.folder, epoch, arrays, state)
-    figures = ", ".join(f"{k.replace('_', ' ')} {row[k]:.4f}" for k in row if "loss" in k)
-    _say(f"{title}, {seconds:.0f} s: {figures}")
-
-
-def _val_loss(run, see):
-    reseed(run.model, [run.config.seed, 0])
-    batches = scoring_batches(run.pictures, run.val, run.batch_size)
-    losses = [
-        run.model.patch_loss.call(images, see(images))
-        for images in _as_seen(batches, run.config.image_size)
-    ]
-    return float(np.mean(np.concatenate(losses)))
-
-
-def _draw(run, see):
-    config, history = run.config, pd.DataFrame(run.state["history"])
-    reseed(run.model, [config.seed, 0])
-    images, names = run.shown
-    outputs = {k: v.numpy() for k, v in see(tf.constant(images)).items()}
-    epoch = len(history)
-    page = reconstruction_png(
-        images, outputs, names, run.model.patch_loss, f"{config.encoder}, epoch {epoch}"
-    )
-    curves = {"loss": "training", "val_loss": "val"}
-    loss = curve_png(history.assign(phase=1), curves, "loss of the hidden patches", None)
-    folder = config.run_dir / "reconstructions"
-    folder.mkdir(exist_ok=True)
-    for path, content in (
-        (folder / f"epoch-{epoch:04d}.png", page),
-        (config.run_dir / "loss.png", loss),
-    ):
-        with atomic(path) as partial:
-            partial.write_bytes(content)
-
-
-def _as_seen(batches, size):
-    """Whole pictures at the size that the network sees."""
-
-    def resize(images):
-        if images.shape[1] == size:
-            return images
-        return tf.image.resize(images, (size, size), antialias=True)
-
-    return batches.map(resize)
-
-
-def _say(line):
-    print(line, file=sys.stderr)
 
 
 def _record(config, manifest):

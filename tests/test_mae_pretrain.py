@@ -20,8 +20,8 @@ from fundus_diag.models.mae_pretrain import (
     unpatchify,
     vit_settings,
 )
-from fundus_diag.pretrain import compile_model
 from fundus_diag.pretrain_config import PretrainConfig
+from fundus_diag.pretrain_epochs import compile_model
 
 SIZE, PATCH = 48, 8
 COUNT = (SIZE // PATCH) ** 2

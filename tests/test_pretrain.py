@@ -16,7 +16,7 @@ import pytest
 from narrow_vit import NAME, SETTINGS, pretrain_flags, register
 from tiny import killed_in_a_write, main, make_photographs, train_flags
 
-from fundus_diag import checkpoint, models, pretrain, runs, training
+from fundus_diag import checkpoint, models, pretrain, pretrain_epochs, runs, training
 from fundus_diag.config import TrainConfig
 from fundus_diag.errors import DataError, UsageError
 from fundus_diag.fitting import reseed
@@ -232,7 +232,7 @@ def test_only_the_photographs_of_train_are_opened(manifest, tmp_path, capsys):
 def test_what_is_held_out_is_not_learned_from_nor_shown(manifest):
     config = configure(manifest, val_loss=True)
     pictures, splits, _ = pretrain.load_photographs(config, read_photographs(manifest))
-    run = pretrain.prepare(config, None, pictures, splits)
+    run = pretrain_epochs.prepare(config, None, pictures, splits)
     table = pd.read_csv(manifest)
     for split, numbers in (("train", run.rows), ("val", run.val)):
         names = [pictures.paths[i].name for i in numbers]
@@ -262,8 +262,8 @@ def test_an_epoch_shows_every_row_once_at_the_size_of_the_network(manifest):
         config = configure(manifest, batch_size=9, **flags)
         table = read_photographs(manifest)
         pictures, splits, _ = pretrain.load_photographs(config, table)
-        run = pretrain.prepare(config, None, pictures, splits)
-        got = [x.numpy() for x in pretrain.epoch_batches(run, epoch)]
+        run = pretrain_epochs.prepare(config, None, pictures, splits)
+        got = [x.numpy() for x in pretrain_epochs.epoch_batches(run, epoch)]
         assert {x.shape for x in got} == {(9, 32, 32, 3)}
         return np.concatenate(got), pictures.array
 

@@ -16,10 +16,10 @@ import keras
 from keras import layers
 
 from fundus_diag.errors import UsageError
+from fundus_diag.models.positions import PositionEmbedding
 from fundus_diag.models.transformer import (
     ClassToken,
     FirstToken,
-    PositionEmbedding,
     TokensToMap,
     attend,
     drop_path_rates,
