@@ -1,6 +1,6 @@
 """Time of a pretraining step with three quarters of the patches hidden, against none hidden.
 
-    python benchmarks/pretrain_step.py [--encoder mae_vit_base] [--image-size 224] [--batch-size 8]
+    python benchmarks/pretrain_step.py [--encoder mae_vit_base] [--image-size 224] [--batch-size 16]
 
 The whole step with its decoder (by default the published one, 8 blocks of 512 channels), gradients
 and AdamW, in float32; random pictures. Hidden patches cost the encoder nothing, the decoder as much
@@ -43,12 +43,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--encoder", default="mae_vit_base")
     parser.add_argument("--image-size", type=int, default=224, help="px")
-    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--decoder-depth", type=int, default=None, help="default: the encoder's")
     parser.add_argument("--decoder-width", type=int, default=None, help="default: the encoder's")
     parser.add_argument("--mask-ratio", type=float, default=0.75)
     parser.add_argument("--precision", default="float32")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=9)
     args = parser.parse_args()
     keras.utils.set_random_seed(0)
     config = PretrainConfig(
