@@ -9,6 +9,7 @@ import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -74,9 +75,11 @@ def load_pictures(paths, image_size, crop="fundus", cache="ram", cache_dir=None,
             array[index] = picture  # whole levels by contract: nothing is lost
         return None
 
-    bad = []
+    # One alone: threads that meet the decoding graph unprepared would each prepare it, for seconds.
+    first = [load(index) for index in range(len(paths))[:1]]
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        reasons = track(pool.map(load, range(len(paths))), "reading photographs", len(paths))
+        reasons = chain(first, pool.map(load, range(len(paths))[1:]))
+        reasons = track(reasons, "reading photographs", len(paths))
         bad = [(paths[i], reason) for i, reason in enumerate(reasons) if reason]
     if cache == "disk":
         array.flush()

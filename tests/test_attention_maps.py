@@ -12,7 +12,7 @@ import tensorflow as tf
 from test_cam import as_pairs
 from test_explain_commands import evaluate, files, rows_of, spots
 from test_models import NARROW, shake
-from tiny import make_photographs, train_only
+from tiny import make_photographs, ready_run
 
 from fundus_diag import explain, load_run, models
 from fundus_diag.cli import main
@@ -537,15 +537,9 @@ def folder(tmp_path_factory):
         patch.setitem(models.HEADS, "tiny_vit", mae_vit.HEAD)
         encoder = functools.partial(models.build_encoder, "tiny_vit")
         patch.setitem(models.ENCODERS, "tiny_vit", encoder)
-        train_tiny_vit(folder, "eye")
+        ready_run(manifest, folder / "eye", encoder="tiny_vit")
         spots(manifest, folder / "masks")
         yield folder
-
-
-def train_tiny_vit(folder, unit):
-    flags = {"unit": unit, "encoder": "tiny_vit", "phase1_epochs": 0, "phase2_epochs": 1}
-    manifest = folder / "photographs" / "manifest.csv"
-    assert train_only(manifest, folder / unit, **flags) == 0
 
 
 def run_explain(folder, *words, run="eye"):
@@ -588,7 +582,7 @@ def test_the_command_shows_all_methods_side_by_side(folder, tmp_path, capsys):
 @pytest.mark.slow
 @pytest.mark.traced
 def test_the_command_explains_pairs(folder, tmp_path):
-    train_tiny_vit(folder, "patient")
+    ready_run(folder / "photographs" / "manifest.csv", folder / "patient", "patient", "tiny_vit")
     words = ["--manifest", folder / "photographs" / "manifest.csv", "--methods", *NEW]
     words += ["--image-root", folder / "photographs", "--split", "val", "--out", tmp_path]
     assert run_explain(folder, *words, run="patient") == 0

@@ -1,4 +1,4 @@
-"""`explain`, `explain-eval` and the page of explanations, on a run trained in seconds."""
+"""`explain`, `explain-eval` and the page of explanations, on a tiny run."""
 
 import json
 import shutil
@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from tiny import make_photographs, train_only
+from tiny import make_photographs, ready_run
 
 from fundus_diag import explain, load_run
 from fundus_diag.cli import main
@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("explain")
     manifest = make_photographs(folder / "photographs")
     for unit in ("eye", "patient"):
-        assert train_only(manifest, folder / unit, unit=unit) == 0
+        ready_run(manifest, folder / unit, unit=unit)
     spots(manifest, folder / "masks")
     return folder
 
@@ -213,7 +213,7 @@ def test_rows_of_one_name_and_two_endings_are_kept_apart(folder, tmp_path):
 @pytest.mark.slow
 def test_of_grades_the_likeliest_is_explained_and_reported(tmp_path):
     manifest = make_photographs(tmp_path / "photographs", grades=True)
-    assert train_only(manifest, tmp_path / "run", task="grade") == 0
+    ready_run(manifest, tmp_path / "run", task="grade")
     words = ["--images", *files(tmp_path), "--out", tmp_path / "out"]
     assert run_explain(tmp_path, *words, run="run") == 0
     table = rows_of(tmp_path / "out" / "explanations.csv")
