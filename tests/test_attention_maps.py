@@ -408,7 +408,7 @@ def test_channels_of_one_value_are_no_masks():
 
 @pytest.mark.parametrize(
     ("name", "method"),
-    [("mae_vit_tiny", "rollout"), ("cvt_13", "chefer"), ("cvt_13", "vit_cx")],
+    [("mae_vit_tiny", "rollout"), ("cvt_13", "chefer"), ("mae_vit_tiny", "vit_cx")],
 )
 def test_maps_are_the_same_at_any_batch_size_and_of_chosen_labels(name, method, images):
     model = classifier(name)
@@ -546,6 +546,7 @@ def run_explain(folder, *words, run="eye"):
     return main([str(w) for w in ("explain", folder / run, *words)])
 
 
+@pytest.mark.slow
 @pytest.mark.traced
 def test_the_command_shows_all_methods_side_by_side(folder, tmp_path, capsys):
     words = ["--methods", "attention-rollout", "Chefer", "ViT-CX", "LayerCAM", "grad-cam"]
@@ -614,6 +615,7 @@ def test_a_wrong_flag_is_one_line(folder, tmp_path, capsys, words, status, text)
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.traced
 def test_maps_are_scored_by_the_measures_of_all_maps(folder, tmp_path, monkeypatch):
     options, maps = {"head_fusion": "min", "discard_ratio": 0.3}, explain.maps

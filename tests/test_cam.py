@@ -232,7 +232,9 @@ def test_the_fused_map_follows_the_paper():
     np.testing.assert_array_equal(cam.fused([tf.zeros((1, 4, 4, 1))], 64), np.zeros((1, 4, 4, 1)))
 
 
-@pytest.mark.parametrize("name", [*NARROW, pytest.param("cvt_13", marks=pytest.mark.traced)])
+@pytest.mark.parametrize(
+    "name", [*NARROW, pytest.param("cvt_13", marks=[pytest.mark.traced, pytest.mark.slow])]
+)
 def test_maps_are_the_same_at_any_batch_size_and_of_chosen_labels(name, images):
     model = classifier(name)
     whole = explain.maps(model, images, batch_size=4)

@@ -7,7 +7,7 @@ import zlib
 
 import pandas as pd
 import pytest
-from tiny import main, make_photographs, train_flags, train_only
+from tiny import main, make_photographs, ready_run, train_flags, train_only
 
 from fundus_diag import __version__
 
@@ -118,7 +118,7 @@ def test_skipped_photographs_are_left_out_and_counted(manifest, tmp_path, capsys
     assert config["data"]["splits"]["train"]["rows"] == trained
     val = pd.read_csv(run_dir / "predictions_val.csv")
     assert not set(victims) & set(val["image"])
-    assert main(["report", str(run_dir), "--resamples", "100"]) == 0
+    assert main(["report", str(run_dir), "--resamples", "100", "--no-explain"]) == 0
 
 
 def test_a_missing_image_root_is_named(manifest, tmp_path, capsys):
@@ -199,7 +199,7 @@ def test_a_run_that_is_not_finished_is_neither_scored_nor_used(manifest, tmp_pat
     import json
 
     run_dir = tmp_path / "run"
-    assert train_only(manifest, run_dir, phase2_epochs=0) == 0
+    ready_run(manifest, run_dir)
     capsys.readouterr()
     config = json.loads((run_dir / "config.json").read_text())
     (run_dir / "config.json").write_text(json.dumps({**config, "finished": None}))

@@ -8,10 +8,9 @@ import pytest
 import tensorflow as tf
 from scipy import special
 from test_models import NARROW
-from tiny import make_photographs, train_flags, train_only
+from tiny import make_photographs, train_only
 
 from fundus_diag import phases
-from fundus_diag.cli import main
 from fundus_diag.config import IMAGE_SIZES, RECIPES, TrainConfig
 from fundus_diag.errors import UsageError
 from fundus_diag.losses import WeightedBinaryCrossentropy
@@ -269,10 +268,9 @@ def test_wrong_options_are_one_line(encoder, word, message):
 def test_a_run_keeps_its_options_and_its_drop_path(tmp_path):
     manifest = make_photographs(tmp_path / "photographs")
     flags = {"encoder": "mae_vit_tiny", "image_size": 32, "drop_path": 0.1, "recipe": "mae",
-             "phase2_epochs": 1, "batch_size": 8}  # fmt: skip
-    words = train_flags(manifest, tmp_path / "run", **flags)
-    words += ["--encoder-options", "width=24", "depth=2", "patch=8"]
-    assert main(words) == 0
+             "phase2_epochs": 1, "batch_size": 8,
+             "encoder_options": ("width=24", "depth=2", "patch=8")}  # fmt: skip
+    assert train_only(manifest, tmp_path / "run", **flags) == 0
     model = load_run(tmp_path / "run").model
     assert model.get_layer("head_pool").input.shape[1:] == (4, 4, 24)
     assert model.get_layer("blocks.1.mlp.drop_path").rate == 0.1

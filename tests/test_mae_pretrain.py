@@ -279,7 +279,9 @@ def test_weight_decay_spares_all_but_kernels():
     assert network.optimizer.beta_2 == 0.95
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "policy", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)]
+)
 def test_a_step_in_mixed_precision_learns_in_float32(images, policy):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
