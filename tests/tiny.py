@@ -111,7 +111,7 @@ def train_only(manifest, run_dir, **flags):
 def ready_run(manifest, run_dir, unit="eye", encoder="tiny", image_size=32, **flags):
     """A finished run of random weights, calibrated on `val`: for tests of what is done with runs.
 
-    In half a second, where training one takes ten times as long.
+    In half the time of a training that learns next to nothing.
     """
     table = read_manifest(manifest)
     labels, grade = list(table.labels), flags.get("task") == "grade"
