@@ -12,6 +12,7 @@ import tyro
 
 from fundus_diag import __version__, cli_manifest
 from fundus_diag.cli_explain import explain, explain_eval
+from fundus_diag.cli_export import export
 from fundus_diag.cli_pretrain import pretrain
 from fundus_diag.cli_weights import port
 from fundus_diag.config import TrainConfig
@@ -148,6 +149,7 @@ COMMANDS = {
     "report": report,
     "explain": explain,
     "explain-eval": explain_eval,
+    "export": export,
     "port": port,
     "demo": demo,
     "draw": draw,
@@ -159,6 +161,7 @@ NEED_TENSORFLOW = (
     report,
     explain,
     explain_eval,
+    export,
     port,
     demo,
     cli_manifest.check,

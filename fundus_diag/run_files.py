@@ -41,7 +41,7 @@ def read_config(run_dir, finished=True):
         DataError: there is none, it is not one, or the run is not finished.
     """
     path = Path(run_dir) / "config.json"
-    config = _read_json(path)
+    config = read_json(path)
     if config.get("kind") == PRETRAINING:
         raise DataError(f"{path}: of a pretraining; `train --weights` takes its {ENCODER_WEIGHTS}")
     _check_keys(path, config, KEYS)
@@ -61,7 +61,7 @@ def read_config(run_dir, finished=True):
 def read_pretraining(run_dir):
     """config.json of a pretraining run, finished or not, as a dict; errors as of `read_config`."""
     path = Path(run_dir) / "config.json"
-    config = _read_json(path)
+    config = read_json(path)
     if config.get("kind") != PRETRAINING:
         raise DataError(f"{path}: not of a pretraining")
     _check_keys(path, config, {key: KEYS[key] for key in ("encoder", "data", "flags")})
@@ -155,7 +155,8 @@ def _check_splits(path, splits):
             raise DataError(f"{path}: data.splits.{name} has no number of rows or patients")
 
 
-def _read_json(path):
+def read_json(path):
+    """A JSON object of at most `MAX_JSON_BYTES`. Raises DataError."""
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise DataError(f"{path}: larger than {MAX_JSON_BYTES} bytes")

@@ -176,13 +176,13 @@ def raw_maps(network, inputs, chosen, method="layer_cam", eigen_smooth=False):
     Args:
         network: model from pictures to [map of each layer .., logits].
         inputs: of the model.
-        chosen: (B, K) numbers of logits; K has to be known.
+        chosen: (B, K) numbers of logits, or a function of the logits to them; K has to be known.
     """
-    count = chosen.shape[1]
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
         tape.watch(inputs)
         *features, logits = network(inputs, training=False)
-        scores = [tf.gather(logits, chosen[:, k], batch_dims=1) for k in range(count)]
+        chosen = chosen(logits) if callable(chosen) else chosen
+        scores = [tf.gather(logits, x, batch_dims=1) for x in tf.unstack(chosen, axis=1)]
     found = [[] for _ in features]
     for score in scores:
         # The sum over pictures: each picture's logit depends on that picture alone.

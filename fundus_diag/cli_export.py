@@ -1,0 +1,57 @@
+"""`fundus-diag export`: a run for programs that do not know this package."""
+
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+File = tyro.conf.Positional[Path]
+
+
+def export(
+    run: File,
+    /,
+    out: Path,
+    format: Literal["saved_model", "onnx", "openvino"] = "saved_model",
+    precision: Literal["float32", "auto", "bfloat16", "int8"] = "float32",
+    explain: bool = True,
+    overwrite: bool = False,
+):
+    """Write a run for serving: TensorFlow's SavedModel, ONNX or OpenVINO.
+
+    A SavedModel takes photographs as they are, JPEG, PNG or BMP; the others take pictures. All give
+    calibrated probabilities and what is positive at the run's thresholds. The export is compared
+    with the run before it takes its place.
+
+    Args:
+        run: Run directory.
+        out: Folder to write.
+        format: saved_model; onnx or openvino with these extras installed.
+        precision: float32; bfloat16 (saved_model), auto where this processor has it; int8 (openvino).
+        explain: A SavedModel also gives LayerCAM maps, by a second copy of the weights.
+        overwrite: Replace the export in OUT, once the new one is complete.
+    """
+    from fundus_diag.export import export as export_run
+
+    record = export_run(run, out, format, precision, explain, overwrite)
+    print(f"{out}: {format} in {record['precision']}")
+    print(f"largest difference from the run: {told(record)}")
+    if "bfloat16" in record:
+        print(f"in bfloat16, which OpenVINO takes here by itself: {told(record['bfloat16'])}")
+
+
+def told(record):
+    """The differences of an export, and what they cost, as one line."""
+    drawn = record["drawn"]
+    parts = [f"{drawn['largest_difference']:.2g} on {drawn['photographs']} drawn cases"]
+    val = record.get("val", {})
+    if "not_measured" in val:
+        parts.append(f"loss of ROC AUC not measured ({val['not_measured']})")
+    elif val:
+        parts.append(f"{val['largest_difference']:.2g} on {val['rows']} rows of val")
+    if val.get("loss") is not None:
+        parts.append(
+            f"macro ROC AUC there {val['roc_auc']:.4f} for {val['roc_auc_float32']:.4f} "
+            f"(loss {val['loss']:+.4f})"
+        )
+    return "; ".join(parts)

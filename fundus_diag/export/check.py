@@ -1,0 +1,151 @@
+"""Whether an export computes what the run does, and by how much it does not."""
+
+import numpy as np
+import tensorflow as tf
+
+from fundus_diag.data import scoring_batches
+from fundus_diag.errors import DataError
+from fundus_diag.explain import cam
+from fundus_diag.explain.filters import clean
+from fundus_diag.export.runtimes import as_arrays, photographs
+from fundus_diag.export.samples import drawn_photographs
+from fundus_diag.inputs import load_table
+from fundus_diag.preprocess import map_to_original, preprocess
+from fundus_diag.progress import track
+from fundus_diag.scoring import scores
+from fundus_diag.scoring.calibration import apply_calibration
+
+# Largest difference of a probability, by arithmetic; of a map, of its maximum.
+SAVED_MODEL = {"float32": 1e-5, "bfloat16": 0.1}
+RUNTIME = {"float32": 1e-3, "bfloat16": 0.1, "int8": 0.3}
+BATCH = 16
+
+
+def check_saved_model(run, folder, precision):
+    """Loads a SavedModel and compares its answers with the run's on drawn photographs.
+
+    Returns:
+        (function of inputs {name: array} to probabilities, {"photographs", "largest_difference"
+        [, "largest_difference_of_map"]}).
+
+    Raises:
+        DataError: they differ by more than `SAVED_MODEL` allows.
+    """
+    served = tf.saved_model.load(str(folder)).signatures
+    files, inputs = _samples(run)
+    found = served["serving_default"](**{k: tf.constant(v) for k, v in files.items()})
+    want = _reference(run, inputs)
+    apart = _apart(want, found["probability"].numpy())
+    record = {"photographs": len(want), "largest_difference": apart}
+    _refuse(folder, apart, SAVED_MODEL[precision])
+    pixels = served["serve_pixels"]
+
+    def answer(inputs):
+        return pixels(**{k: tf.constant(v) for k, v in inputs.items()})["probability"].numpy()
+
+    _refuse(folder, _apart(want, answer(inputs)), SAVED_MODEL[precision])
+    if "explain" in served:
+        apart = _maps_apart(run, served["explain"], files)
+        record["largest_difference_of_map"] = apart
+        _refuse(folder, apart, 10 * SAVED_MODEL[precision])
+    return answer, record
+
+
+def check_pixels(run, answer, precision):
+    """As `check_saved_model`, of a function of inputs {name: array} to probabilities."""
+    _, inputs = _samples(run)
+    want = _reference(run, inputs)
+    apart = _apart(want, answer(inputs))
+    _refuse("the exported network", apart, RUNTIME[precision])
+    return {"photographs": len(want), "largest_difference": apart}
+
+
+def measured_on_val(run, answer):
+    """Difference from float32 and loss of ROC AUC on the photographs of `val`.
+
+    Args:
+        run: `runs.Run`.
+        answer: function of inputs {name: array} to probabilities.
+
+    Returns:
+        {"rows", "largest_difference", "roc_auc", "roc_auc_float32", "loss"}, the AUCs macro
+        averages; {"not_measured": why} where the photographs are not here.
+    """
+    table, root, reason = photographs(run)
+    if reason:
+        return {"not_measured": reason}
+    labels, pictures, rows = load_table(table.path, root, run.config, "val", "skip", cache="ram")
+    batches = scoring_batches(pictures, rows.pictures, BATCH)
+    steps = -(-len(rows.pictures) // BATCH)
+    pairs = [
+        (_reference(run, inputs), answer(inputs))
+        for inputs in track(map(as_arrays, batches), "comparing on val", steps)
+    ]
+    want, found = (np.concatenate(x) for x in zip(*pairs, strict=True))
+    y = np.stack([rows.y[:, labels.index(x)] for x in run.labels], axis=1)
+    exact, reduced = macro_auc(y, want), macro_auc(y, found)
+    return {
+        "rows": len(want),
+        "largest_difference": _apart(want, found),
+        "roc_auc": reduced,
+        "roc_auc_float32": exact,
+        "loss": None if exact is None else exact - reduced,
+    }
+
+
+def macro_auc(y_true, y_score):
+    """Mean ROC AUC of the labels that have one; None where none has."""
+    unused = np.full(np.shape(y_true), np.nan)
+    figures = scores.statistic(y_true, y_score, unused, ("roc_auc",))(np.ones((len(y_true), 1)))
+    areas = figures["labels.roc_auc"][0]
+    return None if np.isnan(areas).all() else float(np.nanmean(areas))
+
+
+def _samples(run):
+    """Drawn photographs as a server is sent them, and as the network is: ({name: ..}, {name: ..})."""
+    files = list(drawn_photographs())
+    size, crop = run.config["image_size"], run.config["crop"]
+    pictures = np.stack([preprocess(tf.constant(data), size, crop)[0].numpy() for data in files])
+    if run.config["unit"] == "eye":
+        return {"image_bytes": files}, {"images": pictures}
+    left, right = files[::2], [*files[1:-1:2], b""]  # the last has one eye
+    mask = np.ones((len(left), 2), np.float32)
+    mask[-1, 1] = 0
+    pairs = np.stack([pictures[::2], pictures[1::2]], axis=1)
+    return {"left_bytes": left, "right_bytes": right}, {"images": pairs, "mask": mask}
+
+
+def _reference(run, inputs):
+    inputs = {name: tf.constant(value) for name, value in inputs.items()}
+    inputs = inputs if len(inputs) > 1 else inputs["images"]
+    return apply_calibration(run.model(inputs, training=False), run.points, run.labels)
+
+
+def _apart(want, found):
+    apart = np.abs(np.asarray(found, "float64") - want)
+    return float(apart.max()) if np.isfinite(apart).all() else float("inf")
+
+
+def _refuse(what, apart, limit):
+    if not apart <= limit:
+        raise DataError(f"{what}: differs from the run by {apart:.2g}, more than {limit:g}")
+
+
+def _maps_apart(run, explain, files):
+    """Largest difference of the maps of one photograph or pair, over their largest value."""
+    one = {name: values[0] for name, values in files.items()}
+    label = len(run.labels) - 1
+    found = explain(**{k: tf.constant(v) for k, v in one.items()}, labels=tf.constant([label]))
+    size, crop = run.config["image_size"], run.config["crop"]
+    seen = [preprocess(tf.constant(data), size, crop) for data in one.values()]
+    pictures = np.stack([picture.numpy() for picture, _ in seen])
+    pairs = run.config["unit"] == "patient"
+    maps = cam.maps(run.model, pictures[None] if pairs else pictures, labels=[label])
+    names = ("map_left", "map_right") if pairs else ("map",)
+    apart = []
+    for k, name in enumerate(names):
+        got = found[name].numpy()[0]
+        own = clean(maps[0, k, 0] if pairs else maps[0, 0])
+        want = map_to_original(own[None, ..., None], seen[k][1], *got.shape)[0, ..., 0].numpy()
+        apart.append(np.abs(got - want).max() / max(want.max(), 1e-6))
+    return float(max(apart))

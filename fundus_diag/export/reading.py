@@ -1,0 +1,79 @@
+"""Photographs and pictures as a server is sent them: what is wrong with one is said, never raised."""
+
+import tensorflow as tf
+
+from fundus_diag.imaging.decode import decode
+from fundus_diag.imaging.field import has_field
+from fundus_diag.imaging.header import PROBLEMS, find_problem, is_jpeg, is_png, padded, read_header
+from fundus_diag.preprocess import resize_square
+
+RANGE = "not a picture: values must lie from 0 to 255"
+NO_EYE = "no photograph of either eye"
+
+
+def read(data, image_size, crop):
+    """A photograph, or what is wrong with it, from a scalar string.
+
+    Returns:
+        picture (S, S, 3) and box (4,), see `preprocess`; size (2,) int32 of the upright
+        photograph; field: bool, see `has_field`; error: "", or why there is no picture, and then
+        all else is zero.
+    """
+
+    def whole(data):
+        image = decode(data)
+        picture, box = resize_square(image, image_size, crop)
+        return picture, box, tf.shape(image)[:2], has_field(image), tf.constant(True)
+
+    def nothing():
+        picture = tf.zeros((image_size, image_size, 3))
+        return picture, tf.zeros(4), tf.zeros(2, tf.int32), tf.constant(False), tf.constant(False)
+
+    def tried():
+        # Damage behind the header shows while decoding, and an error would end the whole batch; a
+        # data set can leave out what fails.
+        one = tf.data.Dataset.from_tensors(data).map(whole).ignore_errors(log_warning=False)
+        return one.concatenate(tf.data.Dataset.from_tensors(nothing())).take(1).get_single_element()
+
+    with tf.device("CPU:0"):  # many small ops, and decoding runs nowhere else
+        raw = padded(data)
+        code = find_problem(raw, read_header(raw))
+        picture, box, size, field, decoded = tf.cond(code == 0, tried, nothing)
+        kind = tf.where(is_jpeg(raw), "JPEG", tf.where(is_png(raw), "PNG", "BMP"))
+        damaged = tf.where(decoded, "", tf.strings.join(["damaged ", kind]))
+        error = tf.where(code == 0, damaged, tf.gather(tf.constant(PROBLEMS), code))
+    return {"picture": picture, "box": box, "size": size, "field": field, "error": error}
+
+
+def read_all(images, image_size, crop):
+    """Pictures (B, S, S, 3), whether each shows a field, and errors, of strings (B,)."""
+
+    def one(data):
+        seen = read(data, image_size, crop)
+        return seen["picture"], seen["field"], seen["error"]
+
+    picture = tf.TensorSpec((image_size, image_size, 3), tf.float32)
+    flag, text = tf.TensorSpec((), tf.bool), tf.TensorSpec((), tf.string)
+    return tf.map_fn(one, images, fn_output_signature=(picture, flag, text))
+
+
+def checked(images):
+    """Pictures (B, .., 3) as they are, black where they are none, and errors (B,)."""
+    axes = range(1, images.shape.rank)
+    fine = tf.reduce_all((images >= 0) & (images <= 255), axis=list(axes))  # NaN is neither
+    kept = tf.where(tf.reshape(fine, (-1, *(1 for _ in axes))), images, 0.0)
+    return kept, tf.where(fine, "", RANGE)
+
+
+def shown(images):
+    """Whether each of (B, S, S, 3) shows a field of view."""
+    return tf.map_fn(has_field, images, fn_output_signature=tf.bool)
+
+
+def error_of_pair(errors, there):
+    """One error a row (B,) of those of left and right (B, 2) and of which `there` (B, 2) is."""
+    named = tf.strings.join([["left eye: ", "right eye: "], errors])
+    left, right = tf.unstack(tf.where(there & (errors != ""), named, ""), axis=1)
+    between = tf.where((left != "") & (right != ""), "; ", "")
+    joined = tf.strings.join([left, between, right])
+    return tf.where(tf.reduce_any(there, axis=1), joined, NO_EYE)

@@ -1,0 +1,169 @@
+"""The network and its calibration for other runtimes: from pictures to probabilities.
+
+They read no photographs: pictures are made by `preprocess`, or by the SavedModel's own code.
+"""
+
+import logging
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from fundus_diag.data import scoring_batches
+from fundus_diag.errors import DataError
+from fundus_diag.export.graph import called, calibrated
+from fundus_diag.fast import input_spec
+from fundus_diag.inputs import load_inputs
+from fundus_diag.manifest import read_manifest
+from fundus_diag.progress import track
+
+OPSET = 18
+OUTPUTS = ("probability", "positive")
+CALIBRATION = 256  # photographs that int8 is fitted on
+
+
+def pixel_function(run):
+    """A concrete function of named pictures to {"probability", "positive"}, with variables."""
+    spec = input_spec(run.model)
+    if not isinstance(spec, dict):
+        spec = {"images": spec}
+    spec = {name: tf.TensorSpec(x.shape, x.dtype, name) for name, x in spec.items()}
+
+    def answer(**inputs):
+        inputs = inputs if len(inputs) > 1 else inputs["images"]
+        probability = calibrated(run, run.model(inputs, training=False), tf.float32)
+        return {"probability": probability, "positive": called(run, probability)}
+
+    return tf.function(answer, autograph=False).get_concrete_function(**spec)
+
+
+def write_onnx(path, function, run):
+    """Writes a concrete function as ONNX; labels stand in the file's metadata."""
+    import onnx
+    import tf2onnx
+
+    frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
+    outputs = [function.structured_outputs[x].name for x in OUTPUTS]
+    names = {x.name: x.name.partition(":")[0] for x in frozen.inputs}
+    names |= zip(outputs, OUTPUTS, strict=True)
+    logger = tf.get_logger()
+    before = logger.level
+    logger.setLevel(logging.ERROR)  # it calls functions that TensorFlow has deprecated
+    try:
+        model, _ = tf2onnx.convert.from_graph_def(
+            frozen.graph.as_graph_def(),
+            input_names=list(names)[: len(frozen.inputs)],
+            output_names=outputs,
+            opset=OPSET,
+        )
+    finally:
+        logger.setLevel(before)
+    _rename(model.graph, names)
+    facts = {"labels": ",".join(run.labels), "input": "RGB, 0 to 255", "use": "research only"}
+    for key, value in facts.items():
+        model.metadata_props.add(key=key, value=value)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+def _rename(graph, wanted):
+    for value in (*graph.input, *graph.output):
+        value.name = wanted[value.name]
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for k, name in enumerate(names):
+                names[k] = wanted.get(name, name)
+
+
+def load_onnx(path):
+    """A function of inputs {name: array} to probabilities (B, L), on ONNX Runtime's CPU kernels."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda inputs: session.run(["probability"], inputs)[0]
+
+
+def write_openvino(path, function, run, precision="float32"):
+    """Writes a concrete function as OpenVINO's `model.xml` and `model.bin`.
+
+    Args:
+        precision: "float32", or "int8" by NNCF, fitted on training photographs.
+
+    Raises:
+        DataError: these photographs are not here.
+    """
+    openvino = _openvino()
+    model = openvino.convert_model(function)
+    if precision == "int8":
+        model = _in_int8(model, run)
+    model.set_rt_info(",".join(run.labels), ["fundus_diag", "labels"])
+    openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def load_openvino(path, hint="f32"):
+    """A function of inputs {name: array} to probabilities (B, L), on the CPU.
+
+    Args:
+        hint: arithmetic of what is not int8: "f32" or "bf16".
+    """
+    core = _openvino().Core()
+    compiled = core.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": hint})
+    return lambda inputs: compiled(inputs)["probability"]
+
+
+def _openvino():
+    # It reports its use to its makers unless told not to: nothing here calls home.
+    sys.modules.setdefault("openvino_telemetry", None)
+    import openvino
+
+    return openvino
+
+
+def _in_int8(model, run):
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)
+    inputs = list(_training_inputs(run))
+    transformer = any(x.name.endswith(".attend") for x in run.model.layers)
+    return nncf.quantize(
+        model,
+        nncf.Dataset(inputs),
+        subset_size=len(inputs),
+        model_type=nncf.ModelType.TRANSFORMER if transformer else None,
+    )
+
+
+def _training_inputs(run):
+    """Inputs {name: array} of single rows of the training split, drawn at random by patient."""
+    table, root, reason = photographs(run)
+    if reason:
+        raise DataError(f"{run.run_dir}: int8 is fitted on training photographs: {reason}")
+    rows = table.table[table.table["split"] == "train"]
+    drawn = np.random.default_rng(0).permutation(rows["patient"].unique())[:CALIBRATION]
+    table = replace(table, table=rows[rows["patient"].isin(drawn)].reset_index(drop=True))
+    config = {name: run.config[name] for name in ("image_size", "crop", "unit")}
+    inputs = load_inputs(table, root, **config, cache="ram")
+    numbers = inputs.splits["all"].pictures[:CALIBRATION]
+    return map(as_arrays, scoring_batches(inputs.pictures, numbers, 1))
+
+
+def photographs(run):
+    """(`Manifest`, folder, "") that a run was trained on, or (None, None, why they are not here)."""
+    data = run.config["data"]
+    manifest, root = Path(data.get("manifest") or ""), Path(data.get("image_root") or "")
+    for path, there in ((manifest, manifest.is_file()), (root, root.is_dir())):
+        if not there:
+            return None, None, f"{path}: not here"
+    table = read_manifest(manifest)
+    if table.sha256 != data.get("sha256"):
+        return None, None, f"{manifest}: has changed since this run was trained on it"
+    return table, root, ""
+
+
+def as_arrays(batch):
+    """A batch of `scoring_batches` as {name: array}."""
+    batch = batch if isinstance(batch, dict) else {"images": batch}
+    return {name: np.asarray(value) for name, value in batch.items()}

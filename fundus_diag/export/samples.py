@@ -1,0 +1,19 @@
+"""Photographs of nobody, to check an export with and to warm a server up."""
+
+import functools
+
+from fundus_diag.drawing.camera import compress
+from fundus_diag.drawing.eye import draw_eye
+
+SHOWN = ({"N"}, {"D"}, {"G"}, {"C"}, {"A"}, {"H"}, {"M"}, {"D", "O"})
+
+
+@functools.lru_cache(maxsize=2)
+def drawn_photographs(count=len(SHOWN), size=320):
+    """JPEG files of drawn eyes, healthy and not, in turn left and right: a tuple of bytes."""
+    files = []
+    for k in range(count):
+        eye = "left" if k % 2 == 0 else "right"
+        picture, _ = draw_eye((0, k // 2), SHOWN[k % len(SHOWN)], eye, size)
+        files.append(compress(picture, 92))
+    return tuple(files)
