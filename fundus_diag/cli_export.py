@@ -27,7 +27,8 @@ def export(
         run: Run directory.
         out: Folder to write.
         format: saved_model; onnx or openvino with these extras installed.
-        precision: float32; bfloat16 (saved_model), auto where this processor has it; int8 (openvino).
+        precision: float32; of saved_model bfloat16, or auto: where this processor has it; of
+            openvino int8.
         explain: A SavedModel also gives LayerCAM maps, by a second copy of the weights.
         overwrite: Replace the export in OUT, once the new one is complete.
     """

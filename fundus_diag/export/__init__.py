@@ -114,7 +114,7 @@ def _check_flags(out, format, precision, explain, overwrite):
         raise UsageError(f"--out {out}: not a folder")
     if not overwrite:
         raise UsageError(
-            f"--out {out}: exists; --overwrite replaces it once the new one is complete"
+            f"--out {out}: exists; --overwrite replaces it, once the new one is complete"
         )
     if not _is_export(out):
         raise UsageError(f"--out {out}: holds something else than an export, not overwritten")

@@ -69,8 +69,8 @@ def _card(run, facts):
         f"- Exported as {facts['format']} in {facts['precision']}; largest difference of a "
         f"probability from the run on {facts['drawn']['photographs']} drawn photographs: "
         f"{facts['drawn']['largest_difference']:.2g}.",
-        "- `gradable` says that a photograph decodes and is not blank. It does not judge sharpness, "
-        "nor whether a fundus is shown at all.",
+        "- `gradable` says that a photograph decodes and is not blank. It does not judge "
+        "sharpness, nor whether a fundus is shown at all.",
         "",
         "| label | threshold | positive in training |"
         + "".join(f" ROC AUC, {split} |" for split, _ in _scores(run)),

@@ -102,7 +102,7 @@ def macro_auc(y_true, y_score):
 
 
 def _samples(run):
-    """Drawn photographs as a server is sent them, and as the network is: ({name: ..}, {name: ..})."""
+    """Drawn photographs as a server is sent them and as the network is: two {name: array}."""
     files = list(drawn_photographs())
     size, crop = run.config["image_size"], run.config["crop"]
     pictures = np.stack([preprocess(tf.constant(data), size, crop)[0].numpy() for data in files])

@@ -19,7 +19,8 @@ def signatures(run, precision="float32", explain=True):
 
     Each returns a dict: `probability` (B, L) calibrated, NaN in a row with an error; `positive`
     (B, L); `label` (B, L), names; `gradable` (B,); `error` (B,). `explain` is of one photograph:
-    `map` (K, height, width), of pairs `map_left` and `map_right`, and the others (K,) or ().
+    one such row, `map` (K, height, width), of pairs `map_left` and `map_right`, and `map_label`
+    (K,), names. K is 0 where there is an error.
 
     Args:
         run: `runs.Run`, finished.
@@ -151,25 +152,18 @@ def _answer(run, logits, error, field):
         # In every row, because TensorFlow Serving cuts answers into rows.
         "label": tf.tile(tf.constant([run.labels]), [tf.size(error), 1]),
         "gradable": readable & field,
-        "error": _with_blank(error, field),
+        "error": tf.where(readable & ~field, BLANK, error),
     }
 
 
 def _answer_of_one(run, found, field):
-    """What `explain` returns beside the maps: of the labels that it explains."""
-    probability = calibrated(run, found["logits"])
-    chosen = found["chosen"]
+    """What `explain` returns beside the maps: whose they are, and a row of `_answer`."""
+    error = found["error"]
+    row = _answer(run, found["logits"][:1], error[None], field[None])
     return {
-        "label": tf.gather(tf.constant(run.labels), chosen),
-        "probability": tf.cast(tf.gather(probability, chosen, batch_dims=1), tf.float32),
-        "positive": tf.gather(called(run, probability), chosen, batch_dims=1),
-        "gradable": (found["error"] == "") & field,
-        "error": _with_blank(found["error"], field),
+        "map_label": tf.gather(tf.constant(run.labels), found["chosen"]),
+        **{name: value[0] for name, value in row.items()},
     }
-
-
-def _with_blank(error, field):
-    return tf.where((error == "") & ~field, BLANK, error)
 
 
 def _signature(*specs):

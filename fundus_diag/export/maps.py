@@ -21,9 +21,9 @@ def mapper(run, probabilities, precision="float32"):
         precision: see `fast.freeze`.
 
     Returns:
-        A function (inputs of K rows, labels (K,) or (0,)) to a list: fused maps (K, h, w), of pairs
-        (K, 2, h, w), filtered as `fundus-diag explain` does; logits (K, L); the labels (K,). Without
-        labels the likeliest one of each row is explained.
+        A function (inputs of K rows, labels (K,) or (0,)) to a list: fused maps (K, h, w), of
+        pairs (K, 2, h, w), filtered as `fundus-diag explain` does; logits (K, L); the labels (K,).
+        Without labels the likeliest one of each row is explained.
     """
     model = run.model
     names = layer_names(model, "layer_cam")
@@ -52,7 +52,7 @@ def mapper(run, probabilities, precision="float32"):
 
 
 def median(maps, size):
-    """Median of maps (N, h, w) over `size` x `size` cells, mirrored at the rim; as `filters.median`."""
+    """Median of maps (N, h, w) over `size` x `size` cells; equal to `filters.median`."""
     around = size // 2
     wide = tf.pad(maps, [[0, 0], [around, around], [around, around]], "SYMMETRIC")
     height, width = maps.shape[1:]
@@ -72,7 +72,8 @@ def explained(make, inputs, labels, names, error, pixels):
         pixels: of the photograph, int64.
 
     Returns:
-        map (K, h, w) or (K, 2, h, w), logits (K, L), chosen (K,), error; with an error K is 0.
+        map (K, h, w) or (K, 2, h, w), chosen (K,), error, with which K is 0; logits (K, L), of an
+        error (1, L).
     """
     known = tf.reduce_all((labels >= 0) & (labels < len(names)))
     few = tf.size(labels) <= len(names)
@@ -86,9 +87,9 @@ def explained(make, inputs, labels, names, error, pixels):
     labels = labels[: tf.where(error == "", tf.size(labels), 0)]
     rows = tf.maximum(1, tf.size(labels))
     inputs = tf.nest.map_structure(lambda x: tf.repeat(x, rows, axis=0), inputs)
+    found, logits, chosen = make(inputs, labels)
     kept = tf.where(error == "", rows, 0)
-    found, logits, chosen = (x[:kept] for x in make(inputs, labels))
-    return {"map": found, "logits": logits, "chosen": chosen, "error": error}
+    return {"map": found[:kept], "chosen": chosen[:kept], "logits": logits, "error": error}
 
 
 def laid_back(maps, seen, error):

@@ -14,11 +14,10 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from fundus_diag.data import scoring_batches
 from fundus_diag.errors import DataError
-from fundus_diag.export.graph import called, calibrated
+from fundus_diag.export.graph import calibrated, called
 from fundus_diag.fast import input_spec
 from fundus_diag.inputs import load_inputs
 from fundus_diag.manifest import read_manifest
-from fundus_diag.progress import track
 
 OPSET = 18
 OUTPUTS = ("probability", "positive")
@@ -151,7 +150,7 @@ def _training_inputs(run):
 
 
 def photographs(run):
-    """(`Manifest`, folder, "") that a run was trained on, or (None, None, why they are not here)."""
+    """(`Manifest`, folder, "") that a run learned from, or (None, None, why they are not here)."""
     data = run.config["data"]
     manifest, root = Path(data.get("manifest") or ""), Path(data.get("image_root") or "")
     for path, there in ((manifest, manifest.is_file()), (root, root.is_dir())):

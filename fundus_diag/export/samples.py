@@ -9,7 +9,7 @@ SHOWN = ({"N"}, {"D"}, {"G"}, {"C"}, {"A"}, {"H"}, {"M"}, {"D", "O"})
 
 
 @functools.lru_cache(maxsize=2)
-def drawn_photographs(count=len(SHOWN), size=320):
+def drawn_photographs(count=8, size=320):
     """JPEG files of drawn eyes, healthy and not, in turn left and right: a tuple of bytes."""
     files = []
     for k in range(count):

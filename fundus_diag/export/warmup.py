@@ -1,7 +1,7 @@
-"""Requests that TensorFlow Serving answers once before it serves a model: the first is the slowest.
+"""Requests that TensorFlow Serving answers before it serves a model: the first are the slowest.
 
-A file of TFRecords, each a `PredictionLog` of TensorFlow Serving. The few fields that are needed are
-encoded here, so that its package, which pins a version of TensorFlow, is not.
+A file of TFRecords, each a `PredictionLog` of TensorFlow Serving. The few fields that matter are
+encoded here, so that its package, which pins a version of TensorFlow, is not needed.
 
 Source: https://www.tensorflow.org/tfx/serving/saved_model_warmup and, in github:tensorflow/serving,
 tensorflow_serving/apis/{prediction_log,predict,model}.proto.

@@ -1,0 +1,71 @@
+"""Tiny runs and their exports, for the tests of what is exported."""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tiny import make_photographs, train_only
+
+from fundus_diag import load_run
+from fundus_diag.cli import main
+
+LABELS = ("A", "B")
+
+
+def make_runs(folder, units=("eye", "patient", "grade")):
+    """Finished runs of seconds over drawn discs, `folder/<unit>`; returns `folder`."""
+    tf.config.run_functions_eagerly(True)
+    try:
+        for unit in units:
+            grades = unit == "grade"
+            name = "grades" if grades else "photographs"
+            manifest = folder / name / "manifest.csv"
+            if not manifest.exists():
+                make_photographs(folder / name, grades=grades)
+            flags = {"task": "grade"} if grades else {"unit": unit}
+            assert train_only(manifest, folder / unit, **flags) == 0
+    finally:
+        tf.config.run_functions_eagerly(False)
+    return folder
+
+
+def export(run, out, *words):
+    """`fundus-diag export`; the exit status."""
+    return main(["export", str(run), "--out", str(out), *map(str, words)])
+
+
+@functools.lru_cache(maxsize=8)
+def signatures(folder):
+    """Of a SavedModel that was exported to a folder."""
+    return tf.saved_model.load(str(folder / "1")).signatures
+
+
+def serve(folder, name="serving_default", **inputs):
+    """{name: array} that a signature answers; lists of bytes and of numbers are made tensors."""
+    found = signatures(folder)[name](**{k: _tensor(k, v) for k, v in inputs.items()})
+    return {k: v.numpy() for k, v in found.items()}
+
+
+def _tensor(name, value):
+    kinds = {"labels": tf.int32, "images": tf.float32, "mask": tf.float32}
+    return tf.constant(value, kinds.get(name, tf.string))
+
+
+def texts(array):
+    """Strings of an array of bytes, in its shape, as lists."""
+    return np.char.decode(np.asarray(array, "S")).tolist()
+
+
+def contents(folder, names):
+    """Bytes of files of a folder."""
+    return [(Path(folder) / name).read_bytes() for name in names]
+
+
+def photographs(folder, eye="left", count=6):
+    """Paths of the first photographs of an eye that `make_photographs` drew."""
+    return sorted((folder / "photographs").glob(f"*_{eye}.png"))[:count]
+
+
+def run_of(folder, unit):
+    return load_run(folder / unit)

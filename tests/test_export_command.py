@@ -1,0 +1,121 @@
+"""`fundus-diag export`: what it refuses, and that nothing is lost when it fails."""
+
+import json
+
+import pytest
+from exported import export, make_runs
+
+import fundus_diag.export as exporting
+from fundus_diag.errors import DataError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_runs(tmp_path_factory.mktemp("runs"), ("eye",))
+
+
+@pytest.fixture
+def refused(folder, tmp_path, capsys):
+    """Exports what must be refused; returns the one line, and sees that nothing was written."""
+
+    def run(*words, source=None, out=None, status=2):
+        before = sorted(tmp_path.rglob("*"))
+        assert export(source or folder / "eye", out or tmp_path / "out", *words) == status
+        assert sorted(tmp_path.rglob("*")) == before
+        lines = [x for x in capsys.readouterr().err.splitlines() if "fundus-diag: " in x]
+        assert len(lines) == 1
+        assert "Traceback" not in lines[0]
+        return lines[0]
+
+    return run
+
+
+def test_a_run_that_is_not_finished_is_refused(folder, tmp_path, refused):
+    config = json.loads((folder / "eye" / "config.json").read_text())
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.json").write_text(json.dumps({**config, "finished": None}))
+    assert "config.json: the run is not finished" in refused(source=run, status=1)
+    assert "not found; is" in refused(source=tmp_path / "nothing", status=1)
+
+
+def test_what_a_format_cannot_do_is_said(refused):
+    assert "onnx has float32" in refused("--format", "onnx", "--precision", "int8")
+    assert "saved_model has float32, auto, bfloat16" in refused("--precision", "int8")
+    assert "openvino has float32, int8" in refused("--format", "openvino", "--precision", "auto")
+    assert "onnx has no maps" in refused("--format", "onnx", "--no-explain")
+
+
+@pytest.mark.parametrize(
+    ("words", "gone", "message"),
+    [
+        (["--format", "onnx"], ["tf2onnx", "onnxruntime"],
+         "--format onnx: tf2onnx and onnxruntime not installed; pip install 'fundus-diag[onnx]'"),
+        (["--format", "openvino"], ["openvino"],
+         "--format openvino: openvino not installed; pip install 'fundus-diag[openvino]'"),
+        (["--format", "openvino", "--precision", "int8"], ["nncf"],
+         "--format openvino --precision int8: nncf not installed"),
+    ],
+)  # fmt: skip
+def test_what_is_not_installed_is_named(refused, monkeypatch, words, gone, message):
+    find = exporting.importlib.util.find_spec
+    monkeypatch.setattr(
+        exporting.importlib.util, "find_spec", lambda x: None if x in gone else find(x) or True
+    )
+    assert message in refused(*words)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Stands for the writing and checking of a SavedModel: a file that says which it is."""
+
+    def write(run, folder, precision, explain):
+        (folder / "1" / "assets.extra").mkdir(parents=True)
+        (folder / "1" / "saved_model.pb").write_text(f"explain {explain}")
+        drawn = {"photographs": 8, "largest_difference": 0.0}
+        return {"precision": precision, "explain": explain, "drawn": drawn}
+
+    monkeypatch.setattr(exporting, "_saved_model", write)
+
+
+def test_only_an_export_is_overwritten_and_only_when_told(folder, tmp_path, refused, quick):
+    out = tmp_path / "out"
+    assert "there is no folder" in refused(out=tmp_path / "no" / "out")
+    assert export(folder / "eye", out, "--no-explain") == 0
+    assert "exists; --overwrite replaces it" in refused()
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "photograph.jpg").write_bytes(b"mine")
+    assert "holds something else than an export" in refused("--overwrite", out=other)
+    (tmp_path / "file").write_text("mine")
+    assert "not a folder" in refused("--overwrite", out=tmp_path / "file")
+    (out / "left over").write_text("of the old one")
+    assert export(folder / "eye", out, "--overwrite") == 0
+    assert not (out / "left over").exists()
+    assert (out / "1" / "saved_model.pb").read_text() == "explain True"
+    assert sorted(x.name for x in tmp_path.iterdir()) == ["file", "other", "out"]
+    (tmp_path / "empty").mkdir()
+    assert export(folder / "eye", tmp_path / "empty", "--overwrite") == 0
+
+
+def test_an_export_that_fails_leaves_the_one_before(folder, tmp_path, refused, quick, monkeypatch):
+    out = tmp_path / "out"
+    assert export(folder / "eye", out, "--no-explain") == 0
+    before = {x: x.read_bytes() for x in out.rglob("*") if x.is_file()}
+
+    def fail(*_):
+        raise DataError("broken on the way")
+
+    monkeypatch.setattr(exporting, "write_papers", fail)
+    assert "broken on the way" in refused("--overwrite", status=1)
+    assert {x: x.read_bytes() for x in out.rglob("*") if x.is_file()} == before
+
+
+def test_a_folder_that_cannot_be_written_is_said(folder, tmp_path, capsys, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(exporting, "write_saved_model", full)
+    assert export(folder / "eye", tmp_path / "out") == 1
+    assert "out: cannot be written: No space left on device" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
