@@ -1,0 +1,109 @@
+"""A trained run in every format, scored through each on the photographs of a split.
+
+    python benchmarks/exports.py RUN --out reports/exports [--split test]
+
+Macro ROC AUC, largest difference of a probability from `model.predict`, and time per picture
+(batches of 16, formats in turn): chosen is nothing. The exports lie in OUT afterwards. Formats whose
+package is not installed, and bfloat16 without a processor that has it, are left out.
+"""
+
+import argparse
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from common import fundus_diag, machine, ratio, timed
+
+from fundus_diag import load_run
+from fundus_diag.data import scoring_batches
+from fundus_diag.export import check, runtimes
+from fundus_diag.inputs import load_table
+from fundus_diag.precision import cpu_has_bfloat16
+from fundus_diag.scoring.calibration import apply_calibration
+
+BATCH = 16
+FORMATS = {
+    "saved_model": ("saved_model", "float32"),
+    "saved_model_bfloat16": ("saved_model", "bfloat16"),
+    "onnx": ("onnx", "float32"),
+    "openvino": ("openvino", "float32"),
+    "openvino_int8": ("openvino", "int8"),
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--split", default="test")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    run = load_run(args.run)
+    answers = {"model.predict": lambda inputs: own(run, inputs), **exported(args)}
+    data = run.config["data"]
+    labels, pictures, rows = load_table(
+        data["manifest"], data["image_root"], run.config, args.split, cache="ram"
+    )
+    y = np.stack([rows.y[:, labels.index(x)] for x in run.labels], axis=1)
+    found = {name: [] for name in answers}
+    times = {name: [] for name in answers}
+    for batch in map(runtimes.as_arrays, scoring_batches(pictures, rows.pictures, BATCH)):
+        for name, answer in answers.items():
+            # The first and the last batch, of a size of its own, are not timed.
+            seconds = timed(lambda n=name, a=answer, b=batch: found[n].append(a(b)))
+            times[name].append(seconds / len(batch["images"]))
+    probabilities = {name: np.concatenate(parts) for name, parts in found.items()}
+    want = probabilities["model.predict"]
+    print(f"{args.run}, {args.split}: {len(want)} rows, batches of {BATCH}, {machine()}")
+    print("| format | macro ROC AUC | largest difference | ms | of model.predict |")
+    print("|---|---|---|---|---|")
+    for name, scores in probabilities.items():
+        own_times, theirs = (np.array(times[x][1:-1]) for x in (name, "model.predict"))
+        apart = f"{np.abs(scores - want).max():.2g}"
+        area = f"{check.macro_auc(y, scores):.4f}"
+        speed = f"{1000 * np.median(own_times):.1f} | {ratio(own_times, theirs)}"
+        print(f"| {name} | {area} | {apart} | {speed} |")
+
+
+def own(run, inputs):
+    tensors = {name: tf.constant(value) for name, value in inputs.items()}
+    tensors = tensors if len(tensors) > 1 else tensors["images"]
+    logits = run.model.predict(tensors, batch_size=BATCH, verbose=0)
+    return apply_calibration(logits, run.points, run.labels)
+
+
+def exported(args):
+    """{name: function of inputs {name: array} to probabilities}."""
+    made = {}
+    for name, (format, precision) in FORMATS.items():
+        needed = {"onnx": "tf2onnx", "openvino": "nncf" if precision == "int8" else "openvino"}
+        if format in needed and importlib.util.find_spec(needed[format]) is None:
+            continue
+        if precision == "bfloat16" and not cpu_has_bfloat16():
+            continue
+        folder = args.out / name
+        words = ["--format", format, "--precision", precision, "--out", folder, "--overwrite"]
+        fundus_diag("export", args.run, *words)
+        if format == "saved_model":
+            made[name] = pixels(tf.saved_model.load(str(folder / "1")))
+        elif format == "onnx":
+            made[name] = runtimes.load_onnx(folder / "model.onnx")
+        else:
+            made[name] = runtimes.load_openvino(folder / "model.xml")
+        if name == "openvino" and cpu_has_bfloat16():
+            made["openvino, in bfloat16"] = runtimes.load_openvino(folder / "model.xml", "bf16")
+    return made
+
+
+def pixels(loaded):
+    serve = loaded.signatures["serve_pixels"]
+
+    def answer(inputs):
+        return serve(**{k: tf.constant(v) for k, v in inputs.items()})["probability"].numpy()
+
+    return answer
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Time of a prediction on every runtime, in one run: batch 1 and 16, random calibrated weights.
+
+    python benchmarks/runtimes.py [--encoder se_xception] [--image-size 299] [--repeats 10]
+
+Rows whose package is not installed are left out; PyTorch computes the same network (SE-Xception
+alone). Then from the bytes of photographs: the probabilities, and with them the fused LayerCAM map
+of the likeliest label.
+"""
+
+import argparse
+import importlib.util
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from common import in_turn, machine, make_run, ratio
+
+from fundus_diag import load_run
+from fundus_diag.drawing.camera import compress
+from fundus_diag.drawing.eye import draw_eye
+from fundus_diag.export import export, runtimes
+from fundus_diag.precision import cpu_has_bfloat16
+
+PHOTOGRAPH = 1024  # px
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--encoder", default="se_xception")
+    parser.add_argument("--image-size", type=int, default=299, help="px")
+    parser.add_argument("--repeats", type=int, default=10)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        make_run(folder / "run", args.encoder, args.image_size)
+        run = load_run(folder / "run")
+        made = write(folder)
+        print(f"{args.encoder}, {args.image_size} px, {machine()}; ms per picture")
+        for batch in (1, 16):
+            table(run, made, batch, args)
+        from_bytes(made, args.repeats)
+
+
+def write(folder):
+    """{name: function of a folder's export to answers} of all that can be made here."""
+    half = "bfloat16" if cpu_has_bfloat16() else "float32"
+    wanted = {"SavedModel": ("saved_model", "float32"), "SavedModel fast": ("saved_model", half)}
+    if importlib.util.find_spec("tf2onnx") and importlib.util.find_spec("onnxruntime"):
+        wanted["ONNX Runtime"] = ("onnx", "float32")
+    if importlib.util.find_spec("openvino"):
+        wanted["OpenVINO"] = ("openvino", "float32")
+    for name, (format, precision) in wanted.items():
+        export(folder / "run", folder / name, format, precision)
+    return {name: folder / name for name in wanted}
+
+
+def table(run, made, batch, args):
+    shape = (batch, args.image_size, args.image_size, 3)
+    images = np.random.default_rng(0).uniform(0, 255, shape).astype("float32")
+    tensor, calls = tf.constant(images), {}
+    calls["model.predict"] = lambda: run.model.predict(tensor, batch_size=batch, verbose=0)
+    for name, folder in made.items():
+        for label, call in runtime(name, folder, images):
+            calls[label] = call
+    if importlib.util.find_spec("torch") and args.encoder == "se_xception":
+        from torch_se_xception import pytorch
+
+        for name, half in (("PyTorch", False), ("PyTorch bfloat16", True))[
+            : 1 + cpu_has_bfloat16()
+        ]:
+            calls[name] = pytorch(run.model, images, half)
+            apart = np.abs(calls[name]() - calls["model.predict"]()).max()
+            print(f"{name}: logits {apart:.1g} from those of model.predict")
+    times = in_turn(calls, args.repeats, warmups=3)
+    print(f"batch {batch:18} | ms | of model.predict | of PyTorch bfloat16")
+    for name, seconds in times.items():
+        against = [ratio(seconds, times["model.predict"])]
+        if "PyTorch bfloat16" in times:
+            against.append(ratio(seconds, times["PyTorch bfloat16"]))
+        print(f"{name:24} | {1000 * np.median(seconds) / batch:.1f} | {' | '.join(against)}")
+
+
+def runtime(name, folder, images):
+    """(row, function without arguments) of an export."""
+    if name.startswith("SavedModel"):
+        serve = tf.saved_model.load(str(folder / "1")).signatures["serve_pixels"]
+        tensor = tf.constant(images)
+        yield name, lambda: serve(images=tensor)["probability"].numpy()
+    elif name == "ONNX Runtime":
+        answer = runtimes.load_onnx(folder / "model.onnx")
+        yield name, lambda: answer({"images": images})
+    else:
+        for hint in ("f32", "bf16")[: 1 + cpu_has_bfloat16()]:
+            answer = runtimes.load_openvino(folder / "model.xml", hint)
+            yield f"{name} {hint}", lambda answer=answer: answer({"images": images})
+
+
+def from_bytes(made, repeats):
+    """From one JPEG file: probabilities alone, and with the map of the likeliest label."""
+    picture, _ = draw_eye((0, 0), {"D"}, "left", PHOTOGRAPH)
+    data = tf.constant(compress(picture, 92))
+    calls = {}
+    for name in ("SavedModel", "SavedModel fast"):
+        served = tf.saved_model.load(str(made[name] / "1")).signatures
+        plain, explain = served["serving_default"], served["explain"]
+        calls[name] = lambda plain=plain: plain(image_bytes=data[None])["probability"].numpy()
+        calls[f"{name} with map"] = lambda explain=explain: explain(
+            image_bytes=data, labels=tf.zeros((0,), tf.int32)
+        )["map"].numpy()
+    times = in_turn(calls, repeats, warmups=3)
+    print(f"one JPEG of {PHOTOGRAPH} px | ms")
+    for name, seconds in times.items():
+        print(f"{name:24} | {1000 * np.median(seconds):.1f}")
+    for name in ("SavedModel", "SavedModel fast"):
+        print(f"{name}, with map / without: {ratio(times[f'{name} with map'], times[name])}")
+
+
+if __name__ == "__main__":
+    main()
