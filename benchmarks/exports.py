@@ -3,7 +3,7 @@
     python benchmarks/exports.py RUN --out reports/exports [--split test]
 
 Macro ROC AUC, largest difference of a probability from `model.predict`, and time per picture
-(batches of 16, formats in turn): chosen is nothing. The exports lie in OUT afterwards. Formats whose
+(batches of 16, formats in turn). The exports lie in OUT afterwards. Formats whose
 package is not installed, and bfloat16 without a processor that has it, are left out.
 """
 
