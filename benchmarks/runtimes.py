@@ -8,6 +8,7 @@ of the likeliest label.
 """
 
 import argparse
+import functools
 import importlib.util
 import tempfile
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 from common import in_turn, machine, make_run, ratio
+from scipy import special
 
 from fundus_diag import load_run
 from fundus_diag.drawing.camera import compress
@@ -58,42 +60,47 @@ def write(folder):
 def table(run, made, batch, args):
     shape = (batch, args.image_size, args.image_size, 3)
     images = np.random.default_rng(0).uniform(0, 255, shape).astype("float32")
-    tensor, calls = tf.constant(images), {}
-    calls["model.predict"] = lambda: run.model.predict(tensor, batch_size=batch, verbose=0)
+    tensor, answers = tf.constant(images), {}
+
+    def predict():  # this run's calibration is none
+        return special.expit(run.model.predict(tensor, batch_size=batch, verbose=0))
+
+    calls = {"model.predict": predict}
     for name, folder in made.items():
-        for label, call in runtime(name, folder, images):
-            calls[label] = call
+        calls |= runtime(name, folder, images)
     if importlib.util.find_spec("torch") and args.encoder == "se_xception":
         from torch_se_xception import pytorch
 
-        for name, half in (("PyTorch", False), ("PyTorch bfloat16", True))[
-            : 1 + cpu_has_bfloat16()
-        ]:
+        both = {"PyTorch": False, "PyTorch bfloat16": True}
+        for name, half in list(both.items())[: 1 + cpu_has_bfloat16()]:
             calls[name] = pytorch(run.model, images, half)
-            apart = np.abs(calls[name]() - calls["model.predict"]()).max()
-            print(f"{name}: logits {apart:.1g} from those of model.predict")
-    times = in_turn(calls, args.repeats, warmups=3)
-    print(f"batch {batch:18} | ms | of model.predict | of PyTorch bfloat16")
+    timed = {k: functools.partial(keep, answers, k, call) for k, call in calls.items()}
+    times = in_turn(timed, args.repeats, warmups=3)
+    print(f"batch {batch:18} | ms | largest difference | of model.predict | of PyTorch bfloat16")
     for name, seconds in times.items():
-        against = [ratio(seconds, times["model.predict"])]
-        if "PyTorch bfloat16" in times:
-            against.append(ratio(seconds, times["PyTorch bfloat16"]))
-        print(f"{name:24} | {1000 * np.median(seconds) / batch:.1f} | {' | '.join(against)}")
+        apart = np.abs(answers[name] - answers["model.predict"]).max()
+        cells = [f"{1000 * np.median(seconds) / batch:.1f}", f"{apart:.1g}"]
+        against = [x for x in ("model.predict", "PyTorch bfloat16") if x in times]
+        cells += [ratio(seconds, times[x]) for x in against]
+        print(f"{name:24} | {' | '.join(cells)}")
+
+
+def keep(answers, name, call):
+    answers[name] = call()
 
 
 def runtime(name, folder, images):
-    """(row, function without arguments) of an export."""
+    """{row: function without arguments to probabilities} of an export."""
     if name.startswith("SavedModel"):
         serve = tf.saved_model.load(str(folder / "1")).signatures["serve_pixels"]
         tensor = tf.constant(images)
-        yield name, lambda: serve(images=tensor)["probability"].numpy()
-    elif name == "ONNX Runtime":
+        return {name: lambda: serve(images=tensor)["probability"].numpy()}
+    if name == "ONNX Runtime":
         answer = runtimes.load_onnx(folder / "model.onnx")
-        yield name, lambda: answer({"images": images})
-    else:
-        for hint in ("f32", "bf16")[: 1 + cpu_has_bfloat16()]:
-            answer = runtimes.load_openvino(folder / "model.xml", hint)
-            yield f"{name} {hint}", lambda answer=answer: answer({"images": images})
+        return {name: lambda: answer({"images": images})}
+    hints = ("f32", "bf16")[: 1 + cpu_has_bfloat16()]
+    loaded = {hint: runtimes.load_openvino(folder / "model.xml", hint) for hint in hints}
+    return {f"{name} {k}": functools.partial(x, {"images": images}) for k, x in loaded.items()}
 
 
 def from_bytes(made, repeats):

@@ -88,7 +88,7 @@ def _conv(kernel, stride, padding, groups=1):
 
 
 def pytorch(keras_model, images, bfloat16=False):
-    """A function without arguments to logits (B, L): channels last, no gradients.
+    """A function without arguments to probabilities (B, L): channels last, no gradients.
 
     Args:
         keras_model: whose weights are taken.
@@ -101,6 +101,6 @@ def pytorch(keras_model, images, bfloat16=False):
 
     def run():
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-            return network(data).float().numpy()
+            return network(data).float().sigmoid().numpy()
 
     return run

@@ -137,7 +137,7 @@ def _new_folder(out):
             out.rename(old)
         new.rename(out)
     except OSError as error:
-        raise DataError(f"{out}: cannot be written: {error.strerror}") from error
+        raise DataError(f"{out}: cannot be written: {error.strerror or error}") from error
     finally:
         if old.exists() and not out.exists():
             old.rename(out)
