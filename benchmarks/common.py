@@ -57,44 +57,51 @@ def scored(run, split):
     return json.loads(path.read_text())
 
 
-def make_run(folder, encoder, image_size, labels=8):
-    """Writes a finished run of an untrained classifier whose BatchNorm is calibrated.
+def make_run(folder, encoder, image_size):
+    """Writes a finished run of an untrained classifier with calibrated BatchNorm, and its data.
 
     Its times are those of a trained one, and so is what its arithmetic loses; its answers mean
-    nothing.
+    nothing. The photographs are drawn.
     """
     import keras
 
+    from fundus_diag.manifest import read_manifest, summary
     from fundus_diag.models import build_classifier
     from fundus_diag.phases import calibrate_batch_norm
     from fundus_diag.scoring.calibration import save_operating_points
+    from fundus_diag.synthetic import draw_dataset
 
+    folder.mkdir(parents=True)
+    manifest = read_manifest(draw_dataset(folder / "photographs", patients=30))
     keras.utils.set_random_seed(0)
-    names = [f"label {k}" for k in range(labels)]
-    model = build_classifier(encoder, image_size, labels)
+    model = build_classifier(encoder, image_size, len(manifest.labels))
     shape = (16, image_size, image_size, 3)
     images = np.random.default_rng(0).uniform(0, 255, shape).astype("float32")
     calibrate_batch_norm(model, [images])
-    folder.mkdir(parents=True)
     model.save_weights(folder / "model.weights.h5")
-    none = dict.fromkeys(names, 0)
-    train = {"rows": 0, "patients": 0, "positives": none, "negatives": none, "ungraded": none}
     config = {
         "version": "none",
         "encoder": encoder,
         "image_size": image_size,
         "unit": "eye",
         "task": "multi_label",
-        "labels": names,
+        "labels": list(manifest.labels),
         "crop": "fundus",
         "pretrained": False,
         "weights": "none",
-        "data": {"splits": {"train": train}},
+        "data": {
+            "manifest": str(manifest.path),
+            "image_root": str(folder / "photographs"),
+            "sha256": manifest.sha256,
+            "splits": summary(manifest.table, list(manifest.labels)),
+        },
         "flags": {},
         "versions": {},
         "finished": "never trained",
     }
     (folder / "config.json").write_text(json.dumps(config))
     point = {"threshold": 0.5, "slope": 1.0, "intercept": 0.0, "positives": 0, "negatives": 0}
-    points = {"split": "none", "criterion": "f1", "labels": dict.fromkeys(names, point)}
-    save_operating_points(folder / "thresholds.json", points)
+    points = {"split": "none", "criterion": "f1"}
+    save_operating_points(
+        folder / "thresholds.json", {**points, "labels": dict.fromkeys(manifest.labels, point)}
+    )

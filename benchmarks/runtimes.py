@@ -19,6 +19,7 @@ from common import in_turn, machine, make_run, ratio
 from scipy import special
 
 from fundus_diag import load_run
+from fundus_diag.cli_export import told
 from fundus_diag.drawing.camera import compress
 from fundus_diag.drawing.eye import draw_eye
 from fundus_diag.export import export, runtimes
@@ -52,8 +53,11 @@ def write(folder):
         wanted["ONNX Runtime"] = ("onnx", "float32")
     if importlib.util.find_spec("openvino"):
         wanted["OpenVINO"] = ("openvino", "float32")
+    if importlib.util.find_spec("nncf"):
+        wanted["OpenVINO int8"] = ("openvino", "int8")
     for name, (format, precision) in wanted.items():
-        export(folder / "run", folder / name, format, precision)
+        record = export(folder / "run", folder / name, format, precision)
+        print(f"{name}: {told({**record, 'val': {}})}")
     return {name: folder / name for name in wanted}
 
 
@@ -68,7 +72,7 @@ def table(run, made, batch, args):
     calls = {"model.predict": predict}
     for name, folder in made.items():
         calls |= runtime(name, folder, images)
-    if importlib.util.find_spec("torch") and args.encoder == "se_xception":
+    if importlib.util.find_spec("torch") and args.encoder.startswith("se_xception"):
         from torch_se_xception import pytorch
 
         both = {"PyTorch": False, "PyTorch bfloat16": True}
@@ -98,7 +102,7 @@ def runtime(name, folder, images):
     if name == "ONNX Runtime":
         answer = runtimes.load_onnx(folder / "model.onnx")
         return {name: lambda: answer({"images": images})}
-    hints = ("f32", "bf16")[: 1 + cpu_has_bfloat16()]
+    hints = ("f32", "bf16")[: 1 + cpu_has_bfloat16()] if name == "OpenVINO" else ("f32",)
     loaded = {hint: runtimes.load_openvino(folder / "model.xml", hint) for hint in hints}
     return {f"{name} {k}": functools.partial(x, {"images": images}) for k, x in loaded.items()}
 

@@ -10,7 +10,7 @@ from tiny import make_photographs, train_only
 from fundus_diag import load_run
 from fundus_diag.cli import main
 
-LABELS = ("A", "B")
+SIZE = 40  # px: maps of 19 x 19 cells, which get a median
 
 
 def make_runs(folder, units=("eye", "patient", "grade")):
@@ -24,6 +24,7 @@ def make_runs(folder, units=("eye", "patient", "grade")):
             if not manifest.exists():
                 make_photographs(folder / name, grades=grades)
             flags = {"task": "grade"} if grades else {"unit": unit}
+            flags["image_size"] = SIZE
             assert train_only(manifest, folder / unit, **flags) == 0
     finally:
         tf.config.run_functions_eagerly(False)

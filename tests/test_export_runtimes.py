@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from exported import export, make_runs, photographs, run_of
+from exported import SIZE, export, make_runs, photographs, run_of
 
 from fundus_diag.export import runtimes
 from fundus_diag.preprocess import load_picture
@@ -15,7 +15,6 @@ from fundus_diag.preprocess import load_picture
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("tf2onnx")
-SIZE = 32
 UNITS = ("eye", "patient", "grade")
 pytestmark = [
     # tf2onnx reads NumPy's and protobuf's old names.

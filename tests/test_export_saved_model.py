@@ -10,7 +10,17 @@ import odd_images
 import pandas as pd
 import pytest
 import tensorflow as tf
-from exported import contents, export, make_runs, photographs, run_of, serve, signatures, texts
+from exported import (
+    SIZE,
+    contents,
+    export,
+    make_runs,
+    photographs,
+    run_of,
+    serve,
+    signatures,
+    texts,
+)
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from PIL import Image
 from scipy import ndimage
@@ -21,12 +31,11 @@ from test_decode import BAD
 from fundus_diag import explain
 from fundus_diag.cli import main
 from fundus_diag.errors import DataError
-from fundus_diag.explain.filters import median
+from fundus_diag.explain.filters import clean, median
 from fundus_diag.export import check, maps
 from fundus_diag.preprocess import load_picture
 
 BAD = {name: bad for name, bad in BAD.items() if "tif" not in name}
-SIZE = 32
 
 
 @pytest.fixture(scope="module")
@@ -345,7 +354,7 @@ def test_maps_of_pairs_lie_on_each_eye(folder, models):
     got = serve(models["patient"], "explain", **sent, labels=[1])
     for k, eye in enumerate(("left", "right")):
         assert got[f"map_{eye}"].shape == (1, 48, 56)
-        assert got[f"map_{eye}"].max() == pytest.approx(median(fused[k, 0], 3).max(), rel=0.05)
+        assert got[f"map_{eye}"].max() == pytest.approx(clean(fused[k, 0]).max(), rel=0.05)
     one = serve(models["patient"], "explain", **{**sent, "right_bytes": b""}, labels=[1])
     assert one["map_left"].shape == (1, 48, 56)
     assert one["map_right"].shape == (1, 0, 0)

@@ -177,9 +177,13 @@ def test_without_a_border_the_whole_frame_is_the_field(image):
 
 def test_only_pictures_of_one_colour_have_no_field():
     for level in (0, 3, 255):
-        assert not has_field(np.full((64, 80, 3), level, np.uint8))
-    assert has_field(draw((64, 80), (32, 40), (30, 30), 15))
-    assert has_field(draw((64, 80), (32, 40), (300, 300), 150))
+        assert not has_field(np.full((1, 80, 80, 3), level, np.uint8))[0]
+    dim, wide = draw((64, 80), (32, 40), (30, 30), 15), draw((64, 80), (32, 40), (300, 300), 150)
+    gray = np.full((64, 80, 3), 90, np.uint8)
+    assert has_field(np.stack([dim, gray, wide])).numpy().tolist() == [True, False, True]
+    noise = np.random.default_rng(0).normal(90, 2, (1, 900, 700, 3)).clip(0, 255)
+    assert not has_field(noise)[0]
+    assert has_field(np.zeros((0, 80, 80, 3))).shape == (0,)
 
 
 def test_the_field_is_the_same_eagerly_in_a_pipeline_and_in_float():

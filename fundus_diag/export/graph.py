@@ -8,8 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from fundus_diag.export.maps import explained, laid_back, mapper
-from fundus_diag.export.reading import NO_EYE, checked, error_of_pair, read, read_all, shown
+from fundus_diag.export.reading import NO_EYE, checked, error_of_pair, read, read_all
 from fundus_diag.fast import freeze, input_spec
+from fundus_diag.imaging.field import has_field
 
 BLANK = "no field of view: nothing stands out"
 
@@ -78,7 +79,7 @@ def _of_eyes(run, logits, maps):
     @_signature(tf.TensorSpec((None, size, size, 3), tf.float32, "images"))
     def serve_pixels(images):
         images, error = checked(images)
-        return _answer(run, logits(images), error, shown(images))
+        return _answer(run, logits(images), error, has_field(images))
 
     @_signature(tf.TensorSpec((), tf.string, "image_bytes"), _LABELS)
     def explain(image_bytes, labels):
@@ -113,7 +114,7 @@ def _of_pairs(run, logits, maps):
         there = mask > 0
         # Whatever stands in the place of a missing eye, even NaN, must not reach the network.
         images, error = checked(tf.where(there[..., None, None, None], images, 0.0))
-        field = tf.stack([shown(images[:, 0]), shown(images[:, 1])], axis=1) | ~there
+        field = tf.stack([has_field(images[:, 0]), has_field(images[:, 1])], axis=1) | ~there
         error = tf.where(tf.reduce_any(there, axis=1), error, NO_EYE)
         inputs = {"images": images, "mask": tf.cast(there, tf.float32)}
         return _answer(run, logits(inputs), error, tf.reduce_all(field, axis=1))

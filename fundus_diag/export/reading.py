@@ -24,7 +24,7 @@ def read(data, image_size, crop):
     def whole(data):
         image = decode(data)
         picture, box = resize_square(image, image_size, crop)
-        return picture, box, tf.shape(image)[:2], has_field(image), tf.constant(True)
+        return picture, box, tf.shape(image)[:2], has_field(image[None])[0], tf.constant(True)
 
     def nothing():
         picture = tf.zeros((image_size, image_size, 3))
@@ -66,11 +66,6 @@ def checked(images):
     fine = tf.reduce_all((images >= 0) & (images <= 255), axis=list(axes))  # NaN is neither
     kept = tf.where(tf.reshape(fine, (-1, *(1 for _ in axes))), images, 0.0)
     return kept, tf.where(fine, "", RANGE)
-
-
-def shown(images):
-    """Whether each of (B, S, S, 3) shows a field of view."""
-    return tf.map_fn(has_field, images, fn_output_signature=tf.bool)
 
 
 def error_of_pair(errors, there):
