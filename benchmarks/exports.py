@@ -17,7 +17,7 @@ from common import fundus_diag, machine, ratio, timed
 
 from fundus_diag import load_run
 from fundus_diag.data import scoring_batches
-from fundus_diag.export import check, runtimes
+from fundus_diag.export import MODULES, check, runtimes
 from fundus_diag.inputs import load_table
 from fundus_diag.precision import cpu_has_bfloat16
 from fundus_diag.scoring.calibration import apply_calibration
@@ -50,7 +50,6 @@ def main():
     times = {name: [] for name in answers}
     for batch in map(runtimes.as_arrays, scoring_batches(pictures, rows.pictures, BATCH)):
         for name, answer in answers.items():
-            # The first and the last batch, of a size of its own, are not timed.
             seconds = timed(lambda n=name, a=answer, b=batch: found[n].append(a(b)))
             times[name].append(seconds / len(batch["images"]))
     probabilities = {name: np.concatenate(parts) for name, parts in found.items()}
@@ -59,6 +58,7 @@ def main():
     print("| format | macro ROC AUC | largest difference | ms | of model.predict |")
     print("|---|---|---|---|---|")
     for name, scores in probabilities.items():
+        # Without the first batch, and the last, which has a size of its own.
         own_times, theirs = (np.array(times[x][1:-1]) for x in (name, "model.predict"))
         apart = f"{np.abs(scores - want).max():.2g}"
         area = f"{check.macro_auc(y, scores):.4f}"
@@ -77,8 +77,8 @@ def exported(args):
     """{name: function of inputs {name: array} to probabilities}."""
     made = {}
     for name, (format, precision) in FORMATS.items():
-        needed = {"onnx": "tf2onnx", "openvino": "nncf" if precision == "int8" else "openvino"}
-        if format in needed and importlib.util.find_spec(needed[format]) is None:
+        needed = [*MODULES.get(format, ()), *(["nncf"] if precision == "int8" else [])]
+        if any(importlib.util.find_spec(x) is None for x in needed):
             continue
         if precision == "bfloat16" and not cpu_has_bfloat16():
             continue
@@ -88,12 +88,17 @@ def exported(args):
         if format == "saved_model":
             made[name] = pixels(tf.saved_model.load(str(folder / "1")))
         elif format == "onnx":
-            made[name] = runtimes.load_onnx(folder / "model.onnx")
+            made[name] = first(runtimes.load_onnx(folder / "model.onnx"))
         else:
-            made[name] = runtimes.load_openvino(folder / "model.xml")
+            made[name] = first(runtimes.load_openvino(folder / "model.xml", "f32"))
         if name == "openvino" and cpu_has_bfloat16():
-            made["openvino, in bfloat16"] = runtimes.load_openvino(folder / "model.xml", "bf16")
+            half = runtimes.load_openvino(folder / "model.xml", "bf16")
+            made["openvino, in bfloat16"] = first(half)
     return made
+
+
+def first(answer):
+    return lambda inputs: answer(inputs)[0]
 
 
 def pixels(loaded):

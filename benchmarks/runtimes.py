@@ -19,7 +19,7 @@ from common import in_turn, machine, make_run, ratio
 from scipy import special
 
 from fundus_diag import load_run
-from fundus_diag.cli_export import told
+from fundus_diag.cli_export import differences
 from fundus_diag.drawing.camera import compress
 from fundus_diag.drawing.eye import draw_eye
 from fundus_diag.export import export, runtimes
@@ -57,7 +57,7 @@ def write(folder):
         wanted["OpenVINO int8"] = ("openvino", "int8")
     for name, (format, precision) in wanted.items():
         record = export(folder / "run", folder / name, format, precision)
-        print(f"{name}: {told({**record, 'val': {}})}")
+        print(f"{name}: {differences({**record, 'val': {}})}")
     return {name: folder / name for name in wanted}
 
 
@@ -101,10 +101,10 @@ def runtime(name, folder, images):
         return {name: lambda: serve(images=tensor)["probability"].numpy()}
     if name == "ONNX Runtime":
         answer = runtimes.load_onnx(folder / "model.onnx")
-        return {name: lambda: answer({"images": images})}
+        return {name: lambda: answer({"images": images})[0]}
     hints = ("f32", "bf16")[: 1 + cpu_has_bfloat16()] if name == "OpenVINO" else ("f32",)
     loaded = {hint: runtimes.load_openvino(folder / "model.xml", hint) for hint in hints}
-    return {f"{name} {k}": functools.partial(x, {"images": images}) for k, x in loaded.items()}
+    return {f"{name} {k}": lambda x=x: x({"images": images})[0] for k, x in loaded.items()}
 
 
 def from_bytes(made, repeats):

@@ -36,20 +36,22 @@ def export(
 
     record = export_run(run, out, format, precision, explain, overwrite)
     print(f"{out}: {format} in {record['precision']}")
-    print(f"largest difference from the run: {told(record)}")
+    print(f"largest difference from the run: {differences(record)}")
     if "bfloat16" in record:
-        print(f"in bfloat16, which OpenVINO takes here by itself: {told(record['bfloat16'])}")
+        print(f"as OpenVINO computes here, in bfloat16: {differences(record['bfloat16'])}")
 
 
-def told(record):
-    """The differences of an export, and what they cost, as one line."""
-    drawn = record["drawn"]
+def differences(record):
+    """How far an export is from its run, and what that costs, as one line."""
+    drawn, val = record["drawn"], record.get("val", {})
     parts = [f"{drawn['largest_difference']:.2g} on {drawn['photographs']} drawn cases"]
-    val = record.get("val", {})
+    if drawn.get("largest_difference_of_map", 0) > 1e-3:
+        parts.append(f"{drawn['largest_difference_of_map']:.2g} of a map in [0, 1]")
     if "not_measured" in val:
-        parts.append(f"loss of ROC AUC not measured ({val['not_measured']})")
+        parts.append(f"loss of ROC AUC not measured: {val['not_measured']}")
     elif val:
         parts.append(f"{val['largest_difference']:.2g} on {val['rows']} rows of val")
+        parts.append(f"{val['changed']:.2%} of what is positive there is another")
     if val.get("loss") is not None:
         parts.append(
             f"macro ROC AUC there {val['roc_auc']:.4f} for {val['roc_auc_float32']:.4f} "

@@ -11,6 +11,7 @@ from tensorflow.python.eager.wrap_function import function_from_graph_def
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 from tensorflow.python.grappler import tf_optimizer
 
+from fundus_diag.errors import UsageError
 from fundus_diag.precision import cpu_has_bfloat16, has_gpu
 
 
@@ -19,15 +20,22 @@ def fast_logits(model, name="auto"):
 
     Args:
         model: classifier with one input tensor or a dict of them.
-        name: precision, see `resolve`. In bfloat16 logits differ from float32 by up to about a
+        name: see `frozen_precision`. In bfloat16 logits differ from float32 by up to about a
             hundredth of their spread.
     """
-    frozen = freeze(lambda x: model(x, training=False), input_spec(model), resolve(name))
+    precision = frozen_precision(name)
+    frozen = freeze(lambda x: model(x, training=False), input_spec(model), precision)
     return lambda inputs: frozen(*tf.nest.flatten(inputs))[0]
 
 
-def resolve(name):
-    """The arithmetic of a frozen graph: "auto" is bfloat16 where this processor computes in it."""
+def frozen_precision(name):
+    """The arithmetic of a frozen graph: "auto" is bfloat16 where this processor computes in it.
+
+    Raises:
+        UsageError: bfloat16 is asked for on a processor without it, where it cannot be written.
+    """
+    if name == "bfloat16" and not cpu_has_bfloat16():
+        raise UsageError("--precision bfloat16: this processor has none; use auto or float32")
     if name != "auto":
         return name
     return "bfloat16" if cpu_has_bfloat16() and not has_gpu() else "float32"

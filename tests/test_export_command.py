@@ -3,9 +3,11 @@
 import json
 
 import pytest
+import tensorflow as tf
 from exported import export, make_runs
 
 import fundus_diag.export as exporting
+from fundus_diag import fast
 from fundus_diag.errors import DataError
 
 
@@ -80,7 +82,6 @@ def quick(monkeypatch):
 
 def test_only_an_export_is_overwritten_and_only_when_told(folder, tmp_path, refused, quick):
     out = tmp_path / "out"
-    assert "there is no folder" in refused(out=tmp_path / "no" / "out")
     assert export(folder / "eye", out, "--no-explain") == 0
     assert "exists; --overwrite replaces it" in refused()
     other = tmp_path / "other"
@@ -89,13 +90,20 @@ def test_only_an_export_is_overwritten_and_only_when_told(folder, tmp_path, refu
     assert "holds something else than an export" in refused("--overwrite", out=other)
     (tmp_path / "file").write_text("mine")
     assert "not a folder" in refused("--overwrite", out=tmp_path / "file")
-    (out / "left over").write_text("of the old one")
+    (out / "1" / "left over").write_text("of the old one")
     assert export(folder / "eye", out, "--overwrite") == 0
-    assert not (out / "left over").exists()
+    assert not (out / "1" / "left over").exists()
     assert (out / "1" / "saved_model.pb").read_text() == "explain True"
     assert sorted(x.name for x in tmp_path.iterdir()) == ["file", "other", "out"]
+    (out / "2").mkdir()  # another version of somebody's
+    assert "holds something else than an export" in refused("--overwrite")
     (tmp_path / "empty").mkdir()
     assert export(folder / "eye", tmp_path / "empty", "--overwrite") == 0
+    assert export(folder / "eye", tmp_path / "new" / "folder") == 0
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    assert export(folder / "eye", tmp_path / "link", "--overwrite", "--no-explain") == 0
+    assert (tmp_path / "empty" / "1" / "saved_model.pb").read_text() == "explain False"
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_an_export_that_fails_leaves_the_one_before(folder, tmp_path, refused, quick, monkeypatch):
@@ -106,16 +114,42 @@ def test_an_export_that_fails_leaves_the_one_before(folder, tmp_path, refused, q
     def fail(*_):
         raise DataError("broken on the way")
 
-    monkeypatch.setattr(exporting, "write_papers", fail)
+    monkeypatch.setattr(exporting, "write_documents", fail)
     assert "broken on the way" in refused("--overwrite", status=1)
     assert {x: x.read_bytes() for x in out.rglob("*") if x.is_file()} == before
 
 
-def test_a_folder_that_cannot_be_written_is_said(folder, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        tf.errors.ResourceExhaustedError(None, None, "No space left on device\nand much more"),
+    ],
+)
+def test_a_folder_that_cannot_be_written_is_said(folder, tmp_path, capsys, monkeypatch, error):
     def full(*_, **__):
-        raise OSError(28, "No space left on device")
+        raise error
 
     monkeypatch.setattr(exporting, "write_saved_model", full)
     assert export(folder / "eye", tmp_path / "out") == 1
-    assert "out: cannot be written: No space left on device" in capsys.readouterr().err
+    line = capsys.readouterr().err.strip()
+    assert line.endswith("out: cannot be written: No space left on device")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_a_saved_model_cannot_hold_are_refused(refused, monkeypatch):
+    monkeypatch.setattr("keras.Model.count_params", lambda model: 303_000_000)
+    line = refused()
+    assert "2.3 GiB of weights, more than 2: use --no-explain" in line
+    monkeypatch.setattr("keras.Model.count_params", lambda model: 632_000_000)
+    assert "use --precision bfloat16, onnx or openvino" in refused("--no-explain")
+
+
+def test_bfloat16_is_refused_where_the_processor_has_none(refused, monkeypatch):
+    monkeypatch.setattr(fast, "cpu_has_bfloat16", lambda: False)
+    assert "--precision bfloat16: this processor has none" in refused("--precision", "bfloat16")
+    assert fast.frozen_precision("auto") == "float32"
+    monkeypatch.setattr(fast, "cpu_has_bfloat16", lambda: True)
+    assert fast.frozen_precision("auto") == "bfloat16"
+    monkeypatch.setattr(fast, "has_gpu", lambda: True)
+    assert fast.frozen_precision("auto") == "float32"

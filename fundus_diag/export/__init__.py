@@ -6,8 +6,10 @@ import os
 import shutil
 from pathlib import Path
 
+import tensorflow as tf
+
 from fundus_diag.errors import DataError, UsageError
-from fundus_diag.export.card import write_papers
+from fundus_diag.export.card import DOCUMENTS, write_documents
 from fundus_diag.export.check import check_pixels, check_saved_model, measured_on_val
 from fundus_diag.export.runtimes import (
     load_onnx,
@@ -16,8 +18,8 @@ from fundus_diag.export.runtimes import (
     write_onnx,
     write_openvino,
 )
-from fundus_diag.export.saved_model import VERSION, write_saved_model
-from fundus_diag.fast import resolve
+from fundus_diag.export.saved_model import VERSION, check_size, write_saved_model
+from fundus_diag.fast import frozen_precision
 from fundus_diag.precision import cpu_has_bfloat16
 from fundus_diag.runs import load_run
 
@@ -27,7 +29,8 @@ FORMATS = {  # precisions of each, the default first
     "openvino": ("float32", "int8"),
 }
 MODULES = {"onnx": ("tf2onnx", "onnxruntime"), "openvino": ("openvino",)}
-RECORD = "export.json"
+# What an export may consist of; a folder with anything else in it is not overwritten.
+FILES = {VERSION, "model.onnx", "model.xml", "model.bin", *DOCUMENTS}
 
 
 def export(run_dir, out, format="saved_model", precision="float32", explain=True, overwrite=False):
@@ -50,26 +53,28 @@ def export(run_dir, out, format="saved_model", precision="float32", explain=True
         UsageError: a flag is wrong, or what the format needs is not installed.
         DataError: the run cannot be read, or the export does not compute what the run does.
     """
-    out = Path(out)
-    _check_flags(out, format, precision, explain, overwrite)
+    _check_flags(format, precision, explain)
+    out = Path(out).resolve()
+    _check_folder(out, overwrite)
     run = load_run(run_dir)
     with _new_folder(out) as folder:
         if format == "saved_model":
-            record = _saved_model(run, folder, resolve(precision), explain)
-            papers = folder / VERSION / "assets.extra"
+            record = _saved_model(run, folder, frozen_precision(precision), explain)
+            folder = folder / VERSION
         else:
             record = _pixels(run, folder, format, precision)
-            papers = folder
-        write_papers(papers, folder, run, {"format": format, **record}, RECORD)
+        beside = folder / "assets.extra" if format == "saved_model" else folder
+        write_documents(beside, folder, run, {"format": format, **record})
     return record
 
 
 def _saved_model(run, folder, precision, explain):
+    check_size(run, precision, explain)
     write_saved_model(run, folder, precision, explain)
     record = {"precision": precision, "explain": explain}
-    serve, record["drawn"] = check_saved_model(run, folder / VERSION, precision)
+    answer, record["drawn"] = check_saved_model(run, folder / VERSION, precision)
     if precision != "float32":
-        record["val"] = measured_on_val(run, serve)
+        record["val"] = measured_on_val(run, answer)
     return record
 
 
@@ -84,15 +89,15 @@ def _pixels(run, folder, format, precision):
     record = {"precision": precision, "drawn": check_pixels(run, answer, precision)}
     if precision != "float32":
         record["val"] = measured_on_val(run, answer)
-    if format == "openvino" and precision == "float32" and cpu_has_bfloat16():
-        # What OpenVINO computes in by itself on such a processor.
-        own = load_openvino(folder / "model.xml", "bf16")
-        record["bfloat16"] = {"drawn": check_pixels(run, own, "bfloat16")}
+    if format == "openvino" and cpu_has_bfloat16():
+        own = load_openvino(folder / "model.xml")
+        limits = "bfloat16" if precision == "float32" else precision
+        record["bfloat16"] = {"drawn": check_pixels(run, own, limits)}
         record["bfloat16"]["val"] = measured_on_val(run, own)
     return record
 
 
-def _check_flags(out, format, precision, explain, overwrite):
+def _check_flags(format, precision, explain):
     if format not in FORMATS:
         raise UsageError(f"--format {format}: one of {', '.join(FORMATS)}")
     if precision not in FORMATS[format]:
@@ -106,9 +111,11 @@ def _check_flags(out, format, precision, explain, overwrite):
             f"--format {format}{' --precision int8' * (precision == 'int8')}: "
             f"{' and '.join(missing)} not installed; pip install 'fundus-diag[{format}]'"
         )
+    frozen_precision("float32" if precision == "int8" else precision)
+
+
+def _check_folder(out, overwrite):
     if not out.exists():
-        if not out.absolute().parent.is_dir():
-            raise UsageError(f"--out {out}: there is no folder {out.parent}")
         return
     if not out.is_dir():
         raise UsageError(f"--out {out}: not a folder")
@@ -116,13 +123,8 @@ def _check_flags(out, format, precision, explain, overwrite):
         raise UsageError(
             f"--out {out}: exists; --overwrite replaces it, once the new one is complete"
         )
-    if not _is_export(out):
+    if not {x.name for x in out.iterdir()} <= FILES:
         raise UsageError(f"--out {out}: holds something else than an export, not overwritten")
-
-
-def _is_export(folder):
-    places = (folder / RECORD, folder / VERSION / "assets.extra" / RECORD)
-    return any(x.is_file() for x in places) or not any(folder.iterdir())
 
 
 @contextlib.contextmanager
@@ -131,13 +133,14 @@ def _new_folder(out):
     new = out.with_name(f".partial-{os.getpid()}-{out.name}")
     old = out.with_name(f".replaced-{os.getpid()}-{out.name}")
     try:
-        new.mkdir()
+        new.mkdir(parents=True)
         yield new
         if out.exists():
             out.rename(old)
         new.rename(out)
-    except OSError as error:
-        raise DataError(f"{out}: cannot be written: {error.strerror or error}") from error
+    except (OSError, tf.errors.OpError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise DataError(f"{out}: cannot be written: {reason}") from error
     finally:
         if old.exists() and not out.exists():
             old.rename(out)

@@ -1,4 +1,4 @@
-"""The papers of an export: labels, thresholds, configuration, model card, checksums."""
+"""The documents of an export: labels, thresholds, configuration, model card, checksums."""
 
 import datetime
 import hashlib
@@ -6,24 +6,31 @@ from pathlib import Path
 
 import fundus_diag
 from fundus_diag.files import write_json, write_text
-from fundus_diag.page.parts import label_text
-from fundus_diag.run_files import read_json
+from fundus_diag.page.parts import WEIGHT_TERMS, label_text
+from fundus_diag.run_files import leaks, read_json
 from fundus_diag.runs import WEIGHTS
 
-SUMS = "SHA256SUMS"
-PRIVATE = {"bad_images", "manifest", "image_root"}  # paths and names of somebody's photographs
+DOCUMENTS = (
+    "labels.txt",
+    "thresholds.json",
+    "config.json",
+    "export.json",
+    "model_card.md",
+    "SHA256SUMS",
+)
+# Of config.json: names of somebody's photographs, and places, of which the last part is kept.
+PRIVATE = ("bad_images", "manifest", "image_root")
+PLACES = ("manifest", "image_root", "run_dir", "cache_dir", "weights")
 
 
-def write_papers(papers, folder, run, record, name):
-    """Writes what belongs to a model into `papers`, and last the checksums of all of `folder`.
+def write_documents(out, folder, run, record):
+    """Writes `DOCUMENTS` into `out`, last the checksums of all else in `folder`.
 
     Args:
-        papers: folder for labels.txt, thresholds.json, config.json, model_card.md, SHA256SUMS and
-            `record` under `name`.
-        folder: of the export.
+        out: `folder` or a folder in it.
+        folder: with the model.
         run: `runs.Run`.
-        record: facts about the export.
-        name: of its file.
+        record: facts about the export, for export.json.
     """
     facts = {
         "version": fundus_diag.__version__,
@@ -32,64 +39,72 @@ def write_papers(papers, folder, run, record, name):
         "exported": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **record,
     }
-    write_text(papers / "labels.txt", "\n".join(run.labels) + "\n")
-    write_json(papers / "thresholds.json", run.points)
-    write_json(papers / "config.json", _public(run.config))
-    write_json(papers / name, facts)
-    write_text(papers / "model_card.md", _card(run, facts))
+    write_text(out / "labels.txt", "\n".join(run.labels) + "\n")
+    write_json(out / "thresholds.json", run.points)
+    write_json(out / "config.json", _public(run.config))
+    write_json(out / "export.json", facts)
+    write_text(out / "model_card.md", _card(run, facts))
     files = sorted(x for x in folder.rglob("*") if x.is_file())
-    up = Path(*[".."] * len(papers.relative_to(folder).parts))
+    up = Path(*[".."] * len(out.relative_to(folder).parts))
     lines = [f"{_sha256(x)}  {up / x.relative_to(folder)}" for x in files]
-    write_text(papers / SUMS, "\n".join(lines) + "\n")
+    write_text(out / "SHA256SUMS", "\n".join(lines) + "\n")
 
 
 def _public(config):
     """`config.json` of the run without the places and names of its photographs."""
-    hidden = {"manifest", "image_root", "run_dir", "cache_dir", "weights"}
-    flags = {k: Path(str(v)).name if k in hidden and v else v for k, v in config["flags"].items()}
+    flags = {k: _last(v) if k in PLACES else v for k, v in config["flags"].items()}
     data = {k: v for k, v in config["data"].items() if k not in PRIVATE}
-    weights = Path(str(config["weights"])).name
-    return {**config, "flags": flags, "data": data, "weights": weights}
+    return {**config, "flags": flags, "data": data, "weights": _last(config["weights"])}
+
+
+def _last(path):
+    return Path(path).name if isinstance(path, str) else path
 
 
 def _card(run, facts):
     config, points = run.config, run.points
     train = config["data"]["splits"]["train"]
+    grade = config["task"] == "grade"
+    unit = "both eyes of a patient" if config["unit"] == "patient" else "single eyes"
+    weights = WEIGHT_TERMS.get(config["weights"], f"the file {_last(config['weights'])}")
+    chosen = "Calibrated" if grade else "Calibrated, and thresholds chosen"
+    how = "" if grade else f" by {points['criterion']}"
+    drawn = facts["drawn"]
     lines = [
         f"# {facts['run']}",
         "",
         "A research tool: not a medical device, not for clinical use.",
         "",
-        f"- Network: {config['encoder']} at {config['image_size']} px, "
-        + ("both eyes of a patient" if config["unit"] == "patient" else "single eyes")
-        + f", {'pretrained' if config['pretrained'] else 'trained from scratch'}.",
+        f"- Network: {config['encoder']} at {config['image_size']} px, {unit}.",
+        f"- Weights that it started from: {weights}.",
         f"- Trained on {train['rows']} rows of {train['patients']} patients, with fundus_diag "
         f"{config.get('version', '(unknown)')}.",
-        f"- Calibrated, and thresholds chosen, on {points['split']} by {points['criterion']}.",
+        f"- {chosen}, on {points['split']}{how}.",
         f"- Exported as {facts['format']} in {facts['precision']}; largest difference of a "
-        f"probability from the run on {facts['drawn']['photographs']} drawn photographs: "
-        f"{facts['drawn']['largest_difference']:.2g}.",
+        f"probability from the run on {drawn['photographs']} drawn cases: "
+        f"{drawn['largest_difference']:.2g}.",
         "- `gradable` says that a photograph decodes and is not blank. It does not judge "
         "sharpness, nor whether a fundus is shown at all.",
+        *(f"- Beware: {line}." for line in leaks(config.get("weights_record"))),
         "",
-        "| label | threshold | positive in training |"
-        + "".join(f" ROC AUC, {split} |" for split, _ in _scores(run)),
-        "|---|---|---|" + "---|" * len(_scores(run)),
     ]
+    metrics = _metrics(run)
+    head = ["label", "threshold", "positive in training", *(f"ROC AUC, {x}" for x in metrics)]
+    lines += [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for label in run.labels:
         threshold = points["labels"][label]["threshold"]
-        text = "the likeliest" if config["task"] == "grade" else "none"
+        text = "the likeliest" if grade else "none: never called"
         text = text if threshold is None else f"{threshold:.3f}"
         cells = [label_text(label), text, str(train["positives"].get(label, ""))]
-        cells += [_figure(found, label) for _, found in _scores(run)]
+        cells += [_figure(found, label) for found in metrics.values()]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _scores(run):
-    """[(split, metrics)] of the splits that the run has been scored on."""
+def _metrics(run):
+    """{split: metrics} of the splits that the run has been scored on."""
     paths = {split: run.run_dir / f"metrics_{split}.json" for split in ("val", "test")}
-    return [(split, read_json(path)) for split, path in paths.items() if path.is_file()]
+    return {split: read_json(path) for split, path in paths.items() if path.is_file()}
 
 
 def _figure(metrics, label):

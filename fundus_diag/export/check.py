@@ -7,17 +7,19 @@ from fundus_diag.data import scoring_batches
 from fundus_diag.errors import DataError
 from fundus_diag.explain import cam
 from fundus_diag.explain.filters import clean
-from fundus_diag.export.runtimes import as_arrays, photographs
-from fundus_diag.export.samples import drawn_photographs
+from fundus_diag.export.runtimes import as_arrays
+from fundus_diag.export.samples import drawn_photographs, training_table
 from fundus_diag.inputs import load_table
 from fundus_diag.preprocess import map_to_original, preprocess
 from fundus_diag.progress import track
 from fundus_diag.scoring import scores
 from fundus_diag.scoring.calibration import apply_calibration
 
-# Largest difference of a probability, by arithmetic; of a map, of its maximum.
+# Largest difference of a probability, by arithmetic; of a map, which lies in [0, 1].
 SAVED_MODEL = {"float32": 1e-5, "bfloat16": 0.1}
+MAPS = {"float32": 1e-4, "bfloat16": 0.5}
 RUNTIME = {"float32": 1e-3, "bfloat16": 0.1, "int8": 0.3}
+MAX_LOSS = 0.02  # of the macro ROC AUC on val: above, reduced arithmetic does not hold
 BATCH = 16
 
 
@@ -25,71 +27,85 @@ def check_saved_model(run, folder, precision):
     """Loads a SavedModel and compares its answers with the run's on drawn photographs.
 
     Returns:
-        (function of inputs {name: array} to probabilities, {"photographs", "largest_difference"
-        [, "largest_difference_of_map"]}).
+        (function of inputs {name: array} to [probability, positive], {"photographs",
+        "largest_difference"[, "largest_difference_of_map"]}).
 
     Raises:
-        DataError: they differ by more than `SAVED_MODEL` allows.
+        DataError: they differ by more than `SAVED_MODEL` or `MAPS` allows.
     """
     served = tf.saved_model.load(str(folder)).signatures
     files, inputs = _samples(run)
-    found = served["serving_default"](**{k: tf.constant(v) for k, v in files.items()})
     want = _reference(run, inputs)
-    apart = _apart(want, found["probability"].numpy())
-    record = {"photographs": len(want), "largest_difference": apart}
-    _refuse(folder, apart, SAVED_MODEL[precision])
-    pixels = served["serve_pixels"]
 
-    def answer(inputs):
-        return pixels(**{k: tf.constant(v) for k, v in inputs.items()})["probability"].numpy()
+    def call(name, inputs):
+        found = served[name](**{k: tf.constant(v) for k, v in inputs.items()})
+        return [found[k].numpy() for k in ("probability", "positive")]
 
-    _refuse(folder, _apart(want, answer(inputs)), SAVED_MODEL[precision])
+    apart = [
+        _difference(run, want, call(name, sent), SAVED_MODEL[precision])
+        for name, sent in (("serving_default", files), ("serve_pixels", inputs))
+    ]
+    record = {"photographs": len(want), "largest_difference": max(apart)}
     if "explain" in served:
-        apart = _maps_apart(run, served["explain"], files)
-        record["largest_difference_of_map"] = apart
-        _refuse(folder, apart, 10 * SAVED_MODEL[precision])
-    return answer, record
+        record["largest_difference_of_map"] = _maps_apart(run, served["explain"], files)
+        _refuse("a map", record["largest_difference_of_map"], MAPS[precision])
+    return lambda inputs: call("serve_pixels", inputs), record
 
 
 def check_pixels(run, answer, precision):
-    """As `check_saved_model`, of a function of inputs {name: array} to probabilities."""
+    """As `check_saved_model`, of a function of inputs {name: array} to [probability, positive].
+
+    Returns:
+        {"photographs", "largest_difference"}.
+    """
     _, inputs = _samples(run)
     want = _reference(run, inputs)
-    apart = _apart(want, answer(inputs))
-    _refuse("the exported network", apart, RUNTIME[precision])
+    apart = _difference(run, want, answer(inputs), RUNTIME[precision])
     return {"photographs": len(want), "largest_difference": apart}
 
 
 def measured_on_val(run, answer):
-    """Difference from float32 and loss of ROC AUC on the photographs of `val`.
+    """What reduced arithmetic costs on the photographs of `val`.
 
     Args:
         run: `runs.Run`.
-        answer: function of inputs {name: array} to probabilities.
+        answer: function of inputs {name: array} to [probability, positive].
 
     Returns:
-        {"rows", "largest_difference", "roc_auc", "roc_auc_float32", "loss"}, the AUCs macro
-        averages; {"not_measured": why} where the photographs are not here.
+        {"rows", "largest_difference", "changed", "roc_auc", "roc_auc_float32", "loss"}: `changed`
+        is the share of `positive` that is another, the AUCs are macro averages.
+        {"not_measured": why} where the photographs are not here.
+
+    Raises:
+        DataError: an answer is no number, or the loss of AUC is above `MAX_LOSS`.
     """
-    table, root, reason = photographs(run)
+    table, root, reason = training_table(run)
     if reason:
         return {"not_measured": reason}
     labels, pictures, rows = load_table(table.path, root, run.config, "val", "skip", cache="ram")
     batches = scoring_batches(pictures, rows.pictures, BATCH)
     steps = -(-len(rows.pictures) // BATCH)
-    pairs = [
-        (_reference(run, inputs), answer(inputs))
+    parts = [
+        (_reference(run, inputs), *answer(inputs))
         for inputs in track(map(as_arrays, batches), "comparing on val", steps)
     ]
-    want, found = (np.concatenate(x) for x in zip(*pairs, strict=True))
+    want, found, positive = (np.concatenate(x) for x in zip(*parts, strict=True))
+    apart = _apart(want, found)
+    _refuse("an answer on val", apart, 1)
     y = np.stack([rows.y[:, labels.index(x)] for x in run.labels], axis=1)
     exact, reduced = macro_auc(y, want), macro_auc(y, found)
+    loss = None if exact is None else exact - reduced
+    if loss is not None and loss > MAX_LOSS:
+        raise DataError(
+            f"the export loses {loss:.3f} of the macro ROC AUC on val, more than {MAX_LOSS:g}"
+        )
     return {
         "rows": len(want),
-        "largest_difference": _apart(want, found),
+        "largest_difference": apart,
+        "changed": float((run.call(want) != positive).mean()),
         "roc_auc": reduced,
         "roc_auc_float32": exact,
-        "loss": None if exact is None else exact - reduced,
+        "loss": loss,
     }
 
 
@@ -116,9 +132,24 @@ def _samples(run):
 
 
 def _reference(run, inputs):
+    """(N, L) float64 probabilities of the run."""
     inputs = {name: tf.constant(value) for name, value in inputs.items()}
     inputs = inputs if len(inputs) > 1 else inputs["images"]
     return apply_calibration(run.model(inputs, training=False), run.points, run.labels)
+
+
+def _difference(run, want, found, limit):
+    """Largest difference of a probability; what is positive has to be what these call.
+
+    Not where a probability lies at its threshold, as near as the two may differ.
+    """
+    probability, positive = found
+    apart = _apart(want, probability)
+    _refuse("a probability", apart, limit)
+    settled = np.abs(probability - np.nan_to_num(run.thresholds, nan=np.inf)) > limit
+    if ((run.call(probability) != positive) & settled).any():
+        raise DataError("the export calls other labels than its probabilities and thresholds do")
+    return apart
 
 
 def _apart(want, found):
@@ -128,11 +159,13 @@ def _apart(want, found):
 
 def _refuse(what, apart, limit):
     if not apart <= limit:
-        raise DataError(f"{what}: differs from the run by {apart:.2g}, more than {limit:g}")
+        raise DataError(
+            f"the export is not what the run is: {what} differs by {apart:.2g}, more than {limit:g}"
+        )
 
 
 def _maps_apart(run, explain, files):
-    """Largest difference of the maps of one photograph or pair, over their largest value."""
+    """Largest difference of the maps of one photograph or pair."""
     one = {name: values[0] for name, values in files.items()}
     label = len(run.labels) - 1
     found = explain(**{k: tf.constant(v) for k, v in one.items()}, labels=tf.constant([label]))
@@ -147,5 +180,5 @@ def _maps_apart(run, explain, files):
         got = found[name].numpy()[0]
         own = clean(maps[0, k, 0] if pairs else maps[0, 0])
         want = map_to_original(own[None, ..., None], seen[k][1], *got.shape)[0, ..., 0].numpy()
-        apart.append(np.abs(got - want).max() / max(want.max(), 1e-6))
-    return float(max(apart))
+        apart.append(_apart(want, got))
+    return max(apart)

@@ -7,12 +7,18 @@ said in that row: nothing that is sent stops the others.
 import numpy as np
 import tensorflow as tf
 
-from fundus_diag.export.maps import explained, laid_back, mapper
-from fundus_diag.export.reading import NO_EYE, checked, error_of_pair, read, read_all
+from fundus_diag.export.maps import cam_function, explained, laid_back
+from fundus_diag.export.reading import (
+    MAX_ROWS,
+    NO_EYE,
+    TOO_MANY,
+    blank,
+    checked,
+    read,
+    read_all,
+    text_of_pair,
+)
 from fundus_diag.fast import freeze, input_spec
-from fundus_diag.imaging.field import has_field
-
-BLANK = "no field of view: nothing stands out"
 
 
 def signatures(run, precision="float32", explain=True):
@@ -33,7 +39,7 @@ def signatures(run, precision="float32", explain=True):
         `explain`; runs over two eyes `serve_pair` as well, which is their `serving_default`.
     """
     frozen = freeze(lambda x: run.model(x, training=False), input_spec(run.model), precision)
-    maps = mapper(run, lambda z: calibrated(run, z), precision) if explain else None
+    maps = cam_function(run, lambda z: calibrated(run, z), precision) if explain else None
 
     def logits(inputs):
         flat = tf.nest.flatten(inputs)
@@ -64,8 +70,9 @@ def called(run, probability):
     if run.config["task"] == "grade":
         best = tf.argmax(probability, axis=1, output_type=tf.int32)[:, None]
         return best == tf.range(len(run.labels))
-    thresholds = tf.constant(run.thresholds, probability.dtype)
-    return probability >= thresholds  # never, where there is none
+    # A label without a threshold is never called. OpenVINO holds any number to be above NaN.
+    thresholds = np.nan_to_num(run.thresholds, nan=np.inf)
+    return probability >= tf.constant(thresholds, probability.dtype)
 
 
 def _of_eyes(run, logits, maps):
@@ -73,13 +80,14 @@ def _of_eyes(run, logits, maps):
 
     @_signature(_strings("image_bytes"))
     def serving_default(image_bytes):
-        pictures, field, error = read_all(image_bytes, size, crop)
-        return _answer(run, logits(pictures), error, field)
+        pictures, *said = read_all(image_bytes[:MAX_ROWS], size, crop)
+        return _answer(run, logits(pictures), *said, tf.size(image_bytes))
 
     @_signature(tf.TensorSpec((None, size, size, 3), tf.float32, "images"))
     def serve_pixels(images):
-        images, error = checked(images)
-        return _answer(run, logits(images), error, has_field(images))
+        rows = tf.shape(images)[0]
+        images, error = checked(images[:MAX_ROWS])
+        return _answer(run, logits(images), error, blank(images), rows)
 
     @_signature(tf.TensorSpec((), tf.string, "image_bytes"), _LABELS)
     def explain(image_bytes, labels):
@@ -88,7 +96,7 @@ def _of_eyes(run, logits, maps):
         inputs = seen["picture"][None]
         found = explained(maps, inputs, labels, run.labels, seen["error"], pixels)
         placed = {"map": laid_back(found["map"], seen, found["error"])}
-        return placed | _answer_of_one(run, found, seen["field"])
+        return placed | _answer_of_one(run, found, seen["blank"][None])
 
     made = {"serving_default": serving_default, "serve_pixels": serve_pixels}
     return made | ({"explain": explain} if maps else {})
@@ -97,70 +105,86 @@ def _of_eyes(run, logits, maps):
 def _of_pairs(run, logits, maps):
     size, crop = run.config["image_size"], run.config["crop"]
 
+    def inputs_of(pictures, there):
+        return {"images": pictures, "mask": tf.cast(there, tf.float32)}
+
+    def error_of(errors, there):
+        said = text_of_pair(errors, there)
+        return tf.where(tf.reduce_any(there, axis=1), said, NO_EYE)
+
     @_signature(_strings("left_bytes"), _strings("right_bytes"))
     def serve_pair(left_bytes, right_bytes):
-        there = tf.strings.length(tf.stack([left_bytes, right_bytes], axis=1)) > 0
-        left, right = (read_all(data, size, crop) for data in (left_bytes, right_bytes))
-        pictures, field, errors = (tf.stack(x, axis=1) for x in zip(left, right, strict=True))
-        inputs = {"images": pictures, "mask": tf.cast(there, tf.float32)}
-        field = tf.reduce_all(field | ~there, axis=1)
-        return _answer(run, logits(inputs), error_of_pair(errors, there), field)
+        rows = tf.size(left_bytes)
+        eyes = [left_bytes[:MAX_ROWS], right_bytes[:MAX_ROWS]]
+        there = tf.strings.length(tf.stack(eyes, axis=1)) > 0
+        seen = [read_all(data, size, crop) for data in eyes]
+        pictures, errors, blanks = (tf.stack(x, axis=1) for x in zip(*seen, strict=True))
+        found = logits(inputs_of(pictures, there))
+        return _answer(run, found, error_of(errors, there), text_of_pair(blanks, there), rows)
 
     @_signature(
         tf.TensorSpec((None, 2, size, size, 3), tf.float32, "images"),
         tf.TensorSpec((None, 2), tf.float32, "mask"),
     )
     def serve_pixels(images, mask):
-        there = mask > 0
+        rows = tf.shape(images)[0]
+        there = mask[:MAX_ROWS] > 0
         # Whatever stands in the place of a missing eye, even NaN, must not reach the network.
-        images, error = checked(tf.where(there[..., None, None, None], images, 0.0))
-        field = tf.stack([has_field(images[:, 0]), has_field(images[:, 1])], axis=1) | ~there
-        error = tf.where(tf.reduce_any(there, axis=1), error, NO_EYE)
-        inputs = {"images": images, "mask": tf.cast(there, tf.float32)}
-        return _answer(run, logits(inputs), error, tf.reduce_all(field, axis=1))
+        pictures = tf.where(there[..., None, None, None], images[:MAX_ROWS], 0.0)
+        folded, errors = checked(tf.reshape(pictures, (-1, size, size, 3)))
+        error = error_of(tf.reshape(errors, (-1, 2)), there)
+        blanks = text_of_pair(tf.reshape(blank(folded), (-1, 2)), there)
+        found = logits(inputs_of(tf.reshape(folded, tf.shape(pictures)), there))
+        return _answer(run, found, error, blanks, rows)
 
     eyes = [tf.TensorSpec((), tf.string, f"{eye}_bytes") for eye in ("left", "right")]
 
     @_signature(*eyes, _LABELS)
     def explain(left_bytes, right_bytes, labels):
-        there = tf.strings.length(tf.stack([left_bytes, right_bytes])) > 0
+        there = tf.strings.length(tf.stack([left_bytes, right_bytes]))[None] > 0
         seen = [read(data, size, crop) for data in (left_bytes, right_bytes)]
-        error = error_of_pair(tf.stack([x["error"] for x in seen])[None], there[None])[0]
+        error = error_of(tf.stack([x["error"] for x in seen])[None], there)[0]
         pixels = tf.reduce_sum([tf.reduce_prod(tf.cast(x["size"], tf.int64)) for x in seen])
-        inputs = {
-            "images": tf.stack([x["picture"] for x in seen])[None],
-            "mask": tf.cast(there, tf.float32)[None],
-        }
-        found = explained(maps, inputs, labels, run.labels, error, pixels)
+        pictures = tf.stack([x["picture"] for x in seen])[None]
+        found = explained(maps, inputs_of(pictures, there), labels, run.labels, error, pixels)
         placed = {
             f"map_{eye}": laid_back(found["map"][:, k], seen[k], found["error"])
             for k, eye in enumerate(("left", "right"))
         }
-        field = tf.reduce_all(tf.stack([x["field"] for x in seen]) | ~there)
-        return placed | _answer_of_one(run, found, field)
+        blanks = text_of_pair(tf.stack([x["blank"] for x in seen])[None], there)
+        return placed | _answer_of_one(run, found, blanks)
 
     made = {"serving_default": serve_pair, "serve_pair": serve_pair, "serve_pixels": serve_pixels}
     return made | ({"explain": explain} if maps else {})
 
 
-def _answer(run, logits, error, field):
-    """What is returned of B rows: of logits (B, L), errors (B,), and whether something is seen."""
-    readable = error == ""
-    probability = calibrated(run, logits)
+def _answer(run, logits, error, nothing_seen, rows):
+    """What is returned of `rows` rows, of which the first `MAX_ROWS` were read.
+
+    Args:
+        logits: (B, L) of those that were read.
+        error, nothing_seen: (B,) why a row cannot be answered; that nothing is seen in it; or "".
+        rows: all that were sent, scalar.
+    """
+    left = rows - tf.size(error)
+    readable = tf.pad(error == "", [[0, left]])
+    error = tf.concat(
+        [tf.where(error == "", nothing_seen, error), tf.fill([left], TOO_MANY)], axis=0
+    )
+    probability = calibrated(run, tf.pad(logits, [[0, left], [0, 0]]))
     return {
         "probability": tf.cast(tf.where(readable[:, None], probability, np.nan), tf.float32),
         "positive": called(run, probability) & readable[:, None],
         # In every row, because TensorFlow Serving cuts answers into rows.
-        "label": tf.tile(tf.constant([run.labels]), [tf.size(error), 1]),
-        "gradable": readable & field,
-        "error": tf.where(readable & ~field, BLANK, error),
+        "label": tf.tile(tf.constant([run.labels]), [rows, 1]),
+        "gradable": error == "",
+        "error": error,
     }
 
 
-def _answer_of_one(run, found, field):
+def _answer_of_one(run, found, nothing_seen):
     """What `explain` returns beside the maps: whose they are, and a row of `_answer`."""
-    error = found["error"]
-    row = _answer(run, found["logits"][:1], error[None], field[None])
+    row = _answer(run, found["logits"], found["error"][None], nothing_seen, 1)
     return {
         "map_label": tf.gather(tf.constant(run.labels), found["chosen"]),
         **{name: value[0] for name, value in row.items()},

@@ -9,10 +9,10 @@ from fundus_diag.explain.methods import layer_names
 from fundus_diag.fast import freeze, input_spec
 from fundus_diag.preprocess import map_to_original
 
-MAX_VALUES = 2**28  # of the maps of one answer: 1 GiB
+MAX_VALUES = 2**27  # of the maps of one answer: half a gigabyte
 
 
-def mapper(run, probabilities, precision="float32"):
+def cam_function(run, probabilities, precision="float32"):
     """A frozen function from pictures and labels to LayerCAM maps.
 
     Args:
@@ -21,20 +21,20 @@ def mapper(run, probabilities, precision="float32"):
         precision: see `fast.freeze`.
 
     Returns:
-        A function (inputs of K rows, labels (K,) or (0,)) to a list: fused maps (K, h, w), of
-        pairs (K, 2, h, w), filtered as `fundus-diag explain` does; logits (K, L); the labels (K,).
-        Without labels the likeliest one of each row is explained.
+        A function (inputs of one row, labels (K,)) to a list: fused maps (K, h, w), of a pair
+        (K, 2, h, w), filtered as `fundus-diag explain` does; logits (K, L), each of the same pass;
+        the labels (K,). Without labels the likeliest one is explained, and K is 1.
     """
     model = run.model
     names = layer_names(model, "layer_cam")
     network = keras.Model(model.input, [*(model.get_layer(x).output for x in names), model.output])
 
-    def maps(arguments):
-        labels, outputs = arguments["labels"], {}
+    def one_map(arguments):
+        label, outputs = arguments["label"], {}
 
         def choose(logits):  # the same pass gives the label and its map
             top = tf.argmax(probabilities(logits), axis=1, output_type=tf.int32)
-            chosen = tf.concat([labels, top], axis=0)[: tf.shape(logits)[0]]
+            chosen = tf.concat([label, top], axis=0)[:1]
             outputs.update(logits=logits, chosen=chosen)
             return chosen[:, None]
 
@@ -46,9 +46,20 @@ def mapper(run, probabilities, precision="float32"):
             found = tf.reshape(found, (-1, 2, *found.shape[1:]))
         return found, outputs["logits"], outputs["chosen"]
 
-    signature = {"inputs": input_spec(model), "labels": tf.TensorSpec((None,), tf.int32)}
-    frozen = freeze(maps, signature, precision)
-    return lambda inputs, labels: frozen(*tf.nest.flatten({"inputs": inputs, "labels": labels}))
+    signature = {"inputs": input_spec(model), "label": tf.TensorSpec((None,), tf.int32)}
+    frozen = freeze(one_map, signature, precision)
+    kinds = [tf.TensorSpec(x.shape[1:], x.dtype) for x in frozen.outputs]
+
+    def maps(inputs, labels):
+        def one(k):
+            arguments = {"inputs": inputs, "label": labels[k : k + 1]}
+            return [x[0] for x in frozen(*tf.nest.flatten(arguments))]
+
+        count = tf.maximum(1, tf.size(labels))
+        # One after the other: activations and gradients of many labels would fill the memory.
+        return tf.map_fn(one, tf.range(count), parallel_iterations=1, fn_output_signature=kinds)
+
+    return maps
 
 
 def median(maps, size):
@@ -60,11 +71,11 @@ def median(maps, size):
     return tf.sort(tf.stack(shifted, axis=-1), axis=-1)[..., size * size // 2]
 
 
-def explained(make, inputs, labels, names, error, pixels):
+def explained(maps, inputs, labels, names, error, pixels):
     """Maps of one photograph, or pair: nothing where there is an error.
 
     Args:
-        make: of `mapper`.
+        maps: of `cam_function`.
         inputs: of the model, one row.
         labels: (K,) numbers of labels, or (0,) for the likeliest.
         names: all L labels.
@@ -72,8 +83,7 @@ def explained(make, inputs, labels, names, error, pixels):
         pixels: of the photograph, int64.
 
     Returns:
-        map (K, h, w) or (K, 2, h, w), chosen (K,), error, with which K is 0; logits (K, L), of an
-        error (1, L).
+        map (K, h, w) or (K, 2, h, w), chosen (K,), error, with which K is 0; logits (1, L).
     """
     known = tf.reduce_all((labels >= 0) & (labels < len(names)))
     few = tf.size(labels) <= len(names)
@@ -85,11 +95,9 @@ def explained(make, inputs, labels, names, error, pixels):
     ):
         error = tf.where((error == "") & ~fine, text, error)
     labels = labels[: tf.where(error == "", tf.size(labels), 0)]
-    rows = tf.maximum(1, tf.size(labels))
-    inputs = tf.nest.map_structure(lambda x: tf.repeat(x, rows, axis=0), inputs)
-    found, logits, chosen = make(inputs, labels)
-    kept = tf.where(error == "", rows, 0)
-    return {"map": found[:kept], "chosen": chosen[:kept], "logits": logits, "error": error}
+    found, logits, chosen = maps(inputs, labels)
+    kept = tf.where(error == "", tf.size(chosen), 0)
+    return {"map": found[:kept], "chosen": chosen[:kept], "logits": logits[:1], "error": error}
 
 
 def laid_back(maps, seen, error):

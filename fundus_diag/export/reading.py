@@ -4,11 +4,22 @@ import tensorflow as tf
 
 from fundus_diag.imaging.decode import decode
 from fundus_diag.imaging.field import has_field
-from fundus_diag.imaging.header import PROBLEMS, find_problem, is_jpeg, is_png, padded, read_header
+from fundus_diag.imaging.header import (
+    MAX_BYTES,
+    PROBLEMS,
+    find_problem,
+    is_jpeg,
+    is_png,
+    padded,
+    read_header,
+)
 from fundus_diag.preprocess import resize_square
 
+BLANK = "no field of view: nothing stands out"
 RANGE = "not a picture: values must lie from 0 to 255"
-AT_ONCE = 4  # photographs decoded side by side; one may take a gigabyte meanwhile
+AT_ONCE = 2  # photographs decoded side by side: one of 100 megapixels may take 2 GB meanwhile
+MAX_ROWS = 64  # of a request: what the network holds of them must fit into the memory
+TOO_MANY = f"more than {MAX_ROWS} rows in one request"
 NO_EYE = "no photograph of either eye"
 
 
@@ -17,18 +28,18 @@ def read(data, image_size, crop):
 
     Returns:
         picture (S, S, 3) and box (4,), see `preprocess`; size (2,) int32 of the upright
-        photograph; field: bool, see `has_field`; error: "", or why there is no picture, and then
-        all else is zero.
+        photograph; error: "", or why there is no picture, and then all else is zero; blank: "", or
+        that nothing is seen in it.
     """
 
     def whole(data):
         image = decode(data)
         picture, box = resize_square(image, image_size, crop)
-        return picture, box, tf.shape(image)[:2], has_field(image[None])[0], tf.constant(True)
+        return picture, box, tf.shape(image)[:2], blank(image[None])[0], tf.constant(True)
 
     def nothing():
         picture = tf.zeros((image_size, image_size, 3))
-        return picture, tf.zeros(4), tf.zeros(2, tf.int32), tf.constant(False), tf.constant(False)
+        return picture, tf.zeros(4), tf.zeros(2, tf.int32), tf.constant(""), tf.constant(False)
 
     def tried():
         # Damage behind the header shows while decoding, and an error would end the whole batch; a
@@ -37,27 +48,25 @@ def read(data, image_size, crop):
         return one.concatenate(tf.data.Dataset.from_tensors(nothing())).take(1).get_single_element()
 
     with tf.device("CPU:0"):  # many small ops, and decoding runs nowhere else
-        raw = padded(data)
+        raw = padded(tf.strings.substr(data, 0, MAX_BYTES + 1))  # one more: it is too heavy
         code = find_problem(raw, read_header(raw))
-        picture, box, size, field, decoded = tf.cond(code == 0, tried, nothing)
+        picture, box, size, nothing_seen, decoded = tf.cond(code == 0, tried, nothing)
         kind = tf.where(is_jpeg(raw), "JPEG", tf.where(is_png(raw), "PNG", "BMP"))
         damaged = tf.where(decoded, "", tf.strings.join(["damaged ", kind]))
         error = tf.where(code == 0, damaged, tf.gather(tf.constant(PROBLEMS), code))
-    return {"picture": picture, "box": box, "size": size, "field": field, "error": error}
+    return {"picture": picture, "box": box, "size": size, "error": error, "blank": nothing_seen}
 
 
 def read_all(images, image_size, crop):
-    """Pictures (B, S, S, 3), whether each shows a field, and errors, of strings (B,)."""
+    """Of strings (B,): pictures (B, S, S, 3), errors (B,) and `blank` (B,), see `read`."""
 
     def one(data):
         seen = read(data, image_size, crop)
-        return seen["picture"], seen["field"], seen["error"]
+        return seen["picture"], seen["error"], seen["blank"]
 
-    picture = tf.TensorSpec((image_size, image_size, 3), tf.float32)
-    flag, text = tf.TensorSpec((), tf.bool), tf.TensorSpec((), tf.string)
-    return tf.map_fn(
-        one, images, parallel_iterations=AT_ONCE, fn_output_signature=(picture, flag, text)
-    )
+    text = tf.TensorSpec((), tf.string)
+    signature = (tf.TensorSpec((image_size, image_size, 3), tf.float32), text, text)
+    return tf.map_fn(one, images, parallel_iterations=AT_ONCE, fn_output_signature=signature)
 
 
 def checked(images):
@@ -68,13 +77,17 @@ def checked(images):
     return kept, tf.where(fine, "", RANGE)
 
 
-def error_of_pair(errors, there):
-    """One error a row (B,) of those of left and right (B, 2) and of which `there` (B, 2) is."""
+def blank(images):
+    """What is said of each of (B, H, W, 3) that shows nothing, "" of the others: (B,)."""
+    return tf.where(has_field(images), "", BLANK)
+
+
+def text_of_pair(errors, there):
+    """One text a row (B,) of those of left and right (B, 2) where these are `there` (B, 2)."""
     said = there & (errors != "")
     left, right = (
         tf.where(said[:, k], tf.strings.join([f"{eye} eye: ", errors[:, k]]), "")
         for k, eye in enumerate(("left", "right"))
     )
     between = tf.where(tf.reduce_all(said, axis=1), "; ", "")
-    joined = tf.strings.join([left, between, right])
-    return tf.where(tf.reduce_any(there, axis=1), joined, NO_EYE)
+    return tf.strings.join([left, between, right])

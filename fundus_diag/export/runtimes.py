@@ -6,7 +6,6 @@ They read no photographs: pictures are made by `preprocess`, or by the SavedMode
 import logging
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -15,9 +14,9 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from fundus_diag.data import scoring_batches
 from fundus_diag.errors import DataError
 from fundus_diag.export.graph import calibrated, called
+from fundus_diag.export.samples import training_table
 from fundus_diag.fast import input_spec
-from fundus_diag.inputs import load_inputs
-from fundus_diag.manifest import read_manifest
+from fundus_diag.inputs import load_inputs, settle_bad
 
 OPSET = 18
 OUTPUTS = ("probability", "positive")
@@ -78,11 +77,11 @@ def _rename(graph, wanted):
 
 
 def load_onnx(path):
-    """A function of inputs {name: array} to probabilities (B, L), on ONNX Runtime's CPU kernels."""
+    """A function of inputs {name: array} to [probability (B, L), positive (B, L)], on the CPU."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return lambda inputs: session.run(["probability"], inputs)[0]
+    return lambda inputs: session.run(list(OUTPUTS), inputs)
 
 
 def write_openvino(path, function, run, precision="float32"):
@@ -102,15 +101,21 @@ def write_openvino(path, function, run, precision="float32"):
     openvino.save_model(model, path, compress_to_fp16=False)
 
 
-def load_openvino(path, hint="f32"):
-    """A function of inputs {name: array} to probabilities (B, L), on the CPU.
+def load_openvino(path, hint=None):
+    """As `load_onnx`, of an OpenVINO model.
 
     Args:
-        hint: arithmetic of what is not int8: "f32" or "bf16".
+        hint: arithmetic of what is not int8: "f32", "bf16", or None for what OpenVINO takes by
+            itself, bfloat16 where the processor has it.
     """
-    core = _openvino().Core()
-    compiled = core.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": hint})
-    return lambda inputs: compiled(inputs)["probability"]
+    options = {"INFERENCE_PRECISION_HINT": hint} if hint else {}
+    compiled = _openvino().Core().compile_model(path, "CPU", options)
+
+    def answer(inputs):
+        found = compiled(inputs)
+        return [found[name] for name in OUTPUTS]
+
+    return answer
 
 
 def _openvino():
@@ -136,30 +141,19 @@ def _in_int8(model, run):
 
 
 def _training_inputs(run):
-    """Inputs {name: array} of single rows of the training split, drawn at random by patient."""
-    table, root, reason = photographs(run)
+    """Inputs {name: array} of training rows drawn at random, of `CALIBRATION` patients."""
+    table, root, reason = training_table(run)
     if reason:
-        raise DataError(f"{run.run_dir}: int8 is fitted on training photographs: {reason}")
-    rows = table.table[table.table["split"] == "train"]
-    drawn = np.random.default_rng(0).permutation(rows["patient"].unique())[:CALIBRATION]
+        raise DataError(f"{run.run_dir}: int8 is fitted on its training photographs: {reason}")
+    rows = table.table[table.table["split"] == "train"].sample(frac=1, random_state=0)
+    if run.config["unit"] == "eye":
+        rows = rows.drop_duplicates("patient")  # one eye each: the fellow adds little
+    drawn = rows["patient"].unique()[:CALIBRATION]
     table = replace(table, table=rows[rows["patient"].isin(drawn)].reset_index(drop=True))
     config = {name: run.config[name] for name in ("image_size", "crop", "unit")}
     inputs = load_inputs(table, root, **config, cache="ram")
-    numbers = inputs.splits["all"].pictures[:CALIBRATION]
-    return map(as_arrays, scoring_batches(inputs.pictures, numbers, 1))
-
-
-def photographs(run):
-    """(`Manifest`, folder, "") that a run learned from, or (None, None, why they are not here)."""
-    data = run.config["data"]
-    manifest, root = Path(data.get("manifest") or ""), Path(data.get("image_root") or "")
-    for path, there in ((manifest, manifest.is_file()), (root, root.is_dir())):
-        if not there:
-            return None, None, f"{path}: not here"
-    table = read_manifest(manifest)
-    if table.sha256 != data.get("sha256"):
-        return None, None, f"{manifest}: has changed since this run was trained on it"
-    return table, root, ""
+    settle_bad(inputs.bad, "skip")
+    return map(as_arrays, scoring_batches(inputs.pictures, inputs.splits["all"].pictures, 1))
 
 
 def as_arrays(batch):

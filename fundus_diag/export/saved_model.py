@@ -2,11 +2,25 @@
 
 import tensorflow as tf
 
+from fundus_diag.errors import UsageError
 from fundus_diag.export.graph import signatures
 from fundus_diag.export.samples import drawn_photographs
 from fundus_diag.export.warmup import NAME, write_requests
 
 VERSION = "1"
+MAX_BYTES = 2**31 - 1  # of a protocol buffer, which holds the weights
+BYTES = {"float32": 4, "bfloat16": 2}  # of one weight; maps keep their kernels in float32 as well
+
+
+def check_size(run, precision, explain):
+    """Raises UsageError where the weights do not fit into a SavedModel."""
+    bytes_of_maps = 4 if explain else 0
+    size = run.model.count_params() * (BYTES[precision] + bytes_of_maps)
+    if size > 0.98 * MAX_BYTES:  # the graph itself takes some
+        cheaper = "use --no-explain" if explain else "use --precision bfloat16, onnx or openvino"
+        raise UsageError(
+            f"--format saved_model: {size / 2**30:.1f} GiB of weights, more than 2: {cheaper}"
+        )
 
 
 def write_saved_model(run, folder, precision="float32", explain=True):

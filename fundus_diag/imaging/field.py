@@ -63,7 +63,9 @@ def has_field(images):
     False for a picture of one colour, black or not: of its darkest and its brightest hundredth of
     parts, some 64 x 64, neither stands out from the other by 8 levels.
     """
-    step = tf.maximum(1, tf.reduce_max(tf.shape(images)[1:3]) // 128)
+    sides = tf.shape(images)[1:3]
+    step = tf.minimum(tf.reduce_max(sides) // 128, tf.reduce_min(sides) // 2)
+    step = tf.maximum(1, step)
     copy = tf.ensure_shape(tf.cast(images[:, ::step, ::step], tf.float32), (None, None, None, 3))
     brightness = tf.reduce_max(tf.nn.avg_pool2d(copy, 2, 2, "VALID"), axis=-1)
     levels = tf.sort(tf.reshape(brightness, (tf.shape(images)[0], -1)), axis=-1)

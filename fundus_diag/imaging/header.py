@@ -13,6 +13,9 @@ import tensorflow as tf
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 64 * 2**20
 MIN_SIDE = 16
+# Of a progressive JPEG; cameras write about ten. Each costs a pass over the whole picture, however
+# few bytes it has.
+MAX_SCANS = 100
 
 # What `probe` finds, by code. 0 is a file whose header promises a picture that can be decoded.
 PROBLEMS = (
@@ -25,8 +28,9 @@ PROBLEMS = (
     f"more than {MAX_BYTES // 2**20} MB",
     "truncated",
     "BMP of an unusual kind",
+    f"more than {MAX_SCANS} scans",
 )
-OK, EMPTY, FOREIGN, BROKEN, SMALL, LARGE, HEAVY, TRUNCATED, UNUSUAL = range(9)
+OK, EMPTY, FOREIGN, BROKEN, SMALL, LARGE, HEAVY, TRUNCATED, UNUSUAL, SCANS = range(10)
 _PAD = 64  # zeros behind the data, so that reading a header never runs out of it
 _MAX_SEGMENTS = 2000
 # Kinds of JPEG marker: fill bytes are passed one by one, some markers stand without a length.
@@ -72,6 +76,7 @@ def find_problem(raw, header):
         (tf.reduce_prod(sides) > MAX_PIXELS, LARGE),
         (is_bmp(raw) & ~_is_plain_bmp(raw), UNUSUAL),
         (~_has_end(raw, header), TRUNCATED),
+        (_scans(raw, header) > MAX_SCANS, SCANS),
     )
     code = tf.constant(OK)
     for failed, reason in reversed(checks):  # the first that fails decides
@@ -191,10 +196,8 @@ def exif_orientation(raw, exif):
 def _has_end(raw, header):
     """Whether the mark that ends a JPEG or PNG is there, or the last row of a BMP."""
 
-    def jpeg():  # a thumbnail has an end mark too, so look behind the header
-        scan = header["scan"]
-        body = raw[tf.where(scan > 0, scan, tf.size(raw) - _PAD) :]
-        return tf.reduce_any((body[:-1] == 0xFF) & (body[1:] == 0xD9))
+    def jpeg():
+        return _marks(raw, header, 0xD9) > 0
 
     def png():
         length = tf.size(raw) - _PAD
@@ -209,6 +212,21 @@ def _has_end(raw, header):
         return start + row * header["height"] <= tf.size(raw, tf.int64) - _PAD
 
     return tf.cond(is_jpeg(raw), jpeg, lambda: tf.cond(is_png(raw), png, bmp))
+
+
+def _scans(raw, header):
+    """Number of scans of a JPEG; where the data is none, of nothing."""
+    return tf.cond(is_jpeg(raw), lambda: _marks(raw, header, 0xDA), lambda: tf.constant(0))
+
+
+def _marks(raw, header, kind):
+    """How many markers of a kind a JPEG has from its first scan on: a thumbnail before has its own.
+
+    Within the data of a scan, FF is always followed by 00 or a restart marker.
+    """
+    scan = header["scan"]
+    body = raw[tf.where(scan > 0, scan, tf.size(raw) - _PAD) :]
+    return tf.math.count_nonzero((body[:-1] == 0xFF) & (body[1:] == kind), dtype=tf.int32)
 
 
 def _is_plain_bmp(raw):
