@@ -127,6 +127,10 @@ BAD = {
     "cut.png": (FILES["rgb.png"][:-300], "truncated"),
     "cut.bmp": (FILES["rgb.bmp"][:-300], "truncated"),
     "cut.tif": (TIFFS["lzw.tif"][:-3000], "broken TIFF header"),
+    "scans.jpg": (
+        FILES["progressive.jpg"][:-2] + b"\xff\xda\0\x08\1\1\0\1\x3f\0" * 101 + b"\xff\xd9",
+        "more than 100 scans",
+    ),
     "damaged.png": (
         FILES["rgb.png"][:60] + b"\xff" * 40 + FILES["rgb.png"][100:],
         "damaged PNG",

@@ -122,7 +122,7 @@ def test_saved_model_cli_answers_as_predict_does(folder, models, odd, tmp_path):
     names, want = predicted(folder / "eye", odd, tmp_path / "predicted.csv")
     data = contents(odd, names)
     kept = [k for k, x in enumerate(data) if not x.endswith(b"\0")]  # NumPy's strings lose zeros
-    assert len(kept) > 20
+    assert len(kept) >= 20
     np.save(tmp_path / "in.npy", np.array([data[k] for k in kept]))
     program = "from tensorflow.python.tools.saved_model_cli import main; main()"
     words = ["run", "--dir", models["eye"] / "1", "--tag_set", "serve"]
