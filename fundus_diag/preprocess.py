@@ -42,6 +42,7 @@ __all__ = [
     "resize_square",
     "to_original",
     "to_picture",
+    "traced",
 ]
 
 VERSION = "1"  # another number whenever the same file gives other pixels; names caches
@@ -92,6 +93,18 @@ def resize_square(image, image_size: int, crop: str = "fundus"):
     return tf.ensure_shape(picture, (image_size, image_size, 3)), box
 
 
+@functools.lru_cache(maxsize=16)
+def traced(image_size: int, crop: str = "fundus"):
+    """`preprocess` of this size and crop as a compiled function of the data."""
+
+    @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
+    def compiled(data):
+        with tf.device("CPU:0"):  # many small ops, and decoding runs nowhere else
+            return preprocess(data, image_size, crop)
+
+    return compiled
+
+
 def load_picture(path, image_size: int, crop: str = "fundus") -> np.ndarray:
     """Picture (image_size, image_size, 3) float32 of a file, TIFF included; see `preprocess`.
 
@@ -100,7 +113,7 @@ def load_picture(path, image_size: int, crop: str = "fundus") -> np.ndarray:
     """
     data = read_bytes(path)
     try:
-        picture, _ = _traced(image_size, crop)(data)
+        picture, _ = traced(image_size, crop)(data)
     except tf.errors.OpError as error:
         raise DataError(f"{path}: {why_not(data)}") from error
     return picture.numpy()
@@ -161,16 +174,6 @@ def to_picture(points, box, image_size: int):
     """Points (..., 2), y and x in the original, in pixels of the picture: undoes `to_original`."""
     side = box[..., 2:] - box[..., :2]
     return (points - box[..., :2]) * image_size / side
-
-
-@functools.lru_cache(maxsize=16)
-def _traced(image_size, crop):
-    @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
-    def traced(data):
-        with tf.device("CPU:0"):  # many small ops, and decoding runs nowhere else
-            return preprocess(data, image_size, crop)
-
-    return traced
 
 
 @functools.lru_cache(maxsize=16)

@@ -10,7 +10,7 @@ from fundus_diag.explain.filters import clean
 from fundus_diag.export.runtimes import as_arrays
 from fundus_diag.export.samples import drawn_photographs, training_table
 from fundus_diag.inputs import load_table
-from fundus_diag.preprocess import map_to_original, preprocess
+from fundus_diag.preprocess import map_to_original, traced
 from fundus_diag.progress import track
 from fundus_diag.scoring import scores
 from fundus_diag.scoring.calibration import apply_calibration
@@ -121,7 +121,8 @@ def _samples(run):
     """Drawn photographs as a server is sent them and as the network is: two {name: array}."""
     files = list(drawn_photographs())
     size, crop = run.config["image_size"], run.config["crop"]
-    pictures = np.stack([preprocess(tf.constant(data), size, crop)[0].numpy() for data in files])
+    read = traced(size, crop)
+    pictures = np.stack([read(tf.constant(data))[0].numpy() for data in files])
     if run.config["unit"] == "eye":
         return {"image_bytes": files}, {"images": pictures}
     left, right = files[::2], [*files[1:-1:2], b""]  # the last has one eye
@@ -170,7 +171,7 @@ def _maps_apart(run, explain, files):
     label = len(run.labels) - 1
     found = explain(**{k: tf.constant(v) for k, v in one.items()}, labels=tf.constant([label]))
     size, crop = run.config["image_size"], run.config["crop"]
-    seen = [preprocess(tf.constant(data), size, crop) for data in one.values()]
+    seen = [traced(size, crop)(tf.constant(data)) for data in one.values()]
     pictures = np.stack([picture.numpy() for picture, _ in seen])
     pairs = run.config["unit"] == "patient"
     maps = cam.maps(run.model, pictures[None] if pairs else pictures, labels=[label])

@@ -1,5 +1,7 @@
 """Photographs as a server is sent them: what is wrong with one is said, never raised."""
 
+import functools
+
 import tensorflow as tf
 
 from fundus_diag.imaging.decode import decode
@@ -31,7 +33,17 @@ def read(data, image_size, crop):
         photograph; error: "", or why there is no picture, and then all else is zero; blank: "", or
         that nothing is seen in it.
     """
+    return _traced(image_size, crop)(data)
 
+
+@functools.lru_cache(maxsize=4)
+def _traced(image_size, crop):
+    """One function for all signatures: its graph is large, and stands once in what is saved."""
+    specs = [tf.TensorSpec((), tf.string)]
+    return tf.function(lambda x: _read(x, image_size, crop), specs, autograph=False)
+
+
+def _read(data, image_size, crop):
     def whole(data):
         image = decode(data)
         picture, box = resize_square(image, image_size, crop)
