@@ -4,21 +4,22 @@ import functools
 import json
 from pathlib import Path
 
-import keras
 import numpy as np
 import tensorflow as tf
-from tiny import make_photographs
+from tiny import make_photographs, ready_run
 
 from fundus_diag import load_run
 from fundus_diag.cli import main
-from fundus_diag.manifest import read_manifest, summary
-from fundus_diag.models import build_classifier
-from fundus_diag.phases import calibrate_batch_norm
-from fundus_diag.scoring.calibration import save_operating_points
 
 SIZE = 40  # px: maps of 19 x 19 cells, which get a median
 # `whole` takes photographs without a crop; `grade` has an ordinal head.
 UNITS = ("eye", "patient", "grade", "whole")
+FLAGS = {
+    "patient": {"unit": "patient"},
+    "grade": {"task": "grade", "grade_head": "ordinal"},
+    "whole": {"crop": "none"},
+}
+THRESHOLDS = {"eye": {"A": 0.41}, "whole": {"A": 0.335}, "patient": {"A": 0.43, "B": 0.45}}
 
 
 def make_runs(folder, units=UNITS):
@@ -26,67 +27,22 @@ def make_runs(folder, units=UNITS):
 
     Of single eyes label A has a threshold and B has none.
     """
-    tf.config.run_functions_eagerly(True)
-    try:
-        for unit in units:
-            name = "grades" if unit == "grade" else "photographs"
-            manifest = folder / name / "manifest.csv"
-            if not manifest.exists():
-                make_photographs(folder / name, grades=unit == "grade")
-            _write_run(folder / unit, read_manifest(manifest), unit)
-    finally:
-        tf.config.run_functions_eagerly(False)
+    for unit in units:
+        name = "grades" if unit == "grade" else "photographs"
+        manifest = folder / name / "manifest.csv"
+        if not manifest.exists():
+            make_photographs(folder / name, grades=unit == "grade")
+        ready_run(manifest, folder / unit, **FLAGS.get(unit, {}), image_size=SIZE)
+        if unit != "grade":
+            set_thresholds(folder / unit, THRESHOLDS[unit])
     return folder
 
 
-def _write_run(folder, manifest, unit):
-    labels, pair, grade = list(manifest.labels), unit == "patient", unit == "grade"
-    keras.utils.set_random_seed(1)
-    options = {"unit": "patient" if pair else "eye", "ordinal": grade}
-    model = build_classifier("tiny", SIZE, len(labels), **options)
-    shape = (16, 2, SIZE, SIZE, 3) if pair else (16, SIZE, SIZE, 3)
-    images = np.random.default_rng(0).uniform(0, 255, shape).astype("float32")
-    calibrate_batch_norm(
-        model, [{"images": images, "mask": np.ones((16, 2), "float32")} if pair else images]
-    )
-    kernel = model.get_layer("head_logits")
-    kernel.set_weights([4 * x for x in kernel.get_weights()])  # answers that differ
-    folder.mkdir()
-    model.save_weights(folder / "model.weights.h5")
-    config = {
-        "version": "0",
-        "encoder": "tiny",
-        "image_size": SIZE,
-        "unit": "patient" if pair else "eye",
-        "task": "grade" if grade else "multi_label",
-        "labels": labels,
-        "crop": "none" if unit == "whole" else "fundus",
-        "pretrained": False,
-        "weights": "none",
-        "data": {
-            "manifest": str(manifest.path),
-            "image_root": str(manifest.path.parent),
-            "bad_images": [["somebody.png", "truncated"]],
-            "sha256": manifest.sha256,
-            "splits": summary(manifest.table, labels),
-        },
-        "flags": {
-            "manifest": str(manifest.path),
-            "run_dir": str(folder),
-            "on_bad_image": "fail",
-            "grade_head": "ordinal" if grade else "softmax",
-        },
-        "versions": {},
-        "finished": "today",
-    }
-    (folder / "config.json").write_text(json.dumps(config))
-    point = {"positives": 1, "negatives": 1, "slope": 1.3, "intercept": -0.2}
-    thresholds = {"eye": {"A": 0.41}, "whole": {"A": 0.335}, "patient": {"A": 0.43, "B": 0.45}}
-    thresholds = thresholds.get(unit, {})
-    points = {x: {**point, "threshold": thresholds.get(x)} for x in labels}
-    points = {"split": "val", "criterion": "argmax" if grade else "f1", "labels": points}
-    points |= {"temperature": 1.3} if grade else {}
-    save_operating_points(folder / "thresholds.json", points)
+def set_thresholds(run, thresholds):
+    points = json.loads((run / "thresholds.json").read_text())
+    for label, entry in points["labels"].items():
+        entry |= {"slope": 1.3, "intercept": -0.2, "threshold": thresholds.get(label)}
+    (run / "thresholds.json").write_text(json.dumps(points))
 
 
 def export(run, out, *words):
