@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -41,6 +42,12 @@ def ratio(a, b):
 def machine():
     """One line on where the figures come from."""
     return f"{len(os.sched_getaffinity(0))} cores"
+
+
+def resident():
+    """Resident set of this process, MiB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096 / 2**20
 
 
 def fundus_diag(*words):

@@ -8,14 +8,10 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from common import resident
+
 from fundus_diag import explaining
 from fundus_diag.explain.cases import cases_of_manifest
-
-
-def resident():
-    """Resident set of this process, MiB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096 / 2**20
 
 
 def main():
