@@ -12,14 +12,12 @@ from fundus_diag import load_run
 from fundus_diag.cli import main
 
 SIZE = 40  # px: maps of 19 x 19 cells, which get a median
-# `whole` takes photographs without a crop; `grade` has an ordinal head.
-UNITS = ("eye", "patient", "grade", "whole")
+UNITS = ("eye", "patient", "grade")
 FLAGS = {
     "patient": {"unit": "patient"},
-    "grade": {"task": "grade", "grade_head": "ordinal"},
-    "whole": {"crop": "none"},
+    "grade": {"task": "grade", "grade_head": "ordinal", "crop": "none"},
 }
-THRESHOLDS = {"eye": {"A": 0.41}, "whole": {"A": 0.335}, "patient": {"A": 0.43, "B": 0.45}}
+THRESHOLDS = {"eye": {"A": 0.41}, "patient": {"A": 0.43, "B": 0.45}}
 
 
 def make_runs(folder, units=UNITS):

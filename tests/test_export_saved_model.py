@@ -138,7 +138,7 @@ def test_saved_model_cli_answers_as_predict_does(folder, models, odd, tmp_path):
 
 
 def test_an_answer_is_the_runs_in_every_part(folder, models):
-    for unit in ("eye", "grade", "whole"):
+    for unit in ("eye", "grade"):
         run = run_of(folder, unit)
         files = photographs(folder)
         want = run.predict(files)

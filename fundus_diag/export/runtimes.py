@@ -93,10 +93,11 @@ def write_openvino(path, function, run, precision="float32"):
     Raises:
         DataError: these photographs are not here.
     """
+    seen = list(_training_inputs(run)) if precision == "int8" else []
     openvino = _openvino()
     model = openvino.convert_model(function)
     if precision == "int8":
-        model = _in_int8(model, run)
+        model = _in_int8(model, run, seen)
     model.set_rt_info(",".join(run.labels), ["fundus_diag", "labels"])
     openvino.save_model(model, path, compress_to_fp16=False)
 
@@ -126,11 +127,10 @@ def _openvino():
     return openvino
 
 
-def _in_int8(model, run):
+def _in_int8(model, run, inputs):
     import nncf
 
     nncf.set_log_level(logging.ERROR)
-    inputs = list(_training_inputs(run))
     transformer = any(x.name.endswith(".attend") for x in run.model.layers)
     return nncf.quantize(
         model,
