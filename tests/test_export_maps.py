@@ -1,11 +1,14 @@
 """LayerCAM maps inside an exported SavedModel: those of `explain`, laid over the photograph."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from exported import SIZE, export, make_runs, photographs, run_of, serve, texts
 from scipy import ndimage
 from test_decode import BAD
+from tiny import make_photographs
 
 from fundus_diag import explain
 from fundus_diag.cli import main
@@ -16,15 +19,22 @@ from fundus_diag.preprocess import load_photograph
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return make_runs(tmp_path_factory.mktemp("runs"), ("eye", "patient"))
+    folder = tmp_path_factory.mktemp("runs")
+    make_photographs(folder / "photographs")
+    return folder
 
 
 @pytest.fixture(scope="module")
 def models(folder):
-    """{unit: folder of its export}."""
-    for unit in ("eye", "patient"):
+    """Function of a unit to the folder of its run's export, made when it is first asked for."""
+
+    @functools.cache
+    def exported(unit):
+        make_runs(folder, (unit,))
         assert export(folder / unit, folder / f"{unit}_model") == 0
-    return {unit: folder / f"{unit}_model" for unit in ("eye", "patient")}
+        return folder / f"{unit}_model"
+
+    return exported
 
 
 def explained(folder, run, out, *words):
@@ -60,33 +70,34 @@ def same(got, want):
 
 
 def test_maps_are_those_of_explain_laid_over_the_photograph(folder, models, tmp_path):
-    file = photographs(folder)[2]
+    model, file = models("eye"), photographs(folder)[2]
     words = ["--images", file, "--labels", "A", "B"]
     arrays = explained(folder, "eye", tmp_path, *words)[file.stem]
-    got = serve(models["eye"], "explain", image_bytes=file.read_bytes(), labels=[0, 1])
+    got = serve(model, "explain", image_bytes=file.read_bytes(), labels=[0, 1])
     assert got["map"].shape == (2, *arrays["size"]) == (2, 48, 56)
     assert texts(got["map_label"]) == ["A", "B"]
     assert got["map"].max() > 0.5
     for k in range(2):
         same(got["map"][k], placed(arrays["layer_cam_fused"][k], arrays["box"], 48, 56))
     assert (got["map"][:, :, 0] == 0).all()  # outside of what the network saw
-    row = serve(models["eye"], image_bytes=[file.read_bytes()])
+    row = serve(model, image_bytes=[file.read_bytes()])
     for name, value in row.items():
         np.testing.assert_array_equal(got[name], value[0])
-    turned = serve(models["eye"], "explain", image_bytes=file.read_bytes(), labels=[1, 0])
+    turned = serve(model, "explain", image_bytes=file.read_bytes(), labels=[1, 0])
     np.testing.assert_allclose(turned["map"][::-1], got["map"], atol=1e-6)
 
 
 def test_without_labels_the_likeliest_one_is_explained(folder, models):
     for file in photographs(folder):
         data = file.read_bytes()
-        got = serve(models["eye"], "explain", image_bytes=data, labels=[])
+        got = serve(models("eye"), "explain", image_bytes=data, labels=[])
         top = int(np.argmax(run_of(folder, "eye").predict([file])))
         assert texts(got["map_label"]) == ["AB"[top]]
-        want = serve(models["eye"], "explain", image_bytes=data, labels=[top])
+        want = serve(models("eye"), "explain", image_bytes=data, labels=[top])
         np.testing.assert_allclose(got["map"], want["map"], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_maps_of_pairs_lie_on_each_eye(folder, models):
     files = [photographs(folder, eye)[1] for eye in ("left", "right")]
     run = run_of(folder, "patient")
@@ -95,25 +106,25 @@ def test_maps_of_pairs_lie_on_each_eye(folder, models):
     fused = explain.maps(run.model, pair, labels=[1])[0]  # (2, 1, h, w)
     assert np.abs(fused[0] - fused[1]).max() > 0.1
     sent = {"left_bytes": files[0].read_bytes(), "right_bytes": files[1].read_bytes()}
-    got = serve(models["patient"], "explain", **sent, labels=[1])
+    got = serve(models("patient"), "explain", **sent, labels=[1])
     for k, eye in enumerate(("left", "right")):
         assert got[f"map_{eye}"].shape == (1, 48, 56)
         same(got[f"map_{eye}"][0], placed(clean(fused[k, 0]), loaded[k][1], 48, 56))
-    row = serve(models["patient"], **{k: [v] for k, v in sent.items()})
+    row = serve(models("patient"), **{k: [v] for k, v in sent.items()})
     np.testing.assert_array_equal(got["probability"], row["probability"][0])
-    one = serve(models["patient"], "explain", **{**sent, "right_bytes": b""}, labels=[1])
+    one = serve(models("patient"), "explain", **{**sent, "right_bytes": b""}, labels=[1])
     assert one["map_left"].shape == (1, 48, 56)
     assert one["map_right"].shape == (1, 0, 0)
     assert one["gradable"]
 
 
-@pytest.mark.parametrize("unit", ["eye", "patient"])
+@pytest.mark.parametrize("unit", ["eye", pytest.param("patient", marks=pytest.mark.slow)])
 def test_what_cannot_be_explained_is_said(folder, models, unit):
     good = photographs(folder)[0].read_bytes()
 
     def answer(data, labels):
         sent = {"image_bytes": data} if unit == "eye" else {"left_bytes": data, "right_bytes": b""}
-        return serve(models[unit], "explain", **sent, labels=labels)
+        return serve(models(unit), "explain", **sent, labels=labels)
 
     start = "" if unit == "eye" else "left eye: "
     for data, labels, error in (
