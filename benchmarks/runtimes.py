@@ -22,6 +22,7 @@ from fundus_diag import load_run
 from fundus_diag.cli_export import differences
 from fundus_diag.drawing.camera import compress
 from fundus_diag.drawing.eye import draw_eye
+from fundus_diag.errors import DataError
 from fundus_diag.export import export, runtimes
 from fundus_diag.precision import cpu_has_bfloat16
 
@@ -56,9 +57,13 @@ def write(folder):
     if importlib.util.find_spec("nncf"):
         wanted["OpenVINO int8"] = ("openvino", "int8")
     for name, (format, precision) in wanted.items():
-        record = export(folder / "run", folder / name, format, precision)
-        print(f"{name}: {differences({**record, 'val': {}})}")
-    return {name: folder / name for name in wanted}
+        try:
+            record = export(folder / "run", folder / name, format, precision)
+        except DataError as error:  # int8 does not hold for every network
+            print(f"{name}: {error}")
+        else:
+            print(f"{name}: {differences({**record, 'val': {}})}")
+    return {name: folder / name for name in wanted if (folder / name).exists()}
 
 
 def table(run, made, batch, args):
@@ -104,7 +109,8 @@ def runtime(name, folder, images):
         return {name: lambda: answer({"images": images})[0]}
     hints = ("f32", "bf16")[: 1 + cpu_has_bfloat16()] if name == "OpenVINO" else ("f32",)
     loaded = {hint: runtimes.load_openvino(folder / "model.xml", hint) for hint in hints}
-    return {f"{name} {k}": lambda x=x: x({"images": images})[0] for k, x in loaded.items()}
+    names = {hint: f"{name} {hint}" if len(loaded) > 1 else name for hint in loaded}
+    return {names[k]: lambda x=x: x({"images": images})[0] for k, x in loaded.items()}
 
 
 def from_bytes(made, repeats):

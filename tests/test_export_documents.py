@@ -157,7 +157,7 @@ def test_a_model_that_computes_something_else_is_refused(folder, model, monkeypa
         patch.setattr(check, "_reference", lambda *args: reference(*args) * np.nan)
         assert "a probability differs by inf" in refusal()
     with monkeypatch.context() as patch:
-        patch.setattr(check, "clean", lambda maps: clean(maps) * 1.01)
+        patch.setattr(check, "clean", lambda maps: clean(maps) * 1.1)
         assert "a map differs by 0.0" in refusal()
     points = json.loads(json.dumps(run.points))
     points["labels"]["B"]["threshold"] = 0.0

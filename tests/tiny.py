@@ -137,6 +137,7 @@ def ready_run(manifest, run_dir, unit="eye", encoder="tiny", image_size=32, **fl
             "run_dir": str(run_dir),
             "on_bad_image": "fail",
             "grade_head": flags.get("grade_head", "softmax"),
+            "encoder_options": flags.get("encoder_options", []),
         },
         "versions": {},
         "finished": "today",
