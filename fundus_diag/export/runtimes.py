@@ -128,7 +128,8 @@ def load_openvino(path, hint=None):
     try:
         compiled = _openvino().Core().compile_model(path, "CPU", options)
     except RuntimeError as error:  # int8 in some transformers
-        reason = [x for x in str(error).splitlines() if not x.startswith("Exception from")][0]
+        lines = str(error).splitlines()
+        reason = next((x for x in lines if not x.startswith("Exception from")), lines[0])
         raise DataError(f"OpenVINO cannot run this network so: {reason[:200]}") from error
 
     def answer(inputs):
