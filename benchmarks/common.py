@@ -33,10 +33,14 @@ def in_turn(functions, repeats, warmups=2):
     return {name: np.array(values) for name, values in times.items()}
 
 
-def ratio(a, b):
-    """Median of the pairwise ratios a / b with its lowest and highest, as text."""
-    values = a / b
-    return f"{np.median(values):.2f} ({values.min():.2f} to {values.max():.2f})"
+def ratio(a, b, outside=0):
+    """Median of the pairwise ratios a / b with its lowest and highest, as text.
+
+    Args:
+        outside: percent left out at each end; for many and short timings.
+    """
+    low, high = np.percentile(a / b, [outside, 100 - outside])
+    return f"{np.median(a / b):.2f} ({low:.2f} to {high:.2f})"
 
 
 def machine():
