@@ -99,20 +99,20 @@ def test_without_labels_the_likeliest_one_is_explained(folder, models):
 
 @pytest.mark.slow
 def test_maps_of_pairs_lie_on_each_eye(folder, models):
+    model, run = models("patient"), run_of(folder, "patient")
     files = [photographs(folder, eye)[1] for eye in ("left", "right")]
-    run = run_of(folder, "patient")
     loaded = [load_photograph(x, SIZE) for x in files]
     pair = np.stack([picture for picture, _, _ in loaded])[None]
     fused = explain.maps(run.model, pair, labels=[1])[0]  # (2, 1, h, w)
     assert np.abs(fused[0] - fused[1]).max() > 0.1
     sent = {"left_bytes": files[0].read_bytes(), "right_bytes": files[1].read_bytes()}
-    got = serve(models("patient"), "explain", **sent, labels=[1])
+    got = serve(model, "explain", **sent, labels=[1])
     for k, eye in enumerate(("left", "right")):
         assert got[f"map_{eye}"].shape == (1, 48, 56)
         same(got[f"map_{eye}"][0], placed(clean(fused[k, 0]), loaded[k][1], 48, 56))
-    row = serve(models("patient"), **{k: [v] for k, v in sent.items()})
+    row = serve(model, **{k: [v] for k, v in sent.items()})
     np.testing.assert_array_equal(got["probability"], row["probability"][0])
-    one = serve(models("patient"), "explain", **{**sent, "right_bytes": b""}, labels=[1])
+    one = serve(model, "explain", **{**sent, "right_bytes": b""}, labels=[1])
     assert one["map_left"].shape == (1, 48, 56)
     assert one["map_right"].shape == (1, 0, 0)
     assert one["gradable"]
