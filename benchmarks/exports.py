@@ -3,8 +3,9 @@
     python benchmarks/exports.py RUN --out reports/exports [--split test]
 
 Macro ROC AUC, largest difference of a probability from `model.predict`, and time per picture
-(batches of 16, formats in turn; median of the ratios and what eight in ten lie between). The exports lie in OUT afterwards. Formats whose
-package is not installed, and bfloat16 without a processor that has it, are left out.
+(batches of 16, formats in turn; median of the ratios and what eight in ten lie between). The
+exports lie in OUT afterwards. Formats whose package is not installed, and bfloat16 without a
+processor that has it, are left out.
 """
 
 import argparse
