@@ -133,13 +133,6 @@ def test_the_checksums_are_those_of_all_files(model):
     assert {(papers / name).resolve() for name in named} == files - {papers / "SHA256SUMS"}
 
 
-def test_without_maps_the_model_is_smaller(folder, model, tmp_path):
-    assert export(folder / "eye", tmp_path / "small", "--no-explain") == 0
-    assert set(signatures(tmp_path / "small")) == {"serving_default", "serve_pixels"}
-    sizes = [(x / "1" / "saved_model.pb").stat().st_size for x in (tmp_path / "small", model)]
-    assert sizes[0] < sizes[1]
-
-
 def test_a_model_that_computes_something_else_is_refused(folder, model, monkeypatch):
     run, model = run_of(folder, "eye"), model / "1"
     reference, clean = check._reference, check.clean
@@ -192,6 +185,7 @@ def turned_to_the_truth(run):
 # Reduced precision
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not cpu_has_bfloat16(), reason="this processor has no bfloat16")
 def test_bfloat16_is_in_the_graph_and_its_cost_is_measured(folder, tmp_path, capsys):
     out = tmp_path / "half"

@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
-DEFAULT = {("cvt_13", "saved_model"), ("mae_vit_tiny", "onnx")}
+DEFAULT = {("mae_vit_tiny", "onnx")}
 
 
 def cases():

@@ -22,6 +22,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
 
+SOME = ["eye", *(pytest.param(x, marks=pytest.mark.slow) for x in UNITS[1:])]
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -42,7 +44,7 @@ def pictures(folder, unit):
     return {"images": images, "mask": mask}, run.predict(images, mask)
 
 
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unit", SOME)
 def test_onnx_answers_as_the_run(folder, unit, tmp_path):
     out = tmp_path / "onnx"
     assert export(folder / unit, out, "--format", "onnx") == 0
@@ -64,9 +66,7 @@ def test_onnx_answers_as_the_run(folder, unit, tmp_path):
     assert {x.name for x in out.iterdir()} == files | {"model.onnx", "export.json"}
 
 
-@pytest.mark.parametrize(
-    "unit", ["eye", *(pytest.param(x, marks=pytest.mark.slow) for x in UNITS[1:])]
-)
+@pytest.mark.parametrize("unit", SOME)
 def test_openvino_answers_as_the_run(folder, unit, tmp_path):
     pytest.importorskip("openvino")
     out = tmp_path / "openvino"

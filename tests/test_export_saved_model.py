@@ -9,7 +9,18 @@ import numpy as np
 import odd_images
 import pandas as pd
 import pytest
-from exported import SIZE, UNITS, contents, export, make_runs, photographs, run_of, serve, texts
+from exported import (
+    SIZE,
+    UNITS,
+    contents,
+    export,
+    make_runs,
+    photographs,
+    run_of,
+    serve,
+    signatures,
+    texts,
+)
 from PIL import Image
 from test_decode import BAD
 
@@ -135,6 +146,11 @@ def test_saved_model_cli_answers_as_predict_does(folder, models, odd, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     got = np.load(tmp_path / "out" / "probability.npy")
     np.testing.assert_allclose(got, want[kept], atol=1e-5)
+
+
+def test_without_maps_there_is_no_signature_for_them(models):
+    assert set(signatures(models["eye"])) == {"serving_default", "serve_pixels"}
+    assert set(signatures(models["patient"])) == {"serving_default", "serve_pair", "serve_pixels"}
 
 
 def test_an_answer_is_the_runs_in_every_part(folder, models):
