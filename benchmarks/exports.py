@@ -20,8 +20,8 @@ from fundus_diag import load_run
 from fundus_diag.data import scoring_batches
 from fundus_diag.export import MODULES, check, runtimes
 from fundus_diag.inputs import load_table
-from fundus_diag.precision import cpu_has_bfloat16
 from fundus_diag.scoring.calibration import apply_calibration
+from fundus_diag.utils.mixed_precision import cpu_has_bfloat16
 
 BATCH = 16
 FORMATS = {

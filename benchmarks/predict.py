@@ -13,7 +13,7 @@ from common import in_turn, machine, ratio
 from fundus_diag.fast import fast_logits
 from fundus_diag.models import build_classifier
 from fundus_diag.phases import calibrate_batch_norm
-from fundus_diag.precision import resolve_precision
+from fundus_diag.utils.mixed_precision import resolve_precision
 
 
 def main():

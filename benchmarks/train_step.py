@@ -17,7 +17,7 @@ from fundus_diag.config import TrainConfig
 from fundus_diag.losses import WeightedBinaryCrossentropy
 from fundus_diag.models import build_classifier
 from fundus_diag.phases import compile_phase
-from fundus_diag.precision import precision, resolve_precision
+from fundus_diag.utils.mixed_precision import precision, resolve_precision
 
 
 def step(encoder, size, images, y, phase, name):

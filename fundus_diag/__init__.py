@@ -1,6 +1,8 @@
 """Multi-label diagnosis of fundus photographs. A research tool, not for clinical use."""
 
-__version__ = "0.1.0"
+from fundus_diag.utils.version import __version__
+
+__all__ = ["__version__", "load_run"]
 
 
 def load_run(run_dir):

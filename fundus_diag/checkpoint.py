@@ -10,8 +10,8 @@ import zipfile
 
 import numpy as np
 
-from fundus_diag.errors import DataError
-from fundus_diag.files import atomic
+from fundus_diag.utils.errors import DataError
+from fundus_diag.utils.files import atomic
 
 
 def save_state(folder, epoch, arrays, facts, keep=()):
@@ -65,21 +65,3 @@ def load_arrays(path):
             return arrays, json.loads(bytes(saved["facts"]))
     except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: damaged checkpoint ({error})") from error
-
-
-def values(variables):
-    """Copies of Keras variables as arrays."""
-    return [v.numpy() for v in variables]
-
-
-def assign(variables, arrays, what):
-    """Sets variables to saved arrays.
-
-    Raises:
-        DataError: their number or shapes differ, so the state belongs to another model.
-    """
-    shapes = [tuple(v.shape) for v in variables]
-    if shapes != [a.shape for a in arrays]:
-        raise DataError(f"the checkpoint's {what} does not fit the model of this configuration")
-    for variable, array in zip(variables, arrays, strict=True):
-        variable.assign(array)

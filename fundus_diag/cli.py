@@ -10,15 +10,16 @@ from typing import Literal
 
 import tyro
 
-from fundus_diag import __version__, cli_manifest
+from fundus_diag import cli_manifest
 from fundus_diag.cli_explain import explain, explain_eval
 from fundus_diag.cli_export import export
 from fundus_diag.cli_pretrain import pretrain
 from fundus_diag.cli_weights import port
 from fundus_diag.config import TrainConfig
-from fundus_diag.errors import DataError, UsageError
 from fundus_diag.parsing import parse
 from fundus_diag.quiet import import_tensorflow
+from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.utils.version import __version__
 
 File = tyro.conf.Positional[Path]
 DISCLAIMER = "A research tool, not for clinical use."

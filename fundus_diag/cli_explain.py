@@ -5,7 +5,7 @@ from typing import Literal
 
 import tyro
 
-from fundus_diag.errors import UsageError
+from fundus_diag.utils.errors import UsageError
 
 File = tyro.conf.Positional[Path]
 

@@ -4,8 +4,9 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
-from fundus_diag.errors import UsageError
 from fundus_diag.scoring.calibration import parse_criterion
+from fundus_diag.utils.errors import UsageError
+from fundus_diag.utils.flags import check_limits
 
 # What a run starts from where a flag is not given. "se_xception" is the original system's schedule
 # for a pretrained encoder; "scratch" trains one that is not, which a rate of 1e-5 cannot do. The
@@ -254,16 +255,3 @@ class TrainConfig:
             raise UsageError("--grade-head: only for --task grade")
         if self.resume and self.overwrite:
             raise UsageError("--resume and --overwrite: one or the other")
-
-
-def check_limits(config, limits):
-    """Raises UsageError at the first value out of its range; `limits`: {field: (low, high)}."""
-    for name, (low, high) in limits.items():
-        value = getattr(config, name)
-        if not low <= value <= high:
-            raise UsageError(f"{flag(name)} {value}: must lie from {low} to {high}")
-
-
-def flag(name):
-    """Command-line name of a field."""
-    return "--" + name.replace("_", "-")

@@ -17,8 +17,9 @@ import tensorflow as tf
 
 from fundus_diag import preprocess
 from fundus_diag.augment import augmenter
-from fundus_diag.errors import DataError
-from fundus_diag.progress import track
+from fundus_diag.imaging.imagefile import read_bytes
+from fundus_diag.utils.errors import DataError
+from fundus_diag.utils.progress import track
 
 
 @dataclass(frozen=True)
@@ -177,9 +178,7 @@ def _decode(pictures, numbers):
     paths = tf.constant([str(p) for p in pictures.paths])
 
     def one(number):
-        data = tf.numpy_function(
-            lambda path: preprocess.read_bytes(path.decode()), [paths[number]], tf.string
-        )
+        data = tf.numpy_function(lambda path: read_bytes(path.decode()), [paths[number]], tf.string)
         data = tf.ensure_shape(data, ())
         picture, _ = preprocess.preprocess(data, pictures.image_size, pictures.crop)
         return picture

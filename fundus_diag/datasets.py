@@ -12,20 +12,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from fundus_diag.errors import DataError, UsageError
 from fundus_diag.manifest import from_table, summary, write_manifest
 from fundus_diag.sources.files import csv_rows, folder_rows
 from fundus_diag.sources.grades import retinamnist_rows
 from fundus_diag.sources.odir import odir_rows
-from fundus_diag.tables.rules import (
-    EYES,
-    LABEL_NAME,
-    LABELS,
-    META,
-    SPLITS,
-    row_problems,
-    task_of,
-)
+from fundus_diag.tables.rules import EYES, LABEL_NAME, LABELS, META, SPLITS, row_problems, task_of
+from fundus_diag.utils.errors import DataError, UsageError
 
 # name: (builder, values of --labels, the first one is the default)
 BUILDERS = {

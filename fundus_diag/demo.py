@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from fundus_diag.config import TrainConfig
-from fundus_diag.progress import bar
 from fundus_diag.synthetic import draw_dataset
+from fundus_diag.utils.progress import bar
 
 DRAWN_SIZE = 224  # px
 IMAGE_SIZE = 128  # px

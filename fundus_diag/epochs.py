@@ -2,7 +2,7 @@
 
 import keras
 
-from fundus_diag.progress import bar
+from fundus_diag.utils.progress import bar
 
 
 class EpochBar(keras.callbacks.Callback):

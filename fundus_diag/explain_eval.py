@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fundus_diag.errors import DataError, UsageError
+from fundus_diag.drawing.eye import SIGNS
 from fundus_diag.explain import cam, faithfulness
 from fundus_diag.explain.cases import EYES
 from fundus_diag.explain.curves import deletion_insertion
@@ -16,11 +16,11 @@ from fundus_diag.explain.output import laid_back
 from fundus_diag.explain.overlay import curves_png
 from fundus_diag.explain.sanity import cascade
 from fundus_diag.explaining import Settings, explain_batch, load_cases
-from fundus_diag.files import atomic, write_csv, write_json
 from fundus_diag.preprocess import load_photograph
-from fundus_diag.progress import track
 from fundus_diag.runs import load_run
-from fundus_diag.synthetic import SIGNS
+from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.utils.files import atomic, write_csv, write_json
+from fundus_diag.utils.progress import track
 
 FIGURES = (
     "pointing", "energy", "overlap", "overlap_as_planned", "iou_best", "iou",

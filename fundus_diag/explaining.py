@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from fundus_diag.errors import DataError, UsageError
 from fundus_diag.explain import cam
 from fundus_diag.explain.cases import EYES
 from fundus_diag.explain.filters import MEDIAN, OFFSET, clean, filter_maps
 from fundus_diag.explain.methods import layer_names, method_name, possible
 from fundus_diag.explain.output import FIELDS, table_rows, write_case
-from fundus_diag.files import atomic
 from fundus_diag.preprocess import load_photograph
-from fundus_diag.progress import track
 from fundus_diag.runs import load_run
+from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.utils.files import atomic
+from fundus_diag.utils.progress import track
 
 LEVEL = 0.5  # of a fused map: what is outlined as lying inside
 

@@ -6,15 +6,15 @@ import cv2
 import jinja2
 import numpy as np
 
-from fundus_diag.errors import DataError
 from fundus_diag.explain.cases import EYES, Case
 from fundus_diag.explain.output import explanation_page
 from fundus_diag.explaining import Settings, explain_batch
-from fundus_diag.files import write_text
 from fundus_diag.page.parts import data_url, inside, label_text
-from fundus_diag.progress import track
 from fundus_diag.run_files import read_predictions
 from fundus_diag.runs import load_run
+from fundus_diag.utils.errors import DataError
+from fundus_diag.utils.files import write_text
+from fundus_diag.utils.progress import track
 
 TEMPLATES = Path(__file__).parent / "page"
 HITS = 2  # per label

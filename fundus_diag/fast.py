@@ -11,8 +11,8 @@ from tensorflow.python.eager.wrap_function import function_from_graph_def
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 from tensorflow.python.grappler import tf_optimizer
 
-from fundus_diag.errors import UsageError
-from fundus_diag.precision import cpu_has_bfloat16, has_gpu
+from fundus_diag.utils.errors import UsageError
+from fundus_diag.utils.mixed_precision import cpu_has_bfloat16, has_gpu
 
 
 def fast_logits(model, name="auto"):

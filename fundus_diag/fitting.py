@@ -19,9 +19,10 @@ from fundus_diag import checkpoint, phases, sampling, validation
 from fundus_diag.config import TrainConfig
 from fundus_diag.data import scoring_batches, training_batches
 from fundus_diag.epochs import EpochBar, label_scores, summary_line
-from fundus_diag.files import write_csv
 from fundus_diag.inputs import Inputs
 from fundus_diag.losses import WeightedBinaryCrossentropy, grade_loss
+from fundus_diag.utils.files import write_csv
+from fundus_diag.utils.variables import assign, reseed, values
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def fit(fitting):
             continue
         phases.compile_phase(model, phase, config, fitting.loss, fitting.steps, fitting.pretrained)
         if history and history[-1]["phase"] == phase:
-            checkpoint.assign(model.optimizer.variables, arrays["optimizer"], "optimizer")
+            assign(model.optimizer.variables, arrays["optimizer"], "optimizer")
         while sum(row["phase"] == phase for row in history) < epochs:
             if validation.stopped(history, phase, config.patience):
                 break
@@ -91,7 +92,7 @@ def fit(fitting):
             _write_history(config.run_dir, history)
             _write_board(board, history[-1])
         best, _ = checkpoint.load_arrays(fitting.folder / _best_name(state["best_epoch"]))
-        checkpoint.assign(model.variables, best["model"], "best weights")
+        assign(model.variables, best["model"], "best weights")
     return state
 
 
@@ -128,7 +129,7 @@ def _run_epoch(fitting, phase):
         }
         if validation.improves(row["val_composite"], state["best"]):
             state |= {"best": row["val_composite"], "best_epoch": epoch}
-            weights = {"model": checkpoint.values(model.variables)}
+            weights = {"model": values(model.variables)}
             checkpoint.save_arrays(fitting.folder, _best_name(epoch), weights)
     if config.reweight:
         confusion = validation.confusion_at_zero(y, logits)
@@ -155,18 +156,10 @@ def augmentation(config, epoch):
     }
 
 
-def reseed(model, numbers):
-    """Sets the random state of every layer (dropout), so that an epoch can be run again."""
-    rng = np.random.default_rng(numbers)
-    for variable in model.variables:
-        if "seed_generator" in variable.path:
-            variable.assign(rng.integers(1 << 31, size=2))
-
-
 def _save(fitting):
     arrays = {
-        "model": checkpoint.values(fitting.model.variables),
-        "optimizer": checkpoint.values(fitting.model.optimizer.variables),
+        "model": values(fitting.model.variables),
+        "optimizer": values(fitting.model.optimizer.variables),
     }
     if fitting.config.task == "multi_label":
         arrays["pos_weight"] = [fitting.loss.pos_weight.numpy()]
@@ -183,7 +176,7 @@ def _load(fitting):
         return None
     arrays, facts = saved
     fitting.state.update(facts)
-    checkpoint.assign(fitting.model.variables, arrays["model"], "model")
+    assign(fitting.model.variables, arrays["model"], "model")
     if "pos_weight" in arrays:
         fitting.loss.pos_weight.assign(arrays["pos_weight"][0])
     print(f"going on after epoch {len(facts['history'])}", file=sys.stderr)

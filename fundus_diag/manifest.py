@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from fundus_diag.errors import DataError
-from fundus_diag.files import write_text
 from fundus_diag.tables.checks import check_pictures, check_values, labels_without_positive
 from fundus_diag.tables.pairing import pair_table
 from fundus_diag.tables.rules import LABELS, META, SPLITS, parse, task_of, wrong_path
 from fundus_diag.tables.text import read_table
+from fundus_diag.utils.errors import DataError
+from fundus_diag.utils.files import write_text
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import io
 
 import tyro
 
-from fundus_diag.errors import UsageError
+from fundus_diag.utils.errors import UsageError
 
 
 def parse(commands, argv, program, description):

@@ -12,9 +12,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from fundus_diag.checkpoint import assign, values
 from fundus_diag.config import STEPS
 from fundus_diag.models import block_of
+from fundus_diag.utils.variables import assign, values
 
 
 class AdamW(keras.optimizers.Adam):
@@ -199,6 +199,6 @@ def _training_mode(model):
 
 
 def _on_cpu():
-    from fundus_diag.precision import has_gpu
+    from fundus_diag.utils.mixed_precision import has_gpu
 
     return keras.backend.backend() == "tensorflow" and not has_gpu()

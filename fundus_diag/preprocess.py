@@ -13,11 +13,11 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from fundus_diag.errors import DataError
 from fundus_diag.imaging.decode import decode
 from fundus_diag.imaging.field import find_field, has_field
 from fundus_diag.imaging.header import MAX_BYTES, MAX_PIXELS, MIN_SIDE, PROBLEMS, header_size, probe
 from fundus_diag.imaging.imagefile import check_file, check_files, image_size, read_bytes, why_not
+from fundus_diag.utils.errors import DataError
 
 __all__ = [
     "CROPS",

@@ -3,18 +3,18 @@
 import keras
 import tensorflow as tf
 
-import fundus_diag
 from fundus_diag import run_dirs
-from fundus_diag.errors import DataError, UsageError
-from fundus_diag.files import write_json
 from fundus_diag.inputs import load_inputs, settle_bad
 from fundus_diag.manifest import read_photographs
 from fundus_diag.models import build_encoder
 from fundus_diag.models.mae_pretrain import copy_to_encoder, masked_autoencoder, vit_settings
-from fundus_diag.precision import precision
 from fundus_diag.pretrain_epochs import fit, prepare, say
 from fundus_diag.run_files import ENCODER_WEIGHTS, PRETRAINING, read_pretraining
 from fundus_diag.training import device_strategy
+from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.utils.files import write_json
+from fundus_diag.utils.mixed_precision import precision
+from fundus_diag.utils.version import __version__
 from fundus_diag.weights import h5
 
 
@@ -120,7 +120,7 @@ def _record(config, manifest):
         },
         "encoder": config.encoder,
         "image_size": config.image_size,
-        "version": fundus_diag.__version__,
+        "version": __version__,
     }
 
 
@@ -128,7 +128,7 @@ def _describe(config, manifest, splits, bad, model):
     """`config.json` of a run that starts."""
     return {
         "kind": PRETRAINING,
-        "version": fundus_diag.__version__,
+        "version": __version__,
         "encoder": config.encoder,
         "image_size": config.image_size,
         "crop": config.crop,

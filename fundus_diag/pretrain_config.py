@@ -9,8 +9,8 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
-from fundus_diag.config import check_limits
-from fundus_diag.errors import UsageError
+from fundus_diag.utils.errors import UsageError
+from fundus_diag.utils.flags import check_limits
 
 # Blocks and width of the decoder, where a flag is not given: the published one beside a wide
 # encoder, one two thirds as wide as the encoder beside a narrow one.

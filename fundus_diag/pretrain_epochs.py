@@ -17,15 +17,15 @@ import tensorflow as tf
 from fundus_diag import checkpoint
 from fundus_diag.data import Pictures, scoring_batches, training_batches
 from fundus_diag.epochs import EpochBar
-from fundus_diag.errors import UsageError
-from fundus_diag.files import atomic, write_csv
-from fundus_diag.fitting import reseed
-from fundus_diag.page.figures import curve_png
 from fundus_diag.phases import AdamW
-from fundus_diag.precision import has_gpu
 from fundus_diag.pretrain_config import PretrainConfig
 from fundus_diag.reconstructions import reconstruction_png
 from fundus_diag.sampling import draw_epoch
+from fundus_diag.utils.errors import UsageError
+from fundus_diag.utils.files import atomic, write_csv
+from fundus_diag.utils.mixed_precision import has_gpu
+from fundus_diag.utils.plotting import curve_png
+from fundus_diag.utils.variables import assign, reseed, values
 
 SHOWN = 6  # photographs whose reconstruction is drawn
 
@@ -88,8 +88,8 @@ def fit(run):
     if saved is not None:
         arrays, facts = saved
         state.update(facts)
-        checkpoint.assign(model.variables, arrays["model"], "model")
-        checkpoint.assign(model.optimizer.variables, arrays["optimizer"], "optimizer")
+        assign(model.variables, arrays["model"], "model")
+        assign(model.optimizer.variables, arrays["optimizer"], "optimizer")
         say(f"going on after epoch {len(state['history'])}")
     write_csv(config.run_dir / "history.csv", pd.DataFrame(state["history"]))
     see = tf.function(lambda x: model(x, training=False), autograph=False, reduce_retracing=True)
@@ -159,8 +159,8 @@ def _run_epoch(run, see):
     seconds = time.monotonic() - started
     state["seconds"] += seconds
     arrays = {
-        "model": checkpoint.values(model.variables),
-        "optimizer": checkpoint.values(model.optimizer.variables),
+        "model": values(model.variables),
+        "optimizer": values(model.optimizer.variables),
     }
     checkpoint.save_state(run.folder, epoch, arrays, state)
     figures = ", ".join(f"{k.replace('_', ' ')} {row[k]:.4f}" for k in row if "loss" in k)

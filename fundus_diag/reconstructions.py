@@ -3,9 +3,9 @@
 import cv2
 import numpy as np
 
-from fundus_diag.explain.layout import page, widths, wrapped
 from fundus_diag.models.mae_pretrain import patch_moments, patchify, standardised, unpatchify
 from fundus_diag.models.transformer import IMAGENET_MEAN, IMAGENET_STD
+from fundus_diag.utils.picture_grid import page, widths, wrapped
 
 GREY = 128.0  # of a hidden patch
 COLUMNS = ("original", "masked", "reconstructed", "hidden patches filled in")

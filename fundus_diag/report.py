@@ -14,12 +14,12 @@ import jinja2
 from markupsafe import Markup
 
 from fundus_diag import evaluation, run_files
-from fundus_diag.errors import DataError, UsageError
-from fundus_diag.files import atomic
 from fundus_diag.page import figures
 from fundus_diag.page import parts as report_parts
 from fundus_diag.scoring import scores
 from fundus_diag.scoring.calibration import load_operating_points
+from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.utils.files import atomic
 
 TEMPLATES = Path(__file__).parent / "page"
 COLUMNS = {

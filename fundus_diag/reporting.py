@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from fundus_diag.errors import DataError
 from fundus_diag.prediction import predict
 from fundus_diag.report import write_report
 from fundus_diag.run_files import read_config
+from fundus_diag.utils.errors import DataError
 
 
 def report_run(run_dir, predictions=None, out=None, split="test", resamples=1000):

@@ -11,11 +11,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-import fundus_diag
-from fundus_diag.config import flag
-from fundus_diag.errors import DataError, UsageError
 from fundus_diag.manifest import summary
-from fundus_diag.precision import has_gpu
+from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.utils.flags import flag
+from fundus_diag.utils.mixed_precision import has_gpu
+from fundus_diag.utils.version import __version__
 from fundus_diag.weights import weights_record
 
 # May differ between an interrupted run and the command that goes on with it.
@@ -87,7 +87,7 @@ def describe(config, manifest, inputs, test, model, pretrained, plan):
     if len(test):
         tables["test"] = test
     return {
-        "version": fundus_diag.__version__,
+        "version": __version__,
         "encoder": config.encoder,
         "image_size": config.image_size,
         "unit": config.unit,

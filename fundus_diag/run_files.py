@@ -1,6 +1,5 @@
 """Reads the files of a run directory; everything in them is checked."""
 
-import json
 import math
 import re
 from pathlib import Path
@@ -8,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fundus_diag.errors import DataError
 from fundus_diag.tables.text import read_table
+from fundus_diag.utils.errors import DataError
+from fundus_diag.utils.files import read_json
 
-MAX_JSON_BYTES = 10_000_000
 LABEL_NAME = re.compile(r"[A-Za-z0-9][\w .+-]{0,63}", re.ASCII)  # they become file names too
 TEXT_COLUMNS = ("image", "image_left", "image_right", "patient", "eye", "sex", "dataset")
 PRETRAINING = "pretraining"  # `kind` of a run that is not a classifier's
@@ -153,23 +152,6 @@ def _check_splits(path, splits):
                 raise DataError(f"{path}: data.splits.{name}.{key} is not a table of counts")
         if not _count(part.get("rows")) or not _count(part.get("patients")):
             raise DataError(f"{path}: data.splits.{name} has no number of rows or patients")
-
-
-def read_json(path):
-    """A JSON object of at most `MAX_JSON_BYTES`. Raises DataError."""
-    try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise DataError(f"{path}: larger than {MAX_JSON_BYTES} bytes")
-        content = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: not found; is {path.parent} a run directory?") from error
-    except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: not readable as JSON") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: not an object")
-    return content
 
 
 def _float(path, lines, column, numbered):

@@ -9,13 +9,13 @@ import tensorflow as tf
 
 from fundus_diag import preprocess
 from fundus_diag.data import scoring_batches
-from fundus_diag.errors import DataError, UsageError
 from fundus_diag.fast import fast_logits
-from fundus_diag.manifest import META
 from fundus_diag.models import build_classifier, has_option, parse_options
-from fundus_diag.progress import track
 from fundus_diag.run_files import read_config
 from fundus_diag.scoring import calibration, scores
+from fundus_diag.tables.rules import META
+from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.utils.progress import track
 from fundus_diag.weights import load_classifier
 
 WEIGHTS = "model.weights.h5"

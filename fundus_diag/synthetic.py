@@ -18,9 +18,10 @@ import pandas as pd
 
 from fundus_diag.drawing.camera import compress
 from fundus_diag.drawing.eye import DISEASES, MIN_SIZE, SIGNS, draw_eye, stream
-from fundus_diag.errors import DataError, UsageError
-from fundus_diag.manifest import LABELS, write_manifest
+from fundus_diag.manifest import write_manifest
 from fundus_diag.splitting import split_patients
+from fundus_diag.tables.rules import LABELS
+from fundus_diag.utils.errors import DataError, UsageError
 
 __all__ = ["DISEASES", "SIGNS", "draw_dataset", "draw_eye", "draw_labels"]
 

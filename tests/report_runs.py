@@ -6,7 +6,11 @@ import json
 
 import numpy as np
 
-from fundus_diag import evaluation
+from fundus_diag.scoring.calibration import (
+    apply_calibration,
+    fit_operating_points,
+    save_operating_points,
+)
 
 LABELS = ["N", "D", "G", "C", "H"]
 STRENGTH = [1.2, 2.5, 0.3, 5.0, 1.0]  # weak, strong, nearly blind, nearly perfect, undefined on val
@@ -22,10 +26,10 @@ def write_run(run, unit="eye", n_patients=120, image_names=None, task="multi_lab
     y, logits = rows["val"][1:]
     if task == "multi_label":
         y[:, labels.index("H")] = np.where(y[:, labels.index("H")] == 1, np.nan, y[:, 4])
-    points = evaluation.fit_operating_points(y, logits, labels, task=task)
-    evaluation.save_operating_points(run / "thresholds.json", points)
+    points = fit_operating_points(y, logits, labels, task=task)
+    save_operating_points(run / "thresholds.json", points)
     for split, (table, y, logits) in rows.items():
-        p = evaluation.apply_calibration(logits, points, labels)
+        p = apply_calibration(logits, points, labels)
         if image_names:
             names = itertools.cycle(image_names)
             for row in table:

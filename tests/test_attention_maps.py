@@ -16,7 +16,6 @@ from tiny import make_photographs, ready_run
 
 from fundus_diag import explain, load_run, models
 from fundus_diag.cli import main
-from fundus_diag.errors import UsageError
 from fundus_diag.explain import attention, cam, sanity, vit_cx
 from fundus_diag.explain.methods import method_name, possible
 from fundus_diag.explain.output import laid_back
@@ -24,8 +23,9 @@ from fundus_diag.explaining import Settings
 from fundus_diag.models import build_classifier, mae_vit
 from fundus_diag.models.transformer import IMAGENET_MEAN, IMAGENET_STD, AttentionWeights
 from fundus_diag.phases import calibrate_batch_norm
-from fundus_diag.precision import precision
 from fundus_diag.preprocess import load_photograph
+from fundus_diag.utils.errors import UsageError
+from fundus_diag.utils.mixed_precision import precision
 
 SIZE = 64  # 4 x 4 patches of a ViT, 4 x 4 cells of CvT's last stage with 2 x 2 keys
 LABELS = 3

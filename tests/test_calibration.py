@@ -6,9 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, special
 
-from fundus_diag import evaluation
-from fundus_diag.errors import DataError, UsageError
 from fundus_diag.scoring import calibration
+from fundus_diag.scoring.calibration import (
+    apply_calibration,
+    fit_operating_points,
+    load_operating_points,
+    save_operating_points,
+    thresholds_array,
+)
+from fundus_diag.utils.errors import DataError, UsageError
 
 
 def logits_of(n=800, slope=0.6, intercept=-1.0, seed=0):
@@ -19,7 +25,7 @@ def logits_of(n=800, slope=0.6, intercept=-1.0, seed=0):
 
 def fit(truth, z, **options):
     y = np.asarray(truth, float)[:, None]
-    points = evaluation.fit_operating_points(y, np.asarray(z)[:, None], ["D"], **options)
+    points = fit_operating_points(y, np.asarray(z)[:, None], ["D"], **options)
     return points, points["labels"]["D"]
 
 
@@ -35,7 +41,7 @@ def test_calibration_equals_a_general_minimiser_and_finds_the_truth():
 
     best = optimize.minimize(loss, [1, 0], method="Nelder-Mead", options={"xatol": 1e-7}).x
     assert [entry["slope"], entry["intercept"]] == pytest.approx(best, abs=1e-4)
-    p = evaluation.apply_calibration(z[:, None], points, ["D"])
+    p = apply_calibration(z[:, None], points, ["D"])
     assert p.mean() == pytest.approx(truth.mean(), abs=1e-8)
 
 
@@ -43,7 +49,7 @@ def test_perfect_separation_leaves_finite_numbers_and_a_threshold_between():
     z = np.array([-3.0, -2, -1, 1, 2, 3])
     points, entry = fit(z > 0, z)
     assert 1 < entry["slope"] < 20
-    p = evaluation.apply_calibration(z[:, None], points, ["D"])[:, 0]
+    p = apply_calibration(z[:, None], points, ["D"])[:, 0]
     assert p[2] < entry["threshold"] < p[3]
 
 
@@ -52,7 +58,7 @@ def test_a_ranking_that_is_worse_than_chance_is_not_turned_round():
     points, entry = fit(truth, -z)
     assert entry["slope"] == 1
     assert "not above 0" in entry["note"]
-    p = evaluation.apply_calibration(-z[:, None], points, ["D"])[:, 0]
+    p = apply_calibration(-z[:, None], points, ["D"])[:, 0]
     assert (np.diff(p[np.argsort(-z)]) >= 0).all()
     assert p.mean() == pytest.approx(truth.mean(), abs=1e-8)
 
@@ -62,7 +68,7 @@ def test_a_label_of_one_class_gets_no_threshold_and_no_call(truth):
     points, entry = fit(truth, [0.1, 0.2, 0.3])
     assert entry["threshold"] is None
     assert (entry["slope"], entry["intercept"]) == (1, 0)
-    assert np.isnan(evaluation.thresholds_array(points, ["D"])).all()
+    assert np.isnan(thresholds_array(points, ["D"])).all()
 
 
 def test_ungraded_rows_do_not_move_the_fit():
@@ -91,7 +97,7 @@ def test_the_threshold_of_best_f1_is_the_best_of_all_by_brute_force(rows):
 def test_asked_sensitivity_and_specificity_are_met_at_the_least_cost(least):
     truth, z = logits_of()
     points, entry = fit(truth, z, criterion=f"sensitivity={least}")
-    p = evaluation.apply_calibration(z[:, None], points, ["D"])[:, 0]
+    p = apply_calibration(z[:, None], points, ["D"])[:, 0]
     called = p >= entry["threshold"]
     assert called[truth].mean() >= least
     fewer = p >= np.sort(p[called & truth])[0] + 1e-12  # one positive less
@@ -121,9 +127,9 @@ def test_the_temperature_of_grades_is_the_one_the_logits_were_scaled_by():
     z = rng.normal(0, 1.5, (6000, 4))
     grade = (special.softmax(z, axis=1).cumsum(axis=1) < rng.random((6000, 1))).sum(axis=1)
     y, labels = np.eye(4)[grade], [f"grade_{k}" for k in range(4)]
-    points = evaluation.fit_operating_points(y, 2.5 * z, labels, task="grade")
+    points = fit_operating_points(y, 2.5 * z, labels, task="grade")
     assert points["temperature"] == pytest.approx(2.5, rel=0.06)
-    p = evaluation.apply_calibration(2.5 * z, points, labels)
+    p = apply_calibration(2.5 * z, points, labels)
     np.testing.assert_allclose(p.sum(axis=1), 1)
     assert (p.argmax(axis=1) == z.argmax(axis=1)).all()
 
@@ -132,8 +138,8 @@ def test_operating_points_read_back_as_they_were_written(tmp_path):
     truth, z = logits_of()
     points, _ = fit(truth, z)
     path = tmp_path / "thresholds.json"
-    evaluation.save_operating_points(path, points)
-    assert evaluation.load_operating_points(path) == points
+    save_operating_points(path, points)
+    assert load_operating_points(path) == points
     assert [p.name for p in tmp_path.iterdir()] == ["thresholds.json"]
 
 
@@ -159,7 +165,7 @@ def test_an_entry_that_is_wrong_is_named(tmp_path, change, message):
     points = {"split": "val", "criterion": "f1", "labels": {"D": GOOD | change}}
     path.write_text(json.dumps(points))
     with pytest.raises(DataError, match=f"label 'D': {message}"):
-        evaluation.load_operating_points(path)
+        load_operating_points(path)
 
 
 @pytest.mark.parametrize(
@@ -179,10 +185,10 @@ def test_a_file_that_is_no_thresholds_file_is_one_line(tmp_path, text):
     path = tmp_path / "thresholds.json"
     path.write_text(text)
     with pytest.raises(DataError, match=r"thresholds\.json: ") as caught:
-        evaluation.load_operating_points(path)
+        load_operating_points(path)
     assert "\n" not in str(caught.value)
 
 
 def test_a_thresholds_file_that_is_missing_is_one_line(tmp_path):
     with pytest.raises(DataError, match="not found"):
-        evaluation.load_operating_points(tmp_path / "thresholds.json")
+        load_operating_points(tmp_path / "thresholds.json")

@@ -11,10 +11,10 @@ from keras import layers
 from test_models import NARROW, SIZE, shake
 
 from fundus_diag import explain
-from fundus_diag.errors import UsageError
 from fundus_diag.explain import cam, single_layer, smoothing
 from fundus_diag.models import build_classifier, cam_layers
 from fundus_diag.phases import calibrate_batch_norm
+from fundus_diag.utils.errors import UsageError
 
 LABELS = 3
 pytestmark = pytest.mark.usefixtures("eager")

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from fundus_diag import datasets, manifest
-from fundus_diag.errors import DataError, UsageError
 from fundus_diag.sources.odir import eye_labels
+from fundus_diag.utils.errors import DataError, UsageError
 
 LABELS = list("NDGCAHMO")
 ODIR_COLUMNS = [

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fundus_diag import datasets, manifest
-from fundus_diag.errors import DataError, UsageError
+from fundus_diag.utils.errors import DataError, UsageError
 
 
 def touch(root, *names):

@@ -13,7 +13,10 @@ from odd_images import by_pillow, odd_files, pixels, png, tiff_files
 from PIL import Image
 
 from fundus_diag import preprocess
-from fundus_diag.errors import DataError
+from fundus_diag.imaging.decode import decode
+from fundus_diag.imaging.header import PROBLEMS, header_size, probe
+from fundus_diag.imaging.imagefile import check_file, check_files, image_size, read_bytes
+from fundus_diag.utils.errors import DataError
 
 FILES, TIFFS = odd_files(), tiff_files()
 # The header only, as a camera with 900 megapixels would write it; 30,000 rows of zeros behind.
@@ -24,7 +27,7 @@ def graph(function):
     return tf.function(function, input_signature=[tf.TensorSpec((), tf.string)])
 
 
-decode, probe = graph(preprocess.decode), graph(preprocess.probe)
+decode, probe = graph(decode), graph(probe)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -38,9 +41,9 @@ def test_every_kind_of_file_decodes_as_pillow_decodes_it(name):
 
 def test_decoding_is_the_same_eagerly_and_in_a_data_pipeline():
     files = [FILES[name] for name in ("rgb.jpg", "rgba.png", "gray.png", "palette.bmp")]
-    piped = tf.data.Dataset.from_tensor_slices(files).map(preprocess.decode)
+    piped = tf.data.Dataset.from_tensor_slices(files).map(decode)
     for content, image in zip(files, piped, strict=True):
-        eager = preprocess.decode(tf.constant(content))
+        eager = decode(tf.constant(content))
         np.testing.assert_array_equal(image.numpy(), eager.numpy())
 
 
@@ -58,10 +61,10 @@ def test_exif_orientation_is_applied_in_both_byte_orders(orientation, order, kin
 def test_a_small_photograph_within_exif_is_not_taken_for_the_photograph():
     thumbnail = odd_images.save(Image.new("RGB", (20, 17)), "JPEG")
     content = with_exif(FILES["rgb.jpg"], exif(b"MM", [(0x0112, "H", 3)]) + thumbnail)
-    height, width = preprocess.header_size(tf.constant(content))
+    height, width = header_size(tf.constant(content))
     assert (int(height), int(width)) == (43, 61)
     cut = content[: len(content) // 2]
-    assert preprocess.PROBLEMS[int(probe(cut))] == "truncated"  # though the thumbnail has its end
+    assert PROBLEMS[int(probe(cut))] == "truncated"  # though the thumbnail has its end
 
 
 @pytest.mark.parametrize(
@@ -86,7 +89,7 @@ def test_exif_that_makes_no_sense_is_ignored(block):
 @pytest.mark.parametrize("name", [*FILES, *TIFFS])
 def test_size_and_kind_are_read_from_the_header(name):
     content = {**FILES, **TIFFS}[name]
-    height, width, kind = preprocess.image_size(content)
+    height, width, kind = image_size(content)
     image = Image.open(odd_images.io.BytesIO(content))
     stored = image.size[::-1] if name == "turned.tif" else image.size
     assert (width, height) == (stored if name != "turned.tif" else (61, 43))
@@ -96,9 +99,9 @@ def test_size_and_kind_are_read_from_the_header(name):
 @pytest.mark.parametrize("name", TIFFS)
 def test_tiff_and_unusual_bmp_agree_with_pillow(name, tmp_path):
     (tmp_path / name).write_bytes(TIFFS[name])
-    got = decode(preprocess.read_bytes(tmp_path / name)).numpy()
+    got = decode(read_bytes(tmp_path / name)).numpy()
     assert np.abs(got - by_pillow(TIFFS[name])).max() <= 2
-    assert preprocess.check_file(tmp_path / name) is None
+    assert check_file(tmp_path / name) is None
 
 
 def test_top_down_bmp_is_not_upside_down():
@@ -142,7 +145,7 @@ BAD = {
 def test_a_bad_file_is_refused_with_its_reason(name, tmp_path):
     content, reason = BAD[name]
     (tmp_path / name).write_bytes(content)
-    assert preprocess.check_file(tmp_path / name) == reason
+    assert check_file(tmp_path / name) == reason
     with pytest.raises(DataError, match=f"{name}: ") as error:
         preprocess.load_picture(tmp_path / name, 32)
     assert str(error.value) == f"{tmp_path / name}: {reason}"
@@ -152,7 +155,7 @@ def test_a_bad_file_is_refused_with_its_reason(name, tmp_path):
 
 
 def test_the_graph_knows_bad_files_before_decoding():
-    named = {name: preprocess.PROBLEMS[int(probe(content))] for name, (content, _) in BAD.items()}
+    named = {name: PROBLEMS[int(probe(content))] for name, (content, _) in BAD.items()}
     assert named["empty.jpg"] == "empty file"
     assert named["text.jpg"] == "not an image (JPEG, PNG, BMP)"
     assert named["stub.jpg"] == "broken header"
@@ -177,7 +180,7 @@ def test_a_file_that_is_too_heavy_is_not_even_read(tmp_path, monkeypatch):
     with open(tmp_path / "heavy.jpg", "wb") as file:
         file.write(FILES["rgb.jpg"])
         file.truncate(70 * 2**20)
-    assert preprocess.check_file(tmp_path / "heavy.jpg") == "70 MB, more than 64"
+    assert check_file(tmp_path / "heavy.jpg") == "70 MB, more than 64"
 
 
 def test_a_tiff_that_is_no_photograph_is_refused(tmp_path):
@@ -188,20 +191,20 @@ def test_a_tiff_that_is_no_photograph_is_refused(tmp_path):
         at = content.index(struct.pack("<HHI", tag, 4, 1))
         content[at + 8 : at + 12] = struct.pack("<I", 30_000)
     (tmp_path / "huge.tif").write_bytes(content)
-    assert "float32" in preprocess.check_file(tmp_path / "float.tif")
-    assert preprocess.check_file(tmp_path / "huge.tif") == "900 megapixels, more than 100"
+    assert "float32" in check_file(tmp_path / "float.tif")
+    assert check_file(tmp_path / "huge.tif") == "900 megapixels, more than 100"
 
 
 def test_missing_files_and_folders_are_named(tmp_path):
-    assert preprocess.check_file(tmp_path / "none.jpg") == "no such file"
-    assert preprocess.check_file(tmp_path) == "cannot be read: Is a directory"
+    assert check_file(tmp_path / "none.jpg") == "no such file"
+    assert check_file(tmp_path) == "cannot be read: Is a directory"
     with pytest.raises(DataError, match=r"none\.jpg: no such file"):
-        preprocess.read_bytes(tmp_path / "none.jpg")
+        read_bytes(tmp_path / "none.jpg")
 
 
 def test_damage_is_reported_without_noise(tmp_path, capfd):
     (tmp_path / "cut.tif").write_bytes(TIFFS["plain.tif"][:3000])
-    assert preprocess.check_file(tmp_path / "cut.tif") == "truncated, damaged or unusual TIFF"
+    assert check_file(tmp_path / "cut.tif") == "truncated, damaged or unusual TIFF"
     assert "OpenCV" not in capfd.readouterr().err
 
 
@@ -210,7 +213,7 @@ def test_check_files_lists_the_bad_ones_in_order(tmp_path):
         (tmp_path / name).write_bytes(content)
     (tmp_path / "good.png").write_bytes(FILES["rgb.png"])
     paths = [tmp_path / name for name in ("text.jpg", "good.png", "dot.png", "cut.jpg")]
-    assert preprocess.check_files(paths, workers=2) == [
+    assert check_files(paths, workers=2) == [
         (paths[0], BAD["text.jpg"][1]),
         (paths[2], BAD["dot.png"][1]),
         (paths[3], BAD["cut.jpg"][1]),

@@ -6,6 +6,7 @@ from test_scores import made_up
 
 from fundus_diag import evaluation
 from fundus_diag.scoring import curves, scores
+from fundus_diag.scoring.calibration import apply_calibration, fit_operating_points
 
 
 def table_of(y, p, patients, labels, **columns):
@@ -104,8 +105,8 @@ def test_grades_are_scored_as_grades():
     labels = [f"grade_{k}" for k in range(5)]  # grade 4 never occurs
     logits = rng.normal(size=(200, 5)) - np.abs(np.arange(5) - grade[:, None])
     y = np.eye(5)[grade]
-    points = evaluation.fit_operating_points(y, logits, labels, task="grade")
-    p = evaluation.apply_calibration(logits, points, labels)
+    points = fit_operating_points(y, logits, labels, task="grade")
+    p = apply_calibration(logits, points, labels)
     train = {"positives": dict.fromkeys(labels, 10), "negatives": dict.fromkeys(labels, 40)}
     train["positives"]["grade_2"] = 30
     table = table_of(y, p, np.arange(200) // 2, labels)

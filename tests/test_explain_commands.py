@@ -11,12 +11,12 @@ from tiny import make_photographs, ready_run
 
 from fundus_diag import explain, load_run
 from fundus_diag.cli import main
-from fundus_diag.errors import DataError, UsageError
 from fundus_diag.explain import masks, sanity
 from fundus_diag.explain.filters import clean, filter_maps
 from fundus_diag.explain.methods import method_name
 from fundus_diag.explanations_page import picks
 from fundus_diag.preprocess import load_photograph
+from fundus_diag.utils.errors import DataError, UsageError
 
 TWO = ["--layers", "conv1_act", "conv2_act"]
 

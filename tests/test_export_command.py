@@ -8,7 +8,7 @@ from exported import export, make_runs
 
 import fundus_diag.export as exporting
 from fundus_diag import fast
-from fundus_diag.errors import DataError
+from fundus_diag.utils.errors import DataError
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from sklearn.metrics import roc_auc_score
 from tensorflow.core.protobuf import saved_model_pb2
 
-from fundus_diag.errors import DataError
 from fundus_diag.export import check
-from fundus_diag.precision import cpu_has_bfloat16
+from fundus_diag.utils.errors import DataError
+from fundus_diag.utils.mixed_precision import cpu_has_bfloat16
 
 
 @pytest.fixture(scope="module")

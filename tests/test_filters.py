@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from fundus_diag.errors import UsageError
 from fundus_diag.explain import filters, regions
 from fundus_diag.explain.filters import adaptive_threshold, clean, filter_maps, median
 from fundus_diag.explain.regions import region_table
 from fundus_diag.imaging.field import find_field
+from fundus_diag.utils.errors import UsageError
 
 
 @pytest.fixture

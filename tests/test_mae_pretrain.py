@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fundus_diag.errors import UsageError
-from fundus_diag.fitting import reseed
 from fundus_diag.models import ENCODERS
 from fundus_diag.models.mae_pretrain import (
     MaskTokens,
@@ -22,6 +20,8 @@ from fundus_diag.models.mae_pretrain import (
 )
 from fundus_diag.pretrain_config import PretrainConfig
 from fundus_diag.pretrain_epochs import compile_model
+from fundus_diag.utils.errors import UsageError
+from fundus_diag.utils.variables import reseed
 
 SIZE, PATCH = 48, 8
 COUNT = (SIZE // PATCH) ** 2

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fundus_diag import manifest
-from fundus_diag.errors import DataError
+from fundus_diag.utils.errors import DataError
 
 HEADER = "image,patient,eye,split,age,sex,D,G\n"
 GOOD = HEADER + "a.jpg,007,left,train,61,male,1,\nb.jpg,007,right,train,61,male,0,0\n"

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from fundus_diag import manifest
-from fundus_diag.errors import DataError
 from fundus_diag.tables import duplicates
+from fundus_diag.utils.errors import DataError
 
 NAN = np.nan
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from fundus_diag.errors import UsageError
 from fundus_diag.models import ENCODERS, build_classifier, cam_layers
 from fundus_diag.models.med_former import ATTENTIONS, FUSIONS
 from fundus_diag.models.windows import window_attention
+from fundus_diag.utils.errors import UsageError
 
 SIZE = 24
 # Maps of 12, 6 and 3 cells: windows that divide, that are padded, and that are larger than the map.

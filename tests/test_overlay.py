@@ -6,9 +6,10 @@ import pytest
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from fundus_diag.explain import layout, overlay
+from fundus_diag.drawing.eye import draw_eye
+from fundus_diag.explain import overlay
 from fundus_diag.explain.overlay import blend, contour, curves_png, explanation_png, methods_png
-from fundus_diag.synthetic import draw_eye
+from fundus_diag.utils import picture_grid
 
 LAYERS = ("block1_sepconv2_act", "block12_sepconv2_act")
 
@@ -282,9 +283,9 @@ def test_names_of_any_length_and_script_fit(photograph, words):
     assert len(headings) == 3
     assert all(word.count("\n") == 1 for word in headings)
     assert headings[0].endswith("_long_name")
-    _, width = layout.widths(3, 3)
+    _, width = picture_grid.widths(3, 3)
     longest = max(len(line) for word in headings for line in word.split("\n"))
-    assert longest * layout._LETTER <= width
+    assert longest * picture_grid._LETTER <= width
 
 
 def test_wrong_rows_are_refused(photograph):
@@ -326,7 +327,7 @@ def drawn(monkeypatch):
     def collect(figure):
         for ax in figure.axes:
             lines.append([(*line.get_data(), line.get_label()) for line in ax.lines])
-        return layout.png(figure)
+        return picture_grid.png(figure)
 
     monkeypatch.setattr(overlay, "png", collect)
     return lines

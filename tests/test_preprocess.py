@@ -8,6 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from fundus_diag import preprocess
+from fundus_diag.imaging.header import probe
 
 SIZE = 64
 
@@ -128,7 +129,7 @@ def test_eager_pipeline_and_exported_module_agree(content, tmp_path):
         @tf.function(input_signature=[tf.TensorSpec((), tf.string)])
         def __call__(self, data):
             picture, box = preprocess.preprocess(data, SIZE)
-            return {"picture": picture, "box": box, "code": preprocess.probe(data)}
+            return {"picture": picture, "box": box, "code": probe(data)}
 
     tf.saved_model.save(Serving(), str(tmp_path / "model"))
     served = tf.saved_model.load(str(tmp_path / "model"))(tf.constant(content))

@@ -18,14 +18,14 @@ from tiny import killed_in_a_write, main, make_photographs, train_flags
 
 from fundus_diag import checkpoint, models, pretrain, pretrain_epochs, runs, training
 from fundus_diag.config import TrainConfig
-from fundus_diag.errors import DataError, UsageError
-from fundus_diag.fitting import reseed
 from fundus_diag.manifest import read_photographs
 from fundus_diag.models import mae_pretrain
 from fundus_diag.preprocess import load_picture
 from fundus_diag.pretrain_config import PretrainConfig
 from fundus_diag.reconstructions import reconstruct
 from fundus_diag.run_files import leaks
+from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.utils.variables import assign, reseed
 from fundus_diag.weights import weights_record
 
 PROGRAM = Path(__file__).with_name("narrow_vit.py")
@@ -75,7 +75,7 @@ def restored(run_dir):
     """The network after its last epoch."""
     model = mae_pretrain.masked_autoencoder(32, **SETTINGS, decoder_depth=1, decoder_width=32)
     arrays, _ = checkpoint.load_state(run_dir / "checkpoint")
-    checkpoint.assign(model.variables, arrays["model"], "model")
+    assign(model.variables, arrays["model"], "model")
     return model
 
 

@@ -1,7 +1,7 @@
 """Long work says how far it is, in a log too."""
 
-from fundus_diag import progress
-from fundus_diag.progress import track
+from fundus_diag.utils import progress
+from fundus_diag.utils.progress import track
 
 
 def test_a_log_gets_a_line_a_minute_and_one_at_the_end(monkeypatch, capsys):

@@ -11,9 +11,9 @@ from report_recount import Page, Recount
 from report_runs import LABELS, write_run
 
 from fundus_diag import report
-from fundus_diag.errors import DataError, UsageError
 from fundus_diag.page import parts as report_parts
 from fundus_diag.scoring import scores
+from fundus_diag.utils.errors import DataError, UsageError
 
 RESAMPLES = 100
 

@@ -12,8 +12,8 @@ import pytest
 from tiny import killed_in_a_write, make_photographs, train_flags, train_only
 
 from fundus_diag import checkpoint
-from fundus_diag.errors import DataError
-from fundus_diag.files import atomic
+from fundus_diag.utils.errors import DataError
+from fundus_diag.utils.files import atomic
 
 TINY = Path(__file__).with_name("tiny.py")
 

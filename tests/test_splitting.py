@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fundus_diag import manifest, splitting
-from fundus_diag.errors import UsageError
+from fundus_diag.utils.errors import UsageError
 
 SPLITS = ("train", "val", "test")
 

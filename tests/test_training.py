@@ -13,10 +13,10 @@ import tensorflow as tf
 from tiny import main, make_photographs, train_flags, train_only
 
 from fundus_diag import checkpoint, load_run
-from fundus_diag.errors import DataError
 from fundus_diag.manifest import read_manifest
-from fundus_diag.precision import precision
 from fundus_diag.training import load_training_inputs, sampling_plan
+from fundus_diag.utils.errors import DataError
+from fundus_diag.utils.mixed_precision import precision
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from narrow import SIZE, golden, narrow_presets, perturbed
 from PIL import Image
 from tiny import main, make_photographs, train_flags, train_only
 
-from fundus_diag.errors import DataError
 from fundus_diag.models import build_classifier, build_encoder
 from fundus_diag.runs import load_run
+from fundus_diag.utils.errors import DataError
 from fundus_diag.weights import load_encoder, weights_record
 from fundus_diag.weights.h5 import save
 

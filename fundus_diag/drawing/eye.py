@@ -11,7 +11,7 @@ from fundus_diag.drawing import camera as optics
 from fundus_diag.drawing import changes as changes
 from fundus_diag.drawing import lesions as lesions
 from fundus_diag.drawing.canvas import absorb, field_of_view, paint
-from fundus_diag.manifest import LABELS
+from fundus_diag.tables.rules import LABELS
 
 DISEASES = LABELS[1:]
 SIGNS = {

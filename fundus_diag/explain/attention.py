@@ -22,13 +22,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fundus_diag.errors import UsageError
 from fundus_diag.models.transformer import (
     AttentionWeights,
     FirstToken,
     FusedAttention,
     WeightedValues,
 )
+from fundus_diag.utils.errors import UsageError
 
 METHODS = ("rollout", "chefer")
 FUSIONS = {"mean": tf.reduce_mean, "max": tf.reduce_max, "min": tf.reduce_min}

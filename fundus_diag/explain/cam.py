@@ -15,10 +15,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fundus_diag.errors import UsageError
 from fundus_diag.explain import attention, single_layer, vit_cx
 from fundus_diag.explain.methods import ENGINE, layer_names
 from fundus_diag.explain.smoothing import VARIANTS, first_component, undo, vary
+from fundus_diag.utils.errors import UsageError
 
 SHALLOW = 12  # pixels of the picture a cell of the map; finer layers are shallow
 GAMMA = 2.0  # of the shallow layers' scaling, LayerCAM section III-C

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fundus_diag.errors import UsageError
 from fundus_diag.imaging.imagefile import check_files
 from fundus_diag.inputs import load_table, settle_bad
+from fundus_diag.utils.errors import UsageError
 
 EYES = ("left", "right")
 

@@ -8,7 +8,7 @@ layer's map keeps its scale.
 import numpy as np
 from scipy import ndimage
 
-from fundus_diag.errors import UsageError
+from fundus_diag.utils.errors import UsageError
 
 MEDIAN = 3  # pixels; takes single pixels away, and of a spot of 10 only the corners
 COARSE = 16  # cells a side; coarser maps get no median, see `clean`

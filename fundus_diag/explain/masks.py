@@ -6,9 +6,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fundus_diag.errors import DataError, UsageError
+from fundus_diag.imaging.header import MAX_PIXELS
 from fundus_diag.imaging.imagefile import image_size, read_bytes
-from fundus_diag.preprocess import MAX_PIXELS
+from fundus_diag.utils.errors import DataError, UsageError
 
 
 def read_lesions(texts, labels):

@@ -2,10 +2,10 @@
 
 import keras
 
-from fundus_diag.errors import UsageError
 from fundus_diag.explain import attention
 from fundus_diag.models import cam_layers
 from fundus_diag.models.transformer import AttentionWeights
+from fundus_diag.utils.errors import UsageError
 
 METHODS = ("layer_cam", "grad_cam", "grad_cam_pp", "score_cam", *attention.METHODS, "vit_cx")
 ENGINE = ("layer_cam", "grad_cam")  # for several layers at once, and for tokens

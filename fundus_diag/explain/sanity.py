@@ -10,7 +10,7 @@ import numpy as np
 from fundus_diag.explain.faithfulness import rank_correlation
 from fundus_diag.models import block_of
 from fundus_diag.phases import calibrate_batch_norm
-from fundus_diag.progress import track
+from fundus_diag.utils.progress import track
 
 SALT = 1810_03292
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from fundus_diag.errors import DataError, UsageError
 from fundus_diag.export.card import DOCUMENTS, write_documents
 from fundus_diag.export.check import check_pixels, check_saved_model, measured_on_val
 from fundus_diag.export.runtimes import (
@@ -20,8 +19,9 @@ from fundus_diag.export.runtimes import (
 )
 from fundus_diag.export.saved_model import VERSION, check_size, write_saved_model
 from fundus_diag.fast import frozen_precision
-from fundus_diag.precision import cpu_has_bfloat16
 from fundus_diag.runs import load_run
+from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.utils.mixed_precision import cpu_has_bfloat16
 
 FORMATS = {  # precisions of each, the default first
     "saved_model": ("float32", "auto", "bfloat16"),

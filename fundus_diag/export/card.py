@@ -4,11 +4,11 @@ import datetime
 import hashlib
 from pathlib import Path
 
-import fundus_diag
-from fundus_diag.files import write_json, write_text
 from fundus_diag.page.parts import WEIGHT_TERMS, label_text
-from fundus_diag.run_files import leaks, read_json
+from fundus_diag.run_files import leaks
 from fundus_diag.runs import WEIGHTS
+from fundus_diag.utils.files import read_json, write_json, write_text
+from fundus_diag.utils.version import __version__
 
 DOCUMENTS = (
     "labels.txt",
@@ -33,7 +33,7 @@ def write_documents(out, folder, run, record):
         record: facts about the export, for export.json.
     """
     facts = {
-        "version": fundus_diag.__version__,
+        "version": __version__,
         "run": run.run_dir.resolve().name,
         "weights_sha256": _sha256(run.run_dir / WEIGHTS),
         "exported": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -4,16 +4,16 @@ import numpy as np
 import tensorflow as tf
 
 from fundus_diag.data import scoring_batches
-from fundus_diag.errors import DataError
 from fundus_diag.explain import cam
 from fundus_diag.explain.filters import clean
 from fundus_diag.export.runtimes import as_arrays
 from fundus_diag.export.samples import drawn_photographs, training_table
 from fundus_diag.inputs import load_table
 from fundus_diag.preprocess import map_to_original, traced
-from fundus_diag.progress import track
 from fundus_diag.scoring import scores
 from fundus_diag.scoring.calibration import apply_calibration
+from fundus_diag.utils.errors import DataError
+from fundus_diag.utils.progress import track
 
 # Largest difference of a probability, by arithmetic; of a map, which lies in [0, 1]. Rounding turns
 # a ReLU on or off here and there, and its gradient jumps.

@@ -2,10 +2,10 @@
 
 import tensorflow as tf
 
-from fundus_diag.errors import UsageError
 from fundus_diag.export.graph import signatures
 from fundus_diag.export.samples import drawn_photographs
 from fundus_diag.export.warmup import NAME, write_requests
+from fundus_diag.utils.errors import UsageError
 
 VERSION = "1"
 MAX_BYTES = 2**31 - 1  # of a protocol buffer, which holds the weights

@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from fundus_diag.errors import DataError
 from fundus_diag.imaging import header
 from fundus_diag.imaging.decode import decode
 from fundus_diag.imaging.header import MAX_BYTES, MAX_PIXELS, MIN_SIDE
+from fundus_diag.utils.errors import DataError
 
 
 def image_size(data: bytes) -> tuple[int, int, str]:

@@ -15,10 +15,10 @@ import re
 import keras
 from keras import layers
 
-from fundus_diag.errors import UsageError
 from fundus_diag.models import cvt, mae_vit, med_former, se_xception
 from fundus_diag.models.blocks import FoldEyes, OrdinalLogits, UnfoldEyes, relate_eyes
 from fundus_diag.models.transformer import LARGEST, SMALLEST
+from fundus_diag.utils.errors import UsageError
 
 # Presets of each family: a module with the feature map, its layers for class activation maps
 # (`cam_layers`) and the head that it is fine-tuned with (`HEAD`).

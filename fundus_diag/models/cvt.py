@@ -11,7 +11,6 @@ import math
 
 from keras import layers
 
-from fundus_diag.errors import UsageError
 from fundus_diag.models.transformer import (
     LARGEST,
     ClassToken,
@@ -26,6 +25,7 @@ from fundus_diag.models.transformer import (
     quick_gelu,
     residual,
 )
+from fundus_diag.utils.errors import UsageError
 
 EPSILON = 1e-5  # of every normalisation, as in PyTorch
 HEAD = {"norm": EPSILON, "hidden": 0}

@@ -15,7 +15,6 @@ three layers here, `q`, `k` and `v`.
 import keras
 from keras import layers
 
-from fundus_diag.errors import UsageError
 from fundus_diag.models.positions import PositionEmbedding
 from fundus_diag.models.transformer import (
     ClassToken,
@@ -30,6 +29,7 @@ from fundus_diag.models.transformer import (
     nearest_side,
     residual,
 )
+from fundus_diag.utils.errors import UsageError
 
 EPSILON = 1e-6  # of every LayerNorm
 # MAE and RETFound fine-tune so: the mean of the patches, then LayerNorm, then the logits.

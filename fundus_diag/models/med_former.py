@@ -25,7 +25,6 @@ Further sources:
 import keras
 from keras import layers, ops
 
-from fundus_diag.errors import UsageError
 from fundus_diag.models.transformer import (
     drop_path_rates,
     exact_gelu,
@@ -35,6 +34,7 @@ from fundus_diag.models.transformer import (
     residual,
 )
 from fundus_diag.models.windows import window_attention
+from fundus_diag.utils.errors import UsageError
 
 EPSILON = 1e-5  # of every LayerNorm, as in PyTorch
 HEAD = {"norm": EPSILON, "hidden": 0}

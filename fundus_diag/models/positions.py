@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from fundus_diag.errors import UsageError
+from fundus_diag.utils.errors import UsageError
 
 
 @keras.saving.register_keras_serializable("fundus_diag")

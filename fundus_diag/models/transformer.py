@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from fundus_diag.errors import UsageError
+from fundus_diag.utils.errors import UsageError
 
 SMALLEST, LARGEST = 16, 2048  # sides of pictures, px
 

@@ -5,39 +5,10 @@ A `panel` is a function that draws one label on given axes; `panel_png` makes on
 `grid_png` one picture of all labels.
 """
 
-import io
-
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.figure import Figure
 
 from fundus_diag.scoring import curves
-
-BLUE, ORANGE, GREEN, RED, SKY, GREY = (
-    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#767676",
-)  # fmt: skip
-DPI = 200
-STYLE = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 8.5,
-    "axes.titlesize": 9.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#444444",
-    "axes.linewidth": 0.8,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e6e6e6",
-    "grid.linewidth": 0.7,
-    "xtick.color": "#444444",
-    "ytick.color": "#444444",
-    "legend.edgecolor": "none",
-    "legend.framealpha": 0.85,
-    "legend.fontsize": 8,
-}
+from fundus_diag.utils.plotting import BLUE, GREY, RED, SKY, _draw
 
 
 def panel_png(panel, item):
@@ -168,46 +139,6 @@ def overview_png(rows):
     return _draw((4.8, 0.8 + 0.27 * len(rows)), draw)
 
 
-def curve_png(history, columns, title, best_epoch):
-    """Training curves of some columns of history.csv. Returns PNG bytes, or None without data.
-
-    Args:
-        history: one row per epoch with `epoch`, `phase` and the columns.
-        columns: {column of history: text of the legend}.
-        title: of the picture.
-        best_epoch: the epoch whose weights were kept, or None.
-    """
-    columns = {c: t for c, t in columns.items() if c in history and history[c].notna().any()}
-    if not columns:
-        return None
-    epoch = history["epoch"].to_numpy()
-    if not (np.diff(epoch) > 0).all():  # counted anew in each phase
-        epoch = np.arange(1, len(epoch) + 1)
-    phase = history["phase"].to_numpy()
-
-    def draw(figure):
-        ax = figure.add_subplot()
-        ax.set_title(title)
-        for (column, text), colour in zip(columns.items(), (BLUE, ORANGE, GREEN), strict=False):
-            marker = "o" if len(epoch) < 40 else None
-            ax.plot(epoch, history[column], color=colour, linewidth=1.6, label=text, marker=marker,
-                    markersize=2.5)  # fmt: skip
-        for at in np.flatnonzero(np.diff(phase)):
-            border = (epoch[at] + epoch[at + 1]) / 2
-            ax.axvline(border, color="#444444", linewidth=1)
-            sides = (("right", f"phase {phase[at]:.0f} "), ("left", f" phase {phase[at + 1]:.0f}"))
-            for side, text in sides:
-                ax.text(border, 0.99, text, ha=side, va="top", fontsize=7, color="#444444",
-                        transform=ax.get_xaxis_transform())  # fmt: skip
-        if best_epoch is not None:
-            ax.axvline(best_epoch, color=RED, linewidth=1, linestyle="--", label="best epoch")
-        ax.set_xlabel("epoch")
-        ax.xaxis.get_major_locator().set_params(integer=True)
-        ax.legend(loc="best")
-
-    return _draw((3.9, 2.8), draw)
-
-
 def _square(ax, item, x, y):
     ax.set_title(item["title"])
     ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), xlabel=x, ylabel=y)
@@ -224,12 +155,3 @@ def _drawable(ax, item):
 
 def _operating_point(ax, x, y):
     ax.plot(x, y, "o", color=RED, markersize=6, markeredgecolor="white", clip_on=False, zorder=5)
-
-
-def _draw(size, draw):
-    with rc_context(STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        draw(figure)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=DPI)
-    return buffer.getvalue()

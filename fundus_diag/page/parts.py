@@ -7,9 +7,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from fundus_diag.errors import DataError
-from fundus_diag.page import figures
 from fundus_diag.scoring import curves, scores
+from fundus_diag.utils.errors import DataError
+from fundus_diag.utils.plotting import curve_png
 
 LABEL_NAMES = {
     "N": "normal",
@@ -72,7 +72,7 @@ def training_curves(history, task, best_epoch):
         "auc": (last, title),
     }
     drawn = {
-        name: figures.curve_png(history, columns, title, best_epoch)
+        name: curve_png(history, columns, title, best_epoch)
         for name, (columns, title) in plots.items()
     }
     return [(f"curve_{name}", png) for name, png in drawn.items() if png]

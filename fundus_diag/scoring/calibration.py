@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from scipy import optimize, special
 
-from fundus_diag import files
-from fundus_diag.errors import DataError, UsageError
+from fundus_diag.utils import files
+from fundus_diag.utils.errors import DataError, UsageError
 
 # A normal prior on the slope, mean 1 and variance 1 / SLOPE_PRIOR: it keeps the slope finite on
 # perfectly separated rows and says next to nothing beside a dozen positives. None on the intercept,

@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
-from fundus_diag.errors import DataError
 from fundus_diag.sources.odir import find_file
 from fundus_diag.tables.rules import wrong_path
 from fundus_diag.tables.text import TextTable, read_table
+from fundus_diag.utils.errors import DataError
 
 
 def folder_rows(root: Path, description: dict, labels: str, table: Path | None, out: Path) -> dict:

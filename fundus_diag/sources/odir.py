@@ -11,8 +11,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from fundus_diag.errors import DataError
 from fundus_diag.tables.text import read_table
+from fundus_diag.utils.errors import DataError
 
 
 def odir_rows(root: Path, description: dict, labels: str, table: Path | None, out: Path) -> dict:

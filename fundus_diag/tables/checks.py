@@ -17,8 +17,8 @@ WORKERS = 4
 def check_pictures(table: pd.DataFrame, path: Path, root: Path) -> tuple[list[str], list[str]]:
     """(errors, warnings) about the files that a table names."""
     # TensorFlow takes seconds to import: tables alone shall not wait for it.
-    from fundus_diag.preprocess import check_file
-    from fundus_diag.progress import track
+    from fundus_diag.imaging.imagefile import check_file
+    from fundus_diag.utils.progress import track
 
     def reason(image):
         if wrong_path(image):

@@ -11,7 +11,6 @@ patients; the best pair of hazes without any vessel reaches .895. A picture that
 .7, made brighter and compressed again (JPEG 60) stays above .90 in 99 of 100 cases.
 """
 
-import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,17 +18,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from fundus_diag.utils.files import sha256
+
 THUMBNAIL = 32  # px
 MIDDLE = 0.64  # share of the short side that is compared
 NEAR = 0.9  # correlation of two thumbnails
 BLOCK = 2048  # rows of the correlation matrix held at once
 WORKERS = 4
-
-
-def sha256(path: Path) -> str:
-    """Hash of a file's bytes, in hexadecimal."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def thumbnail(path: Path) -> np.ndarray | None:
@@ -81,7 +76,7 @@ def same_content(paths: Sequence[Path]) -> list[list[int]]:
 
 
 def _map(function, paths, what):
-    from fundus_diag.progress import track  # imports Keras, which takes seconds
+    from fundus_diag.utils.progress import track  # imports Keras, which takes seconds
 
     with ThreadPoolExecutor(WORKERS) as pool:
         return list(track(pool.map(function, paths), what, len(paths)))

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from fundus_diag.errors import DataError
+from fundus_diag.utils.errors import DataError
 
 ONCE = ("split", "age", "sex", "dataset")  # columns that belong to the patient
 

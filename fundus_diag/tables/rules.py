@@ -7,8 +7,8 @@ from pathlib import PurePosixPath, PureWindowsPath
 import numpy as np
 import pandas as pd
 
-from fundus_diag.errors import DataError
 from fundus_diag.tables.text import TextTable
+from fundus_diag.utils.errors import DataError
 
 LABELS = ("N", "D", "G", "C", "A", "H", "M", "O")
 META = ("image", "patient", "eye", "split", "age", "sex", "dataset")

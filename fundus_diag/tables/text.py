@@ -12,7 +12,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from fundus_diag.errors import DataError
+from fundus_diag.utils.errors import DataError
 
 MAX_BYTES = 200_000_000  # of a CSV file, and of an Excel file after unpacking
 MAX_COLUMNS = 2_000

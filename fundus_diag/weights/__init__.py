@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fundus_diag.errors import DataError, UsageError
+from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.weights import h5
 from fundus_diag.weights.strict import fill, fit_positions, own_targets
 from fundus_diag.weights.xception import imagenet_xception, port_xception, port_xception_file

@@ -9,7 +9,7 @@ from pathlib import Path
 import ml_dtypes  # noqa: F401  (NumPy learns from it what bfloat16 is)
 import numpy as np
 
-from fundus_diag.errors import DataError
+from fundus_diag.utils.errors import DataError
 from fundus_diag.weights.h5 import reading
 from fundus_diag.weights.strict import Array, shown
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from fundus_diag.errors import DataError, UsageError
-from fundus_diag.files import atomic
+from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.utils.files import atomic
 from fundus_diag.weights.strict import Array
 
 MAX_OBJECTS = 20_000

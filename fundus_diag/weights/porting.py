@@ -18,10 +18,10 @@ trained; a ViT of timm that was trained on other values (.5 and .5) must not be 
 
 from pathlib import Path
 
-import fundus_diag
-from fundus_diag.errors import DataError, UsageError
 from fundus_diag.models import ENCODERS
-from fundus_diag.tables.duplicates import sha256
+from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.utils.files import sha256
+from fundus_diag.utils.version import __version__
 from fundus_diag.weights import h5, xception
 from fundus_diag.weights.checkpoints import PICKLES, checkpoint_arrays
 from fundus_diag.weights.namings import NAMINGS, POSITIONS, recognise, torch_targets, translate
@@ -64,7 +64,7 @@ def port(source, encoder, out, image_size=None):
         "sha256": sha256(source),
         "encoder": encoder,
         "image_size": model.input.shape[1],
-        "version": fundus_diag.__version__,
+        "version": __version__,
         **facts,
     }
     h5.save(model, out, record)

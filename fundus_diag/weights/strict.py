@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fundus_diag.errors import DataError
 from fundus_diag.models.positions import resize_positions
 from fundus_diag.models.transformer import LARGEST
+from fundus_diag.utils.errors import DataError
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 MAX_GRID = LARGEST // 16  # places a side of a position embedding

@@ -8,7 +8,7 @@ unnamed and which are matched in order.
 import keras
 import numpy as np
 
-from fundus_diag.errors import DataError
+from fundus_diag.utils.errors import DataError
 from fundus_diag.weights.h5 import keras_arrays
 from fundus_diag.weights.strict import Array, fill, own_targets
 

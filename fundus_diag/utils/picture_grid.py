@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib import font_manager, rc_context
 from matplotlib.figure import Figure
 
-from fundus_diag.page.figures import BLUE, STYLE
+from fundus_diag.utils.plotting import BLUE, STYLE
 
 DPI = 110
 WIDTH = 1600  # pixels that a page keeps within as long as its columns are not at their narrowest

@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from fundus_diag.errors import UsageError
+from fundus_diag.utils.errors import UsageError
 
 ONEDNN_OPTION = "auto_mixed_precision_onednn_bfloat16"
 
