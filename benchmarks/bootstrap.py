@@ -15,7 +15,7 @@ import time
 import numpy as np
 from sklearn import metrics as skm
 
-from fundus_diag.scoring import bootstrap, scores
+from fundus_diag.metrics import bootstrap, classification
 
 PER_LABEL = {
     "roc_auc": lambda t, s, c: skm.roc_auc_score(t, s),
@@ -42,7 +42,7 @@ def main():
     ours, loop, apart = [], [], 0.0
     for seed in range(args.repeats):
         begin = time.perf_counter()
-        statistic = scores.statistic(y, p, called, official=True)
+        statistic = classification.statistic(y, p, called, official=True)
         draws = bootstrap.distribution(statistic, patients, args.resamples, seed, args.labels)
         ours.append(time.perf_counter() - begin)
 
@@ -68,7 +68,7 @@ def made_up(n_rows, n_labels):
     rng = np.random.default_rng(0)
     y = (rng.random((n_rows, n_labels)) < np.geomspace(0.03, 0.45, n_labels)).astype(float)
     p = 1 / (1 + np.exp(-(rng.normal(size=y.shape) + 1.5 * y - 2)))
-    return y, p, scores.call(p, np.full(n_labels, 0.3)), np.arange(n_rows) // 2
+    return y, p, classification.call(p, np.full(n_labels, 0.3)), np.arange(n_rows) // 2
 
 
 def by_scikit_learn(y, p, called, weights):

@@ -77,9 +77,9 @@ def make_run(folder, encoder, image_size):
     import keras
 
     from fundus_diag.manifest import read_manifest, summary
+    from fundus_diag.metrics.calibration import save_operating_points
     from fundus_diag.models import build_classifier
     from fundus_diag.phases import calibrate_batch_norm
-    from fundus_diag.scoring.calibration import save_operating_points
     from fundus_diag.synthetic import draw_dataset
 
     folder.mkdir(parents=True)

@@ -18,9 +18,10 @@ from common import fundus_diag, machine, ratio, timed
 
 from fundus_diag import load_run
 from fundus_diag.data import scoring_batches
-from fundus_diag.export import MODULES, check, runtimes
+from fundus_diag.export import MODULES, runtimes
 from fundus_diag.inputs import load_table
-from fundus_diag.scoring.calibration import apply_calibration
+from fundus_diag.metrics.calibration import apply_calibration
+from fundus_diag.metrics.classification import macro_auc
 from fundus_diag.utils.mixed_precision import cpu_has_bfloat16
 
 BATCH = 16
@@ -62,7 +63,7 @@ def main():
         # Without the first batch, and the last, which has a size of its own.
         own_times, theirs = (np.array(times[x][1:-1]) for x in (name, "model.predict"))
         apart = f"{np.abs(scores - want).max():.2g}"
-        area = f"{check.macro_auc(y, scores):.4f}"
+        area = f"{macro_auc(y, scores):.4f}"
         speed = f"{1000 * np.median(own_times):.1f} | {ratio(own_times, theirs, 10)}"
         print(f"| {name} | {area} | {apart} | {speed} |")
 

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
-from fundus_diag.scoring.calibration import parse_criterion
+from fundus_diag.metrics.thresholds import parse_criterion
 from fundus_diag.utils.errors import UsageError
 from fundus_diag.utils.flags import check_limits
 

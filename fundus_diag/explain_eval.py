@@ -16,6 +16,7 @@ from fundus_diag.explain.output import laid_back
 from fundus_diag.explain.overlay import curves_png
 from fundus_diag.explain.sanity import cascade
 from fundus_diag.explaining import Settings, explain_batch, load_cases
+from fundus_diag.metrics.summary import summarise
 from fundus_diag.preprocess import load_photograph
 from fundus_diag.runs import load_run
 from fundus_diag.utils.errors import DataError, UsageError
@@ -110,9 +111,7 @@ def explain_eval(
             if name == "none":
                 curves[label].setdefault(method, []).append(curve)
     table = pd.DataFrame(rows)
-    summary = faithfulness.summarise(
-        table, ["label", "method", "filter"], list(FIGURES), resamples, seed
-    )
+    summary = summarise(table, ["label", "method", "filter"], list(FIGURES), resamples, seed)
     summary = summary.merge(_zeros(table), on=["label", "method", "filter"])
     stages = _randomised(run, targets, layers, settings, randomised, seed)
     if len(stages):

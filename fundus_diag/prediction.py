@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from fundus_diag.inputs import load_table
+from fundus_diag.metrics.calibration import apply_calibration
 from fundus_diag.runs import load_run, predict_logits, prediction_table
-from fundus_diag.scoring.calibration import apply_calibration
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.files import write_csv
 

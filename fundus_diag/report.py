@@ -13,11 +13,11 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from fundus_diag import evaluation, run_files
+from fundus_diag import run_files
+from fundus_diag.metrics import classification, evaluate
+from fundus_diag.metrics.calibration import load_operating_points
 from fundus_diag.page import figures
 from fundus_diag.page import parts as report_parts
-from fundus_diag.scoring import scores
-from fundus_diag.scoring.calibration import load_operating_points
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import atomic
 
@@ -87,7 +87,7 @@ def write_report(
 
     splits = config["data"]["splits"]
     metrics = {"split": split, "task": config["task"], "unit": config["unit"]}
-    metrics |= evaluation.score_table(
+    metrics |= evaluate.score_table(
         table, labels, points, splits["train"], resamples, config.get("seed") or 0
     )
     images = _draw(table, labels, metrics, history, config)
@@ -172,8 +172,8 @@ def _page(run_dir, config, points, table, metrics, images, source, foreign):
         source=source.name,
         foreign=foreign,
         grade=grade,
-        ece_bins=scores.ECE_BINS,
-        min_class=evaluation.MIN_CLASS,
+        ece_bins=classification.ECE_BINS,
+        min_class=evaluate.MIN_CLASS,
     )
 
 
@@ -187,7 +187,7 @@ def _file_name(value):
 def _metrics_csv(metrics, labels):
     """The table per label, one row per label, undefined cells empty."""
     names = ["support", "graded", "threshold", "tn", "fp", "fn", "tp"]
-    for name in scores.FIGURES:
+    for name in classification.FIGURES:
         names += [name, f"{name}_low", f"{name}_high", f"prior_only_{name}"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -195,7 +195,7 @@ def _metrics_csv(metrics, labels):
     for label in labels:
         entry, prior = metrics["labels"][label], metrics["prior_only"]["labels"][label]
         row = dict(entry)
-        for name in scores.FIGURES:
+        for name in classification.FIGURES:
             row[f"{name}_low"], row[f"{name}_high"] = entry.get(f"{name}_ci") or (None, None)
             row[f"prior_only_{name}"] = prior[name]
         writer.writerow([label, *(row[name] for name in names)])

@@ -10,9 +10,9 @@ import tensorflow as tf
 from fundus_diag import preprocess
 from fundus_diag.data import scoring_batches
 from fundus_diag.fast import fast_logits
+from fundus_diag.metrics import calibration, classification
 from fundus_diag.models import build_classifier, has_option, parse_options
 from fundus_diag.run_files import read_config
-from fundus_diag.scoring import calibration, scores
 from fundus_diag.tables.rules import META
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.progress import track
@@ -53,7 +53,7 @@ class Run:
         Labels at their thresholds (never one that has none), of grades the likeliest.
         """
         if self.config["task"] == "grade":
-            return scores.call_grade(probabilities) == 1
+            return classification.call_grade(probabilities) == 1
         return np.asarray(probabilities) >= self.thresholds
 
     def predict(self, images, mask=None, batch_size=16):

@@ -12,10 +12,10 @@ from fundus_diag import run_dirs, sampling
 from fundus_diag.fitting import fit, prepare
 from fundus_diag.inputs import Inputs, load_inputs, settle_bad
 from fundus_diag.manifest import check_trainable, read_manifest
+from fundus_diag.metrics import calibration
 from fundus_diag.models import build_encoder, parse_options
 from fundus_diag.run_files import leaks, read_config
 from fundus_diag.runs import WEIGHTS, build_model, load_run, predict_logits, prediction_table
-from fundus_diag.scoring import calibration
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import atomic, write_csv, write_json
 from fundus_diag.utils.mixed_precision import precision

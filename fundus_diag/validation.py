@@ -3,8 +3,8 @@
 import numpy as np
 from scipy import special
 
-from fundus_diag.scoring import scores
-from fundus_diag.scoring.calibration import choose_threshold
+from fundus_diag.metrics import classification
+from fundus_diag.metrics.thresholds import choose_threshold
 
 
 def epoch_scores(y_true, logits, labels, task="multi_label"):
@@ -30,13 +30,13 @@ def epoch_scores(y_true, logits, labels, task="multi_label"):
     y_true, logits = np.asarray(y_true, float), np.asarray(logits, float)
     if task == "grade":
         probability = special.softmax(logits, axis=1)
-        called = scores.call_grade(logits)
+        called = classification.call_grade(logits)
     else:
         probability = special.expit(logits)
-        called = scores.call(probability, _best_thresholds(y_true, probability))
+        called = classification.call(probability, _best_thresholds(y_true, probability))
     wanted = ("roc_auc", "f1", "recall", "accuracy")
     once = np.ones((len(y_true), 1), "int32")
-    figures = scores.statistic(y_true, probability, called, wanted)(once)
+    figures = classification.statistic(y_true, probability, called, wanted)(once)
     per_label = {name: figures[f"labels.{name}"][0] for name in wanted}
     row = {
         "val_macro_f1": _mean(per_label["f1"]),
@@ -44,7 +44,7 @@ def epoch_scores(y_true, logits, labels, task="multi_label"):
         "val_accuracy": _mean(per_label["accuracy"]),
     }
     if task == "grade":
-        grades = scores.grade_statistic(
+        grades = classification.grade_statistic(
             y_true.argmax(axis=1), called.argmax(axis=1), y_true.shape[1]
         )(once)
         row["val_accuracy"] = float(grades["grade.accuracy"][0])
@@ -62,7 +62,7 @@ def epoch_scores(y_true, logits, labels, task="multi_label"):
 
 def confusion_at_zero(y_true, logits):
     """(L, 2, 2) counts [[tn, fp], [fn, tp]] of calls at logit 0, the loss's own decision."""
-    return scores.confusion(y_true, (np.asarray(logits) >= 0).astype(float))
+    return classification.confusion(y_true, (np.asarray(logits) >= 0).astype(float))
 
 
 def improves(value, best):

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 from sklearn import metrics as skm
 
-from fundus_diag.scoring import bootstrap
+from fundus_diag.metrics import bootstrap
 
 
 class Page(html.parser.HTMLParser):

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from fundus_diag.scoring.calibration import (
+from fundus_diag.metrics.calibration import (
     apply_calibration,
     fit_operating_points,
     save_operating_points,

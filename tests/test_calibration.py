@@ -6,14 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, special
 
-from fundus_diag.scoring import calibration
-from fundus_diag.scoring.calibration import (
+from fundus_diag.metrics import calibration
+from fundus_diag.metrics.calibration import (
     apply_calibration,
     fit_operating_points,
     load_operating_points,
     save_operating_points,
     thresholds_array,
 )
+from fundus_diag.metrics.thresholds import choose_threshold, parse_criterion
 from fundus_diag.utils.errors import DataError, UsageError
 
 
@@ -89,7 +90,7 @@ def test_the_threshold_of_best_f1_is_the_best_of_all_by_brute_force(rows):
         called = p >= t
         return 2 * (called & truth).sum() / (called.sum() + truth.sum())
 
-    t = calibration.choose_threshold(truth, p)
+    t = choose_threshold(truth, p)
     assert f1(t) == pytest.approx(max(f1(x) for x in np.linspace(0, 1, 161)))
 
 
@@ -112,14 +113,14 @@ def test_asked_sensitivity_and_specificity_are_met_at_the_least_cost(least):
 
 def test_a_specificity_out_of_reach_gets_the_nearest_threshold():
     truth, p = np.array([True, False, False]), np.array([1.0, 1.0, 0.2])
-    t = calibration.choose_threshold(truth, p, "specificity", 0.9)
+    t = choose_threshold(truth, p, "specificity", 0.9)
     assert 0.2 < t <= 1
 
 
 @pytest.mark.parametrize("text", ["f2", "f1=0.3", "sensitivity", "sensitivity=1", "specificity=x"])
 def test_a_criterion_that_is_none_is_a_usage_error(text):
     with pytest.raises(UsageError, match="criterion"):
-        calibration.parse_criterion(text)
+        parse_criterion(text)
 
 
 def test_the_temperature_of_grades_is_the_one_the_logits_were_scaled_by():

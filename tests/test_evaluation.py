@@ -4,9 +4,8 @@ import pytest
 from sklearn import metrics as skm
 from test_scores import made_up
 
-from fundus_diag import evaluation
-from fundus_diag.scoring import curves, scores
-from fundus_diag.scoring.calibration import apply_calibration, fit_operating_points
+from fundus_diag.metrics import classification, curves, evaluate
+from fundus_diag.metrics.calibration import apply_calibration, fit_operating_points
 
 
 def table_of(y, p, patients, labels, **columns):
@@ -25,9 +24,9 @@ def points_of(labels, thresholds):
 
 def test_a_macro_figure_is_undefined_where_one_of_its_labels_is():
     values = np.array([[0.8, 0.6, np.nan], [0.8, np.nan, 0.1]])
-    got = scores.mean_of_defined(values, np.array([True, True, False]))
+    got = classification.mean_of_defined(values, np.array([True, True, False]))
     np.testing.assert_array_equal(got, [0.7, np.nan])
-    assert np.isnan(scores.mean_of_defined(values, np.zeros(3, bool))).all()
+    assert np.isnan(classification.mean_of_defined(values, np.zeros(3, bool))).all()
 
     rng = np.random.default_rng(0)
     y = (rng.random((200, 2)) < 0.5).astype(float)
@@ -35,7 +34,7 @@ def test_a_macro_figure_is_undefined_where_one_of_its_labels_is():
     points = points_of("ab", [0.5, 0.5])
     train = {"positives": {"a": 1, "b": 1}, "negatives": {"a": 1, "b": 1}}
     table = table_of(y, rng.random((200, 2)), np.arange(200), "ab")
-    got = evaluation.score_table(table, ["a", "b"], points, train, n_resamples=200)
+    got = evaluate.score_table(table, ["a", "b"], points, train, n_resamples=200)
     undefined = got["bootstrap"]["undefined"]
     assert undefined["macro.roc_auc"] == undefined["labels.b.roc_auc"]
     assert 40 < undefined["macro.roc_auc"] < 110
@@ -53,7 +52,7 @@ def test_the_score_table_holds_macro_prior_and_subgroups_by_its_own_rules():
     ages = np.where(np.arange(300) < 150, 30.0, 75.0)
     ages[:4] = 1  # a placeholder, as published tables hold it
     table = table_of(y, p, patients, labels, age=ages, sex=np.where(ages > 40, "f", "m"))
-    got = evaluation.score_table(table, labels, points, train, n_resamples=120)
+    got = evaluate.score_table(table, labels, points, train, n_resamples=120)
 
     aucs = [got["labels"][x]["roc_auc"] for x in labels]
     assert aucs[4] is None
@@ -93,7 +92,7 @@ def test_a_specificity_asked_for_leaves_the_prior_only_model_no_call():
     y[:, 1] = y[:, 0]
     points = points_of("ab", [0.4, 0.4]) | {"criterion": "specificity=0.9"}
     train = {"positives": {"a": 1, "b": 1}, "negatives": {"a": 9, "b": 9}}
-    got = evaluation.score_table(table_of(y, p, patients, "ab"), ["a", "b"], points, train, 0)
+    got = evaluate.score_table(table_of(y, p, patients, "ab"), ["a", "b"], points, train, 0)
     assert got["prior_only"]["labels"]["a"]["recall"] == 0
     assert got["prior_only"]["labels"]["a"]["specificity"] == 1
     assert "roc_auc_ci" not in got["labels"]["a"]
@@ -110,7 +109,7 @@ def test_grades_are_scored_as_grades():
     train = {"positives": dict.fromkeys(labels, 10), "negatives": dict.fromkeys(labels, 40)}
     train["positives"]["grade_2"] = 30
     table = table_of(y, p, np.arange(200) // 2, labels)
-    got = evaluation.score_table(table, labels, points, train, n_resamples=100)
+    got = evaluate.score_table(table, labels, points, train, n_resamples=100)
     call = p.argmax(axis=1)
     part = got["grade"]
     assert part["accuracy"] == pytest.approx((call == grade).mean())

@@ -9,7 +9,8 @@ from hypothesis.extra import numpy as arrays
 from scipy import stats
 
 from fundus_diag.explain import curves, faithfulness
-from fundus_diag.scoring import bootstrap
+from fundus_diag.metrics import bootstrap
+from fundus_diag.metrics.summary import summarise
 
 MEASURES = {
     "pointing_game": faithfulness.pointing_game,
@@ -437,7 +438,7 @@ def table_of(n=90, seed=0):
 
 def test_means_and_intervals_equal_a_plain_loop_over_the_same_draws():
     table = table_of()
-    got = faithfulness.summarise(table, ["label", "method"], ["energy", "pointing"], 60, seed=3)
+    got = summarise(table, ["label", "method"], ["energy", "pointing"], 60, seed=3)
     assert len(got) == 4
     for row in got.to_dict("records"):
         rows = table[(table.label == row["label"]) & (table.method == row["method"])]
@@ -459,7 +460,7 @@ def test_means_and_intervals_equal_a_plain_loop_over_the_same_draws():
 
 def test_a_patient_with_many_rows_comes_and_goes_as_a_whole():
     table = pd.DataFrame({"patient": ["a"] * 50 + ["b"], "label": "D", "energy": [1.0] * 50 + [0]})
-    (row,) = faithfulness.summarise(table, "label", ["energy"]).to_dict("records")
+    (row,) = summarise(table, "label", ["energy"]).to_dict("records")
     assert row["energy"] == pytest.approx(50 / 51)  # the mean is one of rows
     assert (row["energy_low"], row["energy_high"]) == (0, 1)  # a quarter of the draws each
 
@@ -472,7 +473,7 @@ def test_undefined_rows_are_left_out_and_counted_and_undefined_groups_stay_so():
             "energy": [1, np.nan, 0, 0.5, np.nan] + [np.nan] * 5,
         }
     )
-    got = faithfulness.summarise(table, ["label"], ["energy"], resamples=200)
+    got = summarise(table, ["label"], ["energy"], resamples=200)
     columns = ["label", "n", "energy", "energy_low", "energy_high", "energy_undefined"]
     assert list(got.columns) == columns
     assert list(got.label) == ["D", "G"]
@@ -490,11 +491,11 @@ def test_too_few_patients_or_too_many_empty_draws_give_a_mean_without_an_interva
     rare.loc[:1, "energy"] = [0.2, 0.4]  # of 40 patients: (38 / 40) ** 40 = 13 % empty draws
     assert (38 / 40) ** 40 > bootstrap.MAX_UNDEFINED
     for table in (one, known, rare):
-        (row,) = faithfulness.summarise(table, "label", ["energy"]).to_dict("records")
+        (row,) = summarise(table, "label", ["energy"]).to_dict("records")
         assert row["energy"] == pytest.approx(0.3)
         assert math.isnan(row["energy_low"])
         assert math.isnan(row["energy_high"])
-    none = faithfulness.summarise(table_of(), "label", ["energy"], resamples=0)
+    none = summarise(table_of(), "label", ["energy"], resamples=0)
     assert none[["energy_low", "energy_high"]].isna().all().all()
     assert none.energy.notna().all()
 
@@ -502,24 +503,24 @@ def test_too_few_patients_or_too_many_empty_draws_give_a_mean_without_an_interva
 def test_groups_keep_their_order_and_row_order_does_not_matter():
     table = table_of()
     table["label"] = table["label"].map({"D": "z", "G": None})
-    got = faithfulness.summarise(table, ["label", "method"], ["energy"], 50)
+    got = summarise(table, ["label", "method"], ["energy"], 50)
     assert list(got.n) == [
         len(rows)
         for _, rows in table.groupby(["label", "method"], sort=False, dropna=False)
     ]  # fmt: skip
     assert got.n.sum() == len(table)
-    mixed = faithfulness.summarise(table.sample(frac=1, random_state=0), ["label", "method"],
+    mixed = summarise(table.sample(frac=1, random_state=0), ["label", "method"],
                                    ["energy"], 50)  # fmt: skip
     both = got.merge(mixed, on=["label", "method"])
     for end in ("", "_low", "_high"):
         np.testing.assert_allclose(both[f"energy{end}_x"], both[f"energy{end}_y"])
-    assert len(faithfulness.summarise(table[:0], "label", ["energy"])) == 0
+    assert len(summarise(table[:0], "label", ["energy"])) == 0
 
 
 def test_a_table_that_cannot_be_summarised_says_why():
     table = table_of()
     with pytest.raises(ValueError, match="no column filter, iou"):
-        faithfulness.summarise(table, ["label", "filter"], ["energy", "iou"])
+        summarise(table, ["label", "filter"], ["energy", "iou"])
     table.loc[3, "patient"] = None
     with pytest.raises(ValueError, match="without a patient"):
-        faithfulness.summarise(table, "label", ["energy"])
+        summarise(table, "label", ["energy"])

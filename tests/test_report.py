@@ -11,8 +11,8 @@ from report_recount import Page, Recount
 from report_runs import LABELS, write_run
 
 from fundus_diag import report
+from fundus_diag.metrics import classification
 from fundus_diag.page import parts as report_parts
-from fundus_diag.scoring import scores
 from fundus_diag.utils.errors import DataError, UsageError
 
 RESAMPLES = 100
@@ -66,7 +66,7 @@ def test_the_json_the_csv_and_the_page_agree(runs):
     with (runs / "eye" / "metrics_test.csv").open() as file:
         rows = {row["label"]: row for row in csv.DictReader(file)}
     for label, entry in metrics["labels"].items():
-        for name in scores.FIGURES:
+        for name in classification.FIGURES:
             text = rows[label][name]
             assert (float(text) if text else None) == entry[name]
             low, high = entry.get(f"{name}_ci") or ("", "")

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as skm
 
-from fundus_diag.scoring import bootstrap, scores
+from fundus_diag.metrics import bootstrap, classification
 
 LABELS = list("NDGCAHMO")
 
@@ -18,7 +18,7 @@ def made_up(n=240, n_labels=5, seed=0, ungraded=0.1):
     y[rng.random(y.shape) < ungraded] = np.nan
     y[:, -1] = np.where(np.isnan(y[:, -1]), np.nan, 0)
     patients = np.sort(rng.integers(0, n // 2, n)).astype(str)
-    return y, p, scores.call(p, np.full(n_labels, 0.45)), patients
+    return y, p, classification.call(p, np.full(n_labels, 0.45)), patients
 
 
 def by_sklearn(truth, score, called):
@@ -47,10 +47,10 @@ def by_sklearn(truth, score, called):
 
 def test_every_figure_in_every_resample_equals_scikit_learn_on_the_repeated_rows():
     y, p, called, patients = made_up()
-    statistic = scores.statistic(y, p, called, official=True)
+    statistic = classification.statistic(y, p, called, official=True)
     ours = bootstrap.distribution(statistic, patients, 40, seed=3, width=5)
     weights = np.concatenate(list(bootstrap.resamples(patients, 40, seed=3)), axis=1)
-    assert {"roc_auc", "mcc", "ece"} <= set(scores.FIGURES)
+    assert {"roc_auc", "mcc", "ece"} <= set(classification.FIGURES)
     compared = 0
     for k, w in enumerate(weights.T):
         rows = np.repeat(np.arange(len(y)), w)
@@ -59,12 +59,12 @@ def test_every_figure_in_every_resample_equals_scikit_learn_on_the_repeated_rows
         for label in range(4):
             use = graded[:, label]
             want = by_sklearn(truth[use, label], score[use, label], call[use, label])
-            for name in scores.FIGURES:
+            for name in classification.FIGURES:
                 got = ours[f"labels.{name}"][k, label]
                 assert got == pytest.approx(want[name], abs=1e-9, nan_ok=True), name
                 compared += 1
         want = by_sklearn(truth[graded], score[graded], call[graded])
-        for name in set(scores.FIGURES) - {"ece"}:
+        for name in set(classification.FIGURES) - {"ece"}:
             assert ours[f"micro.{name}"][k] == pytest.approx(want[name], abs=1e-9)
         whole = graded.all(axis=1)
         exact = (truth == call)[whole].all(axis=1).mean()
@@ -77,12 +77,12 @@ def test_every_figure_in_every_resample_equals_scikit_learn_on_the_repeated_rows
         want = {"kappa": kappa, "f1": f1, "auc": auc, "final": (kappa + f1 + auc) / 3}
         for name, value in want.items():
             assert ours[f"odir.{name}"][k] == pytest.approx(value, abs=1e-9), name
-    assert compared == 40 * 4 * len(scores.FIGURES)
+    assert compared == 40 * 4 * len(classification.FIGURES)
 
 
 def test_areas_equal_a_count_of_pairs_and_a_sum_over_thresholds():
     y, p, called, _ = made_up(ungraded=0.3)
-    got = scores.statistic(y, p, called)(np.ones((len(y), 1)))
+    got = classification.statistic(y, p, called)(np.ones((len(y), 1)))
     for k in range(4):
         use = ~np.isnan(y[:, k])
         truth, score = y[use, k] == 1, p[use, k]
@@ -99,7 +99,7 @@ def test_areas_equal_a_count_of_pairs_and_a_sum_over_thresholds():
 def test_figures_of_a_table_counted_by_hand():
     y = np.array([[1, 1, 1, 0, 0, 0, 0, 0, np.nan]]).T
     p = np.array([[0.9, 0.8, 0.1, 0.7, 0.2, 0.2, 0.2, 0.2, 0.9]]).T
-    got = scores.statistic(y, p, scores.call(p, [0.5]))(np.ones((9, 1)))
+    got = classification.statistic(y, p, classification.call(p, [0.5]))(np.ones((9, 1)))
     got = {name[7:]: v[0, 0] for name, v in got.items() if name.startswith("labels.")}
     want = {"accuracy": 6 / 8, "precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3}
     want |= {"specificity": 4 / 5, "false_positive_rate": 1 / 5}
@@ -112,29 +112,29 @@ def test_figures_of_a_table_counted_by_hand():
 def test_what_is_undefined_is_nan_and_never_a_number():
     y = np.array([[1, 0, np.nan, 1], [1, 0, np.nan, 0], [1, 0, np.nan, 1.0]])
     p = np.array([[0.2, 0.3, 0.4, 0.2]] * 3)
-    called = scores.call(p, [0.5, 0.5, 0.5, np.nan])
-    got = scores.statistic(y, p, called)(np.ones((3, 1)))
-    figures = {name: got[f"labels.{name}"][0] for name in scores.FIGURES}
+    called = classification.call(p, [0.5, 0.5, 0.5, np.nan])
+    got = classification.statistic(y, p, called)(np.ones((3, 1)))
+    figures = {name: got[f"labels.{name}"][0] for name in classification.FIGURES}
     assert np.isnan(figures["roc_auc"][:3]).all()
     assert figures["roc_auc"][3] == 0.5
     assert figures["recall"][0] == 0
     for name in ("recall", "f1", "precision", "mcc"):
         assert np.isnan(figures[name][1]), name
-    for name in scores.FIGURES:
+    for name in classification.FIGURES:
         assert np.isnan(figures[name][2]), name
-    for name in scores.CALLED:
+    for name in classification.CALLED:
         assert np.isnan(figures[name][3]), name
 
 
 @pytest.mark.parametrize("broken", [2.0, -1.0])
 def test_values_that_are_no_labels_are_refused(broken):
     with pytest.raises(ValueError, match="y_true may hold only 0, 1 and NaN"):
-        scores.statistic([[broken]], [[0.5]], [[1.0]])
+        classification.statistic([[broken]], [[0.5]], [[1.0]])
 
 
 def test_shapes_that_differ_are_named():
     with pytest.raises(ValueError, match=r"got \(3, 2\), \(3, 1\), \(3, 1\)"):
-        scores.statistic(np.zeros((3, 2)), np.zeros((3, 1)), np.zeros((3, 1)))
+        classification.statistic(np.zeros((3, 2)), np.zeros((3, 1)), np.zeros((3, 1)))
 
 
 @settings(max_examples=40, deadline=None)
@@ -143,13 +143,13 @@ def test_order_of_rows_does_not_matter_and_areas_turn_round_with_the_scores(seed
     rng = np.random.default_rng(seed)
     y = rng.choice([0, 1, np.nan], (n, 3), p=[0.5, 0.4, 0.1])
     p = rng.integers(0, 6, (n, 3)) / 5
-    called, one = scores.call(p, np.full(3, 0.5)), np.ones((n, 1))
+    called, one = classification.call(p, np.full(3, 0.5)), np.ones((n, 1))
     order = rng.permutation(n)
-    got = scores.statistic(y, p, called, official=True)(one)
-    again = scores.statistic(y[order], p[order], called[order], official=True)(one)
+    got = classification.statistic(y, p, called, official=True)(one)
+    again = classification.statistic(y[order], p[order], called[order], official=True)(one)
     for name, values in got.items():
         np.testing.assert_allclose(again[name], values, atol=1e-12)
-    turned = scores.statistic(1 - y, 1 - p, 1 - called)(one)
+    turned = classification.statistic(1 - y, 1 - p, 1 - called)(one)
     for name in ("roc_auc", "accuracy", "mcc", "brier"):
         np.testing.assert_allclose(turned[f"labels.{name}"], got[f"labels.{name}"], atol=1e-12)
     np.testing.assert_allclose(turned["labels.specificity"], got["labels.recall"], atol=1e-12)
@@ -159,8 +159,8 @@ def test_a_weight_is_a_repeated_row():
     y, p, called, _ = made_up(60)
     weights = np.random.default_rng(0).integers(0, 4, 60)
     rows = np.repeat(np.arange(60), weights)
-    weighted = scores.statistic(y, p, called, official=True)(weights[:, None])
-    repeated = scores.statistic(y[rows], p[rows], called[rows], official=True)(
+    weighted = classification.statistic(y, p, called, official=True)(weights[:, None])
+    repeated = classification.statistic(y[rows], p[rows], called[rows], official=True)(
         np.ones((len(rows), 1))
     )
     for name, values in repeated.items():
@@ -172,13 +172,15 @@ def test_quadratic_kappa_and_accuracy_of_grades_equal_scikit_learn():
     truth = rng.integers(0, 5, 300)
     called = np.clip(truth + rng.integers(-1, 3, 300), 0, 4)
     weights = rng.integers(0, 3, (300, 6))
-    got = scores.grade_statistic(truth, called, 5)(weights)
+    got = classification.grade_statistic(truth, called, 5)(weights)
     for k, w in enumerate(weights.T):
         rows = np.repeat(np.arange(300), w)
         kappa = skm.cohen_kappa_score(truth[rows], called[rows], weights="quadratic")
         assert got["grade.kappa"][k] == pytest.approx(kappa, abs=1e-12)
         assert got["grade.accuracy"][k] == pytest.approx((truth == called)[rows].mean())
-    constant = scores.grade_statistic(np.zeros(4, int), np.zeros(4, int), 5)(np.ones((4, 1)))
+    constant = classification.grade_statistic(np.zeros(4, int), np.zeros(4, int), 5)(
+        np.ones((4, 1))
+    )
     assert np.isnan(constant["grade.kappa"][0])
 
 
@@ -204,7 +206,7 @@ def test_interval_of_a_mean_is_the_textbook_one_and_wider_for_twins():
 
     def width(y, called, patients):
         draws = bootstrap.distribution(
-            scores.statistic(y, np.full(y.shape, 0.5), called), patients, 2000, 0
+            classification.statistic(y, np.full(y.shape, 0.5), called), patients, 2000, 0
         )
         (low, high), undefined = bootstrap.interval(draws["labels.accuracy"][:, 0])
         assert undefined == 0
@@ -232,7 +234,7 @@ def test_scores_equal_to_the_priors_get_the_known_odir_figures(data_dir):
     table = pd.read_excel(data_dir / "odir5k" / "ODIR-5K_Training_Annotations.xlsx")
     y = table[LABELS].to_numpy(float)
     p = np.broadcast_to(y.mean(axis=0), y.shape)
-    got = scores.statistic(y, p, scores.call(p, np.full(8, 0.5)), official=True)(
+    got = classification.statistic(y, p, classification.call(p, np.full(8, 0.5)), official=True)(
         np.ones((len(y), 1))
     )
     want = {"kappa": 0, "f1": 0.853, "auc": 0.757, "final": 0.537}

@@ -9,9 +9,9 @@ from fundus_diag.explain.filters import clean
 from fundus_diag.export.runtimes import as_arrays
 from fundus_diag.export.samples import drawn_photographs, training_table
 from fundus_diag.inputs import load_table
+from fundus_diag.metrics.calibration import apply_calibration
+from fundus_diag.metrics.classification import macro_auc
 from fundus_diag.preprocess import map_to_original, traced
-from fundus_diag.scoring import scores
-from fundus_diag.scoring.calibration import apply_calibration
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.progress import track
 
@@ -108,14 +108,6 @@ def measured_on_val(run, answer):
         "roc_auc_float32": exact,
         "loss": loss,
     }
-
-
-def macro_auc(y_true, y_score):
-    """Mean ROC AUC of the labels that have one; None where none has."""
-    unused = np.full(np.shape(y_true), np.nan)
-    figures = scores.statistic(y_true, y_score, unused, ("roc_auc",))(np.ones((len(y_true), 1)))
-    areas = figures["labels.roc_auc"][0]
-    return None if np.isnan(areas).all() else float(np.nanmean(areas))
 
 
 def _samples(run):

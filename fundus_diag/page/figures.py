@@ -7,7 +7,7 @@ A `panel` is a function that draws one label on given axes; `panel_png` makes on
 
 import numpy as np
 
-from fundus_diag.scoring import curves
+from fundus_diag.metrics import curves
 from fundus_diag.utils.plotting import BLUE, GREY, RED, SKY, _draw
 
 

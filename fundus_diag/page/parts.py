@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from fundus_diag.scoring import curves, scores
+from fundus_diag.metrics import classification, curves
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.plotting import curve_png
 
@@ -47,7 +47,7 @@ def panel_items(predictions, labels, metrics, seed=0):
         truth = predictions[f"y_{label}"].to_numpy()[graded] == 1
         score = predictions[f"p_{label}"].to_numpy("float64")[graded]
         decided = entry["threshold"] is not None
-        item = {key: entry[key] for key in (*scores.RANKED, "recall", "precision")}
+        item = {key: entry[key] for key in (*classification.RANKED, "recall", "precision")}
         item["false_positive_rate"] = entry["false_positive_rate"]
         item |= {"title": label_text(label)[:30], "truth": truth, "score": score, "band": None}
         cells = [[entry["tn"], entry["fp"]], [entry["fn"], entry["tp"]]]

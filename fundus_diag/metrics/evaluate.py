@@ -1,32 +1,17 @@
 """Scores of a table of predictions: figures, intervals over patients, baseline, subgroups.
 
-The maths is in `scores`, the intervals in `bootstrap`, thresholds and calibration in
-`calibration`; what other modules use of them is offered from here.
+The maths is in `classification`, the intervals in `bootstrap`, thresholds and calibration in
+`calibration`.
 """
 
 import numpy as np
 import pandas as pd
 
-from fundus_diag.scoring import bootstrap, scores
-from fundus_diag.scoring.calibration import (
-    apply_calibration,
-    fit_operating_points,
-    load_operating_points,
-    parse_criterion,
-    save_operating_points,
+from fundus_diag.metrics import bootstrap, classification
+from fundus_diag.metrics.calibration import (
     thresholds_array,
 )
-
-__all__ = [
-    "apply_calibration",
-    "fit_operating_points",
-    "is_grade_task",
-    "load_operating_points",
-    "prior_scores",
-    "save_operating_points",
-    "score_table",
-    "thresholds_array",
-]
+from fundus_diag.metrics.thresholds import parse_criterion
 
 ODIR_LABELS = frozenset("NDGCAHMO")
 AGE_BANDS = ((2, 40), (40, 50), (50, 60), (60, 70), (70, 130))  # years; 0 and 1 are placeholders
@@ -56,9 +41,9 @@ def score_table(predictions, labels, points, train_summary, n_resamples=1000, se
     y_score = predictions[[f"p_{label}" for label in labels]].to_numpy("float64")
     patients = predictions["patient"].to_numpy()
     grade = is_grade_task(labels)
-    called = scores.call_grade(y_score) if grade else None
+    called = classification.call_grade(y_score) if grade else None
     if called is None:
-        called = scores.call(y_score, thresholds_array(points, labels))
+        called = classification.call(y_score, thresholds_array(points, labels))
     figures, ci, undefined = _evaluate(y_true, y_score, called, patients, labels, n_resamples, seed)
 
     out = {"rows": len(predictions), "patients": int(predictions["patient"].nunique())}
@@ -99,10 +84,12 @@ def prior_scores(labels, train_summary):
     return np.divide(positives, graded, out=np.full(len(labels), np.nan), where=graded > 0)
 
 
-def _evaluate(y_true, y_score, called, patients, labels, n_resamples, seed, which=scores.FIGURES):
+def _evaluate(
+    y_true, y_score, called, patients, labels, n_resamples, seed, which=classification.FIGURES
+):
     """Figures {name: (L,) or ()}, their intervals {name: list} and undefined counts."""
     official = set(labels) == ODIR_LABELS
-    statistic = scores.statistic(y_true, y_score, called, which, official)
+    statistic = classification.statistic(y_true, y_score, called, which, official)
     point = statistic(np.ones((len(y_true), 1), "int32"))
     draws = bootstrap.distribution(statistic, patients, n_resamples, seed, width=len(labels))
     for name in [n for n in point if n.startswith("labels.")]:
@@ -110,7 +97,7 @@ def _evaluate(y_true, y_score, called, patients, labels, n_resamples, seed, whic
         macro = name.replace("labels.", "macro.")
         for values in (point, draws):
             if values:
-                values[macro] = scores.mean_of_defined(values[name], defined)
+                values[macro] = classification.mean_of_defined(values[name], defined)
     point = {name: values[0] for name, values in point.items()}
     ci, undefined = {}, {}
     for name, values in draws.items():
@@ -131,14 +118,14 @@ def _evaluate(y_true, y_score, called, patients, labels, n_resamples, seed, whic
 
 def _label_part(y_true, called, labels, points, figures, ci):
     thresholds = [points["labels"][label]["threshold"] for label in labels]
-    tables = scores.confusion(y_true, called)
+    tables = classification.confusion(y_true, called)
     part = {}
     for k, label in enumerate(labels):
         entry = {"support": int((y_true[:, k] == 1).sum())}
         entry["graded"] = int((~np.isnan(y_true[:, k])).sum())
         entry["threshold"] = thresholds[k]
         entry |= zip(("tn", "fp", "fn", "tp"), tables[k].ravel().tolist(), strict=True)
-        for name in scores.FIGURES:
+        for name in classification.FIGURES:
             value = figures[f"labels.{name}"][k]
             entry |= _with_interval(name, value, ci.get(f"labels.{name}"), k)
         part[label] = entry
@@ -173,7 +160,7 @@ def _grade_part(y_true, called, patients, n_resamples, seed, out, undefined):
     graded = ~np.isnan(y_true).any(axis=1)
     truth, call = y_true[graded].argmax(axis=1), called[graded].argmax(axis=1)
     n_grades = y_true.shape[1]
-    statistic = scores.grade_statistic(truth, call, n_grades)
+    statistic = classification.grade_statistic(truth, call, n_grades)
     point = statistic(np.ones((len(truth), 1), "int32"))
     draws = bootstrap.distribution(statistic, patients[graded], n_resamples, seed, width=n_grades)
     part = {}
@@ -210,7 +197,7 @@ def _prior_part(y_true, prior, labels, points, patients):
     out = {"labels": {}}
     for k, label in enumerate(labels):
         entry = {"prior": None if np.isnan(prior[k]) else float(prior[k])}
-        for name in scores.FIGURES:
+        for name in classification.FIGURES:
             entry |= _with_interval(name, figures[f"labels.{name}"][k], None, 0)
         out["labels"][label] = entry
     for group in ("macro", "micro", "odir"):
@@ -219,7 +206,7 @@ def _prior_part(y_true, prior, labels, points, patients):
     if grade:
         graded = ~np.isnan(y_true).any(axis=1)
         truth, call = y_true[graded].argmax(axis=1), called[graded].argmax(axis=1)
-        point = scores.grade_statistic(truth, call, len(labels))(np.ones((len(truth), 1)))
+        point = classification.grade_statistic(truth, call, len(labels))(np.ones((len(truth), 1)))
         out["grade"] = {}
         for name, values in point.items():
             out["grade"] |= _with_interval(name.split(".")[1], values[0], None, 0)

@@ -6,7 +6,7 @@ at least one row of each class.
 
 import numpy as np
 
-from fundus_diag.scoring import bootstrap
+from fundus_diag.metrics import bootstrap
 
 BAND_RESAMPLES = 200  # for a band that is looked at, not quoted
 RELIABILITY_BINS = 10

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from scipy import optimize, special
 
+from fundus_diag.metrics.thresholds import choose_threshold, parse_criterion
 from fundus_diag.utils import files
 from fundus_diag.utils.errors import DataError, UsageError
 
@@ -70,52 +71,6 @@ def fit_operating_points(y_true, logits, labels, criterion="f1", task="multi_lab
         return {"split": split, "criterion": criterion, "labels": entries}
     temperature = _temperature(y_true, logits)
     return {"split": split, "criterion": "argmax", "labels": entries, "temperature": temperature}
-
-
-def parse_criterion(criterion):
-    """("f1", None), ("sensitivity", S) or ("specificity", S). Raises UsageError."""
-    kind, _, value = str(criterion).partition("=")
-    if kind == "f1" and not value:
-        return kind, None
-    try:
-        least = float(value)
-    except ValueError:
-        least = math.nan
-    if kind not in ("sensitivity", "specificity") or not 0 < least < 1:
-        raise UsageError(
-            f"criterion {criterion!r} is none of f1, sensitivity=S, specificity=S with 0 < S < 1"
-        )
-    return kind, least
-
-
-def choose_threshold(truth, probability, kind="f1", least=None):
-    """The threshold in [0, 1] that a criterion chooses, halfway between two observed values.
-
-    Args:
-        truth: (N,) bool with both classes present.
-        probability: (N,) in [0, 1]; positive is called at or above the threshold.
-        kind, least: as `parse_criterion` gives them.
-
-    Returns:
-        Of the equally good ones the highest, that is the one with the fewest calls. Where
-        saturated probabilities leave the asked specificity out of reach, the nearest to it.
-    """
-    values = np.unique(np.concatenate([[0.0], probability, [1.0]]))
-    # 0 calls everything, saturated probabilities of exactly 0 included.
-    candidates = np.unique(np.append(0.0, (values[1:] + values[:-1]) / 2))
-    found = np.sort(probability[truth])
-    alarms = np.sort(probability[~truth])
-    tp = len(found) - np.searchsorted(found, candidates)
-    fp = len(alarms) - np.searchsorted(alarms, candidates)
-    if kind == "f1":
-        good = 2 * tp / (len(found) + tp + fp)
-    elif kind == "sensitivity":
-        reached = tp / len(found) >= least - 1e-12
-        good = np.where(reached, 1 - fp / len(alarms), -1)
-    else:
-        specificity = 1 - fp / len(alarms)
-        good = np.where(specificity >= least - 1e-12, tp / len(found), specificity - 2)
-    return float(candidates[np.flatnonzero(good == good.max())[-1]])
 
 
 def apply_calibration(logits, points, labels):
