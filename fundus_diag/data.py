@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from fundus_diag import preprocess
 from fundus_diag.augment import augmenter
-from fundus_diag.imaging.imagefile import read_bytes
+from fundus_diag.imaging import preprocess
+from fundus_diag.imaging.image_file import read_bytes
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.progress import track
 

@@ -16,8 +16,8 @@ from fundus_diag.explain.output import laid_back
 from fundus_diag.explain.overlay import curves_png
 from fundus_diag.explain.sanity import cascade
 from fundus_diag.explaining import Settings, explain_batch, load_cases
+from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.metrics.summary import summarise
-from fundus_diag.preprocess import load_photograph
 from fundus_diag.runs import load_run
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import atomic, write_csv, write_json

@@ -11,7 +11,7 @@ from fundus_diag.explain.cases import EYES
 from fundus_diag.explain.filters import MEDIAN, OFFSET, clean, filter_maps
 from fundus_diag.explain.methods import layer_names, method_name, possible
 from fundus_diag.explain.output import FIELDS, table_rows, write_case
-from fundus_diag.preprocess import load_photograph
+from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.runs import load_run
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import atomic

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from fundus_diag import preprocess
 from fundus_diag.data import scoring_batches
 from fundus_diag.fast import fast_logits
+from fundus_diag.imaging import preprocess
 from fundus_diag.metrics import calibration, classification
 from fundus_diag.models import build_classifier, has_option, parse_options
 from fundus_diag.run_files import read_config

@@ -20,10 +20,10 @@ from fundus_diag.explain import attention, cam, sanity, vit_cx
 from fundus_diag.explain.methods import method_name, possible
 from fundus_diag.explain.output import laid_back
 from fundus_diag.explaining import Settings
+from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.models import build_classifier, mae_vit
 from fundus_diag.models.transformer import IMAGENET_MEAN, IMAGENET_STD, AttentionWeights
 from fundus_diag.phases import calibrate_batch_norm
-from fundus_diag.preprocess import load_photograph
 from fundus_diag.utils.errors import UsageError
 from fundus_diag.utils.mixed_precision import precision
 

@@ -12,10 +12,10 @@ import tensorflow as tf
 from odd_images import by_pillow, odd_files, pixels, png, tiff_files
 from PIL import Image
 
-from fundus_diag import preprocess
+from fundus_diag.imaging import preprocess
 from fundus_diag.imaging.decode import decode
 from fundus_diag.imaging.header import PROBLEMS, header_size, probe
-from fundus_diag.imaging.imagefile import check_file, check_files, image_size, read_bytes
+from fundus_diag.imaging.image_file import check_file, check_files, image_size, read_bytes
 from fundus_diag.utils.errors import DataError
 
 FILES, TIFFS = odd_files(), tiff_files()

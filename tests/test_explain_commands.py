@@ -15,7 +15,7 @@ from fundus_diag.explain import masks, sanity
 from fundus_diag.explain.filters import clean, filter_maps
 from fundus_diag.explain.methods import method_name
 from fundus_diag.explanations_page import picks
-from fundus_diag.preprocess import load_photograph
+from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.utils.errors import DataError, UsageError
 
 TWO = ["--layers", "conv1_act", "conv2_act"]

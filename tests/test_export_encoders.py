@@ -9,7 +9,7 @@ from test_models import NARROW, SIZE
 from tiny import make_photographs, ready_run
 
 from fundus_diag.export import check, runtimes
-from fundus_diag.preprocess import load_picture
+from fundus_diag.imaging.preprocess import load_picture
 
 pytestmark = [
     # tf2onnx reads NumPy's and protobuf's old names.

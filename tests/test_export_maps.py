@@ -14,7 +14,7 @@ from fundus_diag import explain
 from fundus_diag.cli import main
 from fundus_diag.explain.filters import clean, median
 from fundus_diag.export import maps
-from fundus_diag.preprocess import load_photograph
+from fundus_diag.imaging.preprocess import load_photograph
 
 
 @pytest.fixture(scope="module")

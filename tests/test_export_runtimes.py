@@ -10,7 +10,7 @@ import pytest
 from exported import SIZE, UNITS, export, make_runs, photographs, run_of
 
 from fundus_diag.export import check, runtimes
-from fundus_diag.preprocess import load_picture
+from fundus_diag.imaging.preprocess import load_picture
 from fundus_diag.utils.mixed_precision import cpu_has_bfloat16
 
 onnx = pytest.importorskip("onnx")

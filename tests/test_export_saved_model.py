@@ -25,7 +25,7 @@ from PIL import Image
 from test_decode import BAD
 
 from fundus_diag.cli import main
-from fundus_diag.preprocess import load_picture
+from fundus_diag.imaging.preprocess import load_picture
 
 BAD = {name: bad for name, bad in BAD.items() if "tif" not in name}
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fundus_diag.imaging import field
 from fundus_diag.imaging.field import find_field as eager_find_field
-from fundus_diag.imaging.field import has_field
+from fundus_diag.imaging.quality import has_field
 
 find_field = tf.function(
     eager_find_field, input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)]

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from fundus_diag import preprocess
+from fundus_diag.imaging import preprocess
 from fundus_diag.imaging.header import probe
 
 SIZE = 64

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from fundus_diag.imaging.header import MAX_PIXELS
-from fundus_diag.imaging.imagefile import image_size, read_bytes
+from fundus_diag.imaging.image_file import image_size, read_bytes
 from fundus_diag.utils.errors import DataError, UsageError
 
 

@@ -5,7 +5,6 @@ import functools
 import tensorflow as tf
 
 from fundus_diag.imaging.decode import decode
-from fundus_diag.imaging.field import has_field
 from fundus_diag.imaging.header import (
     MAX_BYTES,
     PROBLEMS,
@@ -15,10 +14,9 @@ from fundus_diag.imaging.header import (
     padded,
     read_header,
 )
-from fundus_diag.preprocess import resize_square
+from fundus_diag.imaging.preprocess import resize_square
+from fundus_diag.imaging.quality import blank
 
-BLANK = "no field of view: nothing stands out"
-RANGE = "not a picture: values must lie from 0 to 255"
 AT_ONCE = 2  # photographs decoded side by side: one of 100 megapixels may take 2 GB meanwhile
 MAX_ROWS = 64  # of a request: what the network holds of them must fit into the memory
 TOO_MANY = f"more than {MAX_ROWS} rows in one request"
@@ -79,19 +77,6 @@ def read_all(images, image_size, crop):
     text = tf.TensorSpec((), tf.string)
     signature = (tf.TensorSpec((image_size, image_size, 3), tf.float32), text, text)
     return tf.map_fn(one, images, parallel_iterations=AT_ONCE, fn_output_signature=signature)
-
-
-def checked(images):
-    """Pictures (B, .., 3) as they are, black where they are none, and errors (B,)."""
-    axes = range(1, images.shape.rank)
-    fine = tf.reduce_all((images >= 0) & (images <= 255), axis=list(axes))  # NaN is neither
-    kept = tf.where(tf.reshape(fine, (-1, *(1 for _ in axes))), images, 0.0)
-    return kept, tf.where(fine, "", RANGE)
-
-
-def blank(images):
-    """What is said of each of (B, H, W, 3) that shows nothing, "" of the others: (B,)."""
-    return tf.where(has_field(images), "", BLANK)
 
 
 def text_of_pair(errors, there):

@@ -57,26 +57,6 @@ def find_field(image):
     return tf.ensure_shape(box, (4,))
 
 
-def has_field(images):
-    """Whether each of the images (B, H, W, 3), [0, 255], shows anything at all: (B,) bool.
-
-    False for a picture of one colour, black or not: of its darkest and its brightest hundredth of
-    parts, some 64 x 64, neither stands out from the other by 8 levels.
-    """
-    sides = tf.shape(images)[1:3]
-    step = tf.minimum(tf.reduce_max(sides) // 128, tf.reduce_min(sides) // 2)
-    step = tf.maximum(1, step)
-    copy = tf.ensure_shape(tf.cast(images[:, ::step, ::step], tf.float32), (None, None, None, 3))
-    brightness = tf.reduce_max(tf.nn.avg_pool2d(copy, 2, 2, "VALID"), axis=-1)
-    levels = tf.sort(tf.reshape(brightness, (tf.shape(images)[0], -1)), axis=-1)
-    last = tf.cast(tf.shape(levels)[1] - 1, tf.float32)
-    low, high = (
-        tf.gather(levels, tf.cast(tf.round(share * last), tf.int32), axis=1)
-        for share in (0.01, 0.99)
-    )
-    return high - low >= 8.0
-
-
 def _working_copy(image):
     """Copy of 256 pixels on its long side, (h, w, 3) float32, and the zoom."""
     size = tf.shape(image)[:2]

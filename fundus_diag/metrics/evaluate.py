@@ -8,9 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fundus_diag.metrics import bootstrap, classification
-from fundus_diag.metrics.calibration import (
-    thresholds_array,
-)
+from fundus_diag.metrics.calibration import thresholds_array
 from fundus_diag.metrics.thresholds import parse_criterion
 
 ODIR_LABELS = frozenset("NDGCAHMO")

@@ -129,7 +129,7 @@ def add_pictures(errors, image_root, crop):
         return "The photographs are not shown: their folder is not on this machine."
     import cv2
 
-    from fundus_diag.preprocess import load_picture  # TensorFlow: only where it is needed
+    from fundus_diag.imaging.preprocess import load_picture  # TensorFlow: only where it is needed
 
     failed = 0
     for error in errors:

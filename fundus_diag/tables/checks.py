@@ -17,7 +17,7 @@ WORKERS = 4
 def check_pictures(table: pd.DataFrame, path: Path, root: Path) -> tuple[list[str], list[str]]:
     """(errors, warnings) about the files that a table names."""
     # TensorFlow takes seconds to import: tables alone shall not wait for it.
-    from fundus_diag.imaging.imagefile import check_file
+    from fundus_diag.imaging.image_file import check_file
     from fundus_diag.utils.progress import track
 
     def reason(image):

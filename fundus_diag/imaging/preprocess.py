@@ -14,36 +14,9 @@ import numpy as np
 import tensorflow as tf
 
 from fundus_diag.imaging.decode import decode
-from fundus_diag.imaging.field import find_field, has_field
-from fundus_diag.imaging.header import MAX_BYTES, MAX_PIXELS, MIN_SIDE, PROBLEMS, header_size, probe
-from fundus_diag.imaging.imagefile import check_file, check_files, image_size, read_bytes, why_not
+from fundus_diag.imaging.field import find_field
+from fundus_diag.imaging.image_file import read_bytes, why_not
 from fundus_diag.utils.errors import DataError
-
-__all__ = [
-    "CROPS",
-    "MAX_BYTES",
-    "MAX_PIXELS",
-    "MIN_SIDE",
-    "PROBLEMS",
-    "VERSION",
-    "check_file",
-    "check_files",
-    "decode",
-    "find_field",
-    "has_field",
-    "header_size",
-    "image_size",
-    "load_photograph",
-    "load_picture",
-    "map_to_original",
-    "preprocess",
-    "probe",
-    "read_bytes",
-    "resize_square",
-    "to_original",
-    "to_picture",
-    "traced",
-]
 
 VERSION = "1"  # another number whenever the same file gives other pixels; names caches
 CROPS = ("fundus", "none")

@@ -1,0 +1,39 @@
+"""Whether a picture shows anything at all: one rule for tables and for served photographs."""
+
+import tensorflow as tf
+
+BLANK = "no field of view: nothing stands out"
+RANGE = "not a picture: values must lie from 0 to 255"
+
+
+def checked(images):
+    """Pictures (B, .., 3) as they are, black where they are none, and errors (B,)."""
+    axes = range(1, images.shape.rank)
+    fine = tf.reduce_all((images >= 0) & (images <= 255), axis=list(axes))  # NaN is neither
+    kept = tf.where(tf.reshape(fine, (-1, *(1 for _ in axes))), images, 0.0)
+    return kept, tf.where(fine, "", RANGE)
+
+
+def blank(images):
+    """What is said of each of (B, H, W, 3) that shows nothing, "" of the others: (B,)."""
+    return tf.where(has_field(images), "", BLANK)
+
+
+def has_field(images):
+    """Whether each of the images (B, H, W, 3), [0, 255], shows anything at all: (B,) bool.
+
+    False for a picture of one colour, black or not: of its darkest and its brightest hundredth of
+    parts, some 64 x 64, neither stands out from the other by 8 levels.
+    """
+    sides = tf.shape(images)[1:3]
+    step = tf.minimum(tf.reduce_max(sides) // 128, tf.reduce_min(sides) // 2)
+    step = tf.maximum(1, step)
+    copy = tf.ensure_shape(tf.cast(images[:, ::step, ::step], tf.float32), (None, None, None, 3))
+    brightness = tf.reduce_max(tf.nn.avg_pool2d(copy, 2, 2, "VALID"), axis=-1)
+    levels = tf.sort(tf.reshape(brightness, (tf.shape(images)[0], -1)), axis=-1)
+    last = tf.cast(tf.shape(levels)[1] - 1, tf.float32)
+    low, high = (
+        tf.gather(levels, tf.cast(tf.round(share * last), tf.int32), axis=1)
+        for share in (0.01, 0.99)
+    )
+    return high - low >= 8.0
