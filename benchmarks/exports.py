@@ -17,9 +17,9 @@ import tensorflow as tf
 from common import fundus_diag, machine, ratio, timed
 
 from fundus_diag import load_run
-from fundus_diag.data import scoring_batches
+from fundus_diag.data.inputs import load_table
+from fundus_diag.data.pipeline import scoring_batches
 from fundus_diag.export import MODULES, runtimes
-from fundus_diag.inputs import load_table
 from fundus_diag.metrics.calibration import apply_calibration
 from fundus_diag.metrics.classification import macro_auc
 from fundus_diag.utils.mixed_precision import cpu_has_bfloat16

@@ -20,8 +20,8 @@ from scipy import special
 
 from fundus_diag import load_run
 from fundus_diag.cli_export import differences
-from fundus_diag.drawing.camera import compress
-from fundus_diag.drawing.eye import draw_eye
+from fundus_diag.data.synthetic.camera import compress
+from fundus_diag.data.synthetic.eye import draw_eye
 from fundus_diag.export import export, runtimes
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.mixed_precision import cpu_has_bfloat16

@@ -29,7 +29,7 @@ def build(
         mapping: TOML that maps its classes or columns to labels (folders, csv).
         table: Its table, where it is not found by itself (odir5k, csv).
     """
-    from fundus_diag.datasets import build as build_manifest
+    from fundus_diag.data.datasets.build import build as build_manifest
 
     made = build_manifest(name, root, out, labels=labels, mapping=mapping, table=table)
     for note in made["notes"]:
@@ -48,7 +48,7 @@ def check(file: File, /, image_root: Path):
         file: Manifest.
         image_root: Folder that its image paths start from.
     """
-    from fundus_diag.manifest import check as check_manifest
+    from fundus_diag.data.checks import check as check_manifest
 
     errors, warnings = check_manifest(file, image_root)
     for text in warnings:
@@ -74,7 +74,7 @@ def split(
         ratios: Shares of the patients for train, val and test.
         seed: The same seed gives the same split.
     """
-    from fundus_diag.splitting import split as split_file
+    from fundus_diag.data.splits import split as split_file
 
     made = split_file(file, out, ratios, seed)
     _print_counts(made["splits"])
@@ -88,7 +88,7 @@ def merge(files: tyro.conf.Positional[tuple[Path, ...]], /, out: Path):
         files: Manifests.
         out: Manifest to write.
     """
-    from fundus_diag.manifest import merge as merge_files
+    from fundus_diag.data.merge import merge as merge_files
 
     made = merge_files(files, out)
     _print_counts(made["splits"])

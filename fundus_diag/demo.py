@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fundus_diag.config import TrainConfig
-from fundus_diag.synthetic import draw_dataset
+from fundus_diag.data.synthetic.dataset import draw_dataset
 from fundus_diag.utils.progress import bar
 
 DRAWN_SIZE = 224  # px

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fundus_diag.drawing.eye import SIGNS
+from fundus_diag.data.masks import check_folders, read_lesions, read_mask
+from fundus_diag.data.synthetic.eye import SIGNS
 from fundus_diag.explain import cam, faithfulness
 from fundus_diag.explain.cases import EYES
 from fundus_diag.explain.curves import deletion_insertion
-from fundus_diag.explain.masks import check_folders, read_lesions, read_mask
 from fundus_diag.explain.output import laid_back
 from fundus_diag.explain.overlay import curves_png
 from fundus_diag.explain.sanity import cascade

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from fundus_diag.inputs import load_table
+from fundus_diag.data.inputs import load_table
 from fundus_diag.metrics.calibration import apply_calibration
 from fundus_diag.runs import load_run, predict_logits, prediction_table
 from fundus_diag.utils.errors import DataError

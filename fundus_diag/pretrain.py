@@ -4,8 +4,8 @@ import keras
 import tensorflow as tf
 
 from fundus_diag import run_dirs
-from fundus_diag.inputs import load_inputs, settle_bad
-from fundus_diag.manifest import read_photographs
+from fundus_diag.data.inputs import load_inputs, settle_bad
+from fundus_diag.data.manifest import read_photographs
 from fundus_diag.models import build_encoder
 from fundus_diag.models.mae_pretrain import copy_to_encoder, masked_autoencoder, vit_settings
 from fundus_diag.pretrain_epochs import fit, prepare, say

@@ -15,7 +15,8 @@ import pandas as pd
 import tensorflow as tf
 
 from fundus_diag import checkpoint
-from fundus_diag.data import Pictures, scoring_batches, training_batches
+from fundus_diag.data.pictures import Pictures
+from fundus_diag.data.pipeline import scoring_batches, training_batches
 from fundus_diag.epochs import EpochBar
 from fundus_diag.phases import AdamW
 from fundus_diag.pretrain_config import PretrainConfig

@@ -14,6 +14,8 @@ import jinja2
 from markupsafe import Markup
 
 from fundus_diag import run_files
+from fundus_diag.data.datasets.descriptions import dataset_facts
+from fundus_diag.data.labels import label_text
 from fundus_diag.metrics import classification, evaluate
 from fundus_diag.metrics.calibration import load_operating_points
 from fundus_diag.page import figures
@@ -123,7 +125,7 @@ def _draw(table, labels, metrics, history, config):
         files[f"confusion_{split}"] = figures.matrix_png(metrics["grade"]["confusion"], names)
     else:
         files[f"confusion_{split}"] = figures.grid_png(figures.confusion_panel, items)
-    rows = [(report_parts.label_text(x)[:34], e["roc_auc"], e.get("roc_auc_ci"))
+    rows = [(label_text(x)[:34], e["roc_auc"], e.get("roc_auc_ci"))
             for x, e in metrics["labels"].items()]  # fmt: skip
     files[f"overview_{split}"] = figures.overview_png(rows)
     curves = report_parts.training_curves(history, config["task"], config.get("best_epoch"))
@@ -149,7 +151,7 @@ def _page(run_dir, config, points, table, metrics, images, source, foreign):
         "count": lambda path: _count(metrics, path),
         "data_count": lambda path: _count({"data": config["data"]["splits"]}, path),
         "file_name": _file_name,
-        "label_text": report_parts.label_text,
+        "label_text": label_text,
         "url": report_parts.data_url,
         "lookup": lambda path: _lookup(metrics, path),
     }
@@ -166,7 +168,7 @@ def _page(run_dir, config, points, table, metrics, images, source, foreign):
         overview=images["files"][f"overview_{metrics['split']}"],
         errors=errors,
         errors_note=note,
-        datasets=report_parts.dataset_facts(table),
+        datasets=dataset_facts(table),
         weight_terms=report_parts.WEIGHT_TERMS,
         leaks=run_files.leaks(config.get("weights_record")),
         source=source.name,

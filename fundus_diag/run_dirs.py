@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fundus_diag.manifest import summary
+from fundus_diag.data.manifest import summary
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.flags import flag
 from fundus_diag.utils.mixed_precision import has_gpu

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fundus_diag.tables.text import read_table
+from fundus_diag.data.tables import read_table
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.files import read_json
 

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from fundus_diag.data import scoring_batches
+from fundus_diag.data.columns import META
+from fundus_diag.data.pipeline import scoring_batches
 from fundus_diag.fast import fast_logits
 from fundus_diag.imaging import preprocess
 from fundus_diag.metrics import calibration, classification
 from fundus_diag.models import build_classifier, has_option, parse_options
 from fundus_diag.run_files import read_config
-from fundus_diag.tables.rules import META
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.progress import track
 from fundus_diag.weights import load_classifier

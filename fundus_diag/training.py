@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from fundus_diag import run_dirs, sampling
+from fundus_diag.data.inputs import Inputs, load_inputs, settle_bad
+from fundus_diag.data.manifest import check_trainable, read_manifest
 from fundus_diag.fitting import fit, prepare
-from fundus_diag.inputs import Inputs, load_inputs, settle_bad
-from fundus_diag.manifest import check_trainable, read_manifest
 from fundus_diag.metrics import calibration
 from fundus_diag.models import build_encoder, parse_options
 from fundus_diag.run_files import leaks, read_config

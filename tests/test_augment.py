@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fundus_diag.augment import augmenter, mix, move, random_crop, warp
+from fundus_diag.data.augment import augmenter, mix, move, random_crop, warp
 
 NAN = np.nan
 

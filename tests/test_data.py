@@ -2,8 +2,9 @@ import cv2
 import numpy as np
 import pytest
 
-from fundus_diag import data
-from fundus_diag.data import load_pictures, scoring_batches, training_batches
+from fundus_diag.data import pipeline
+from fundus_diag.data.pictures import load_pictures
+from fundus_diag.data.pipeline import scoring_batches, training_batches
 
 PLAIN = {"seed": [0, 1], "geometry": False, "colour": False}
 
@@ -52,9 +53,9 @@ def test_the_disk_cache_is_used_again_and_notices_a_changed_file(
     load_pictures(photographs, 32, cache="disk", cache_dir=tmp_path)
     assert len(list(tmp_path.iterdir())) == 1
     read = []
-    real = data.preprocess.load_picture
+    real = pipeline.preprocess.load_picture
     monkeypatch.setattr(
-        data.preprocess, "load_picture", lambda *args: read.append(args[0]) or real(*args)
+        pipeline.preprocess, "load_picture", lambda *args: read.append(args[0]) or real(*args)
     )
     load_pictures(photographs, 32, cache="disk", cache_dir=tmp_path)
     assert read == []

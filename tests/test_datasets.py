@@ -8,8 +8,10 @@ import openpyxl
 import pandas as pd
 import pytest
 
-from fundus_diag import datasets, manifest
-from fundus_diag.sources.odir import eye_labels
+from fundus_diag.data import manifest
+from fundus_diag.data.datasets import build
+from fundus_diag.data.datasets.descriptions import describe, descriptions_dir
+from fundus_diag.data.datasets.odir import eye_labels
 from fundus_diag.utils.errors import DataError, UsageError
 
 LABELS = list("NDGCAHMO")
@@ -61,7 +63,7 @@ def odir(root, folder="images", kaggle=True, skip=()):
 )
 def test_odir_is_built_from_either_table_and_every_layout(tmp_path, kaggle, folder):
     root = odir(tmp_path / "odir", folder, kaggle, skip=("9_right.jpg",))
-    counts = datasets.build("odir5k", root, tmp_path / "out.csv")
+    counts = build.build("odir5k", root, tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text() == (
         "image,patient,eye,age,sex,dataset,N,D,G,C,A,H,M,O\n"
         f"{folder}/7_left.jpg,odir-7,left,61,male,odir5k,1,0,0,0,0,0,0,0\n"
@@ -81,7 +83,7 @@ def test_odir_is_built_from_either_table_and_every_layout(tmp_path, kaggle, fold
 
 def test_patient_labels_are_those_published(tmp_path):
     root = odir(tmp_path / "odir")
-    datasets.build("odir5k", root, tmp_path / "out.csv", labels="patient")
+    build.build("odir5k", root, tmp_path / "out.csv", labels="patient")
     read = manifest.read_manifest(tmp_path / "out.csv").table.set_index("image")
     for row in ODIR_ROWS:
         for name in row[3:5]:
@@ -108,11 +110,11 @@ def oracle(data_dir):
     ],
 )
 def test_keywords_stand_for_labels(keywords, labels):
-    assert eye_labels(keywords, datasets.describe("odir5k")["keywords"]) == set(labels)
+    assert eye_labels(keywords, describe("odir5k")["keywords"]) == set(labels)
 
 
 def test_eye_labels_agree_with_the_reference_on_every_row(data_dir):
-    rules = tomllib.loads((datasets.descriptions_dir() / "odir5k.toml").read_text())["keywords"]
+    rules = tomllib.loads((descriptions_dir() / "odir5k.toml").read_text())["keywords"]
     reference = oracle(data_dir)
     for row in reference.itertuples():
         assert eye_labels(row.keywords, rules) == {k for k in LABELS if getattr(row, k)}, row
@@ -133,7 +135,7 @@ def odir_folder(data_dir, tmp_path_factory):
 def test_the_built_table_is_the_reference(data_dir, odir_folder, tmp_path, table, labels, prefix):
     out = tmp_path / "out.csv"
     source = data_dir / "odir5k" / table
-    counts = datasets.build("odir5k", odir_folder, out, labels=labels, table=source)
+    counts = build.build("odir5k", odir_folder, out, labels=labels, table=source)
     read = manifest.read_manifest(out).table
     reference = oracle(data_dir)
     assert set(read["image"]) == {f"images/{name}" for name in reference.index}
@@ -148,7 +150,7 @@ def test_the_built_table_is_the_reference(data_dir, odir_folder, tmp_path, table
 
 
 def test_eyes_together_give_the_published_patient_for_all_but_4149(data_dir):
-    description = datasets.describe("odir5k")
+    description = describe("odir5k")
     book = openpyxl.load_workbook(
         data_dir / "odir5k" / "ODIR-5K_Training_Annotations.xlsx", read_only=True
     )
@@ -168,7 +170,7 @@ def test_eyes_together_give_the_published_patient_for_all_but_4149(data_dir):
 
 def test_retinamnist_becomes_png_files_with_its_own_split(data_dir, tmp_path):
     root = data_dir / "retinamnist"
-    counts = datasets.build("retinamnist", root, tmp_path / "r.csv")
+    counts = build.build("retinamnist", root, tmp_path / "r.csv")
     read = manifest.read_manifest(tmp_path / "r.csv", need_split=True)
     assert read.task == "grade"
     assert [counts["splits"][s]["rows"] for s in ("train", "val", "test")] == [1080, 120, 400]
@@ -183,7 +185,7 @@ def test_retinamnist_becomes_png_files_with_its_own_split(data_dir, tmp_path):
                 picture = cv2.imread(str(paths[at + i]))[..., ::-1]
                 np.testing.assert_array_equal(picture, archive[f"{split}_images"][i])
             at += len(grades)
-    datasets.build("retinamnist", root, tmp_path / "o.csv", labels="odir")
+    build.build("retinamnist", root, tmp_path / "o.csv", labels="odir")
     graded = manifest.read_manifest(tmp_path / "o.csv").table
     np.testing.assert_array_equal(graded["D"], 1 - read.table["grade_0"])
     assert graded[[label for label in LABELS if label != "D"]].isna().all(axis=None)
@@ -210,7 +212,7 @@ def save_npz(path, **changes):
 def test_a_wrong_archive_is_refused_in_one_line(tmp_path, changes, message):
     save_npz(tmp_path / "retinamnist.npz", **changes)
     with pytest.raises(DataError, match=message) as caught:
-        datasets.build("retinamnist", tmp_path, tmp_path / "out.csv")
+        build.build("retinamnist", tmp_path, tmp_path / "out.csv")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out.csv").exists()
 
@@ -218,30 +220,30 @@ def test_a_wrong_archive_is_refused_in_one_line(tmp_path, changes, message):
 def test_a_file_that_is_no_archive_is_refused(tmp_path):
     (tmp_path / "retinamnist.npz").write_text("text")
     with pytest.raises(DataError, match="not an archive"):
-        datasets.build("retinamnist", tmp_path, tmp_path / "out.csv")
+        build.build("retinamnist", tmp_path, tmp_path / "out.csv")
 
 
 def test_unknown_names_labels_and_roots_are_refused(tmp_path):
     with pytest.raises(UsageError, match="no data set 'odir'"):
-        datasets.build("odir", tmp_path, tmp_path / "out.csv")
+        build.build("odir", tmp_path, tmp_path / "out.csv")
     with pytest.raises(UsageError, match="--labels grade: odir5k has eye and patient"):
-        datasets.build("odir5k", tmp_path, tmp_path / "out.csv", labels="grade")
+        build.build("odir5k", tmp_path, tmp_path / "out.csv", labels="grade")
     with pytest.raises(DataError, match="none: not a folder"):
-        datasets.build("odir5k", tmp_path / "none", tmp_path / "out.csv")
+        build.build("odir5k", tmp_path / "none", tmp_path / "out.csv")
     with pytest.raises(DataError, match="none of the files full_df.csv"):
-        datasets.build("odir5k", tmp_path, tmp_path / "out.csv")
+        build.build("odir5k", tmp_path, tmp_path / "out.csv")
     odir(tmp_path / "odir")
     for picture in (tmp_path / "odir" / "images").iterdir():
         picture.unlink()
     with pytest.raises(DataError, match="no row is left .*picture missing"):
-        datasets.build("odir5k", tmp_path / "odir", tmp_path / "out.csv")
+        build.build("odir5k", tmp_path / "odir", tmp_path / "out.csv")
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04 cut off"])
 def test_a_damaged_sheet_is_refused_in_one_line(tmp_path, content):
     (tmp_path / "data.xlsx").write_bytes(content)
     with pytest.raises(DataError, match="data.xlsx: not a readable .xlsx file"):
-        datasets.build("odir5k", tmp_path, tmp_path / "out.csv")
+        build.build("odir5k", tmp_path, tmp_path / "out.csv")
 
 
 def test_a_sheet_of_another_kind_names_the_column_it_lacks(tmp_path):
@@ -250,12 +252,12 @@ def test_a_sheet_of_another_kind_names_the_column_it_lacks(tmp_path):
     book.active.append([1, 60])
     book.save(tmp_path / "data.xlsx")
     with pytest.raises(DataError, match="data.xlsx: no column 'Patient Age'"):
-        datasets.build("odir5k", tmp_path, tmp_path / "out.csv")
+        build.build("odir5k", tmp_path, tmp_path / "out.csv")
 
 
-@pytest.mark.parametrize("name", list(datasets.BUILDERS))
+@pytest.mark.parametrize("name", list(build.BUILDERS))
 def test_every_description_says_what_a_reader_needs(name):
-    description = datasets.describe(name)
+    description = describe(name)
     for key in ("title", "origin", "licence", "citation", "about"):
         assert len(description[key].strip()) > 3
     assert set(description["not_graded"]) <= set(LABELS)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from fundus_diag import datasets, manifest
+from fundus_diag.data import manifest
+from fundus_diag.data.datasets.build import build as build_manifest
 from fundus_diag.utils.errors import DataError, UsageError
 
 
@@ -16,7 +17,7 @@ def touch(root, *names):
 
 def build(name, root, **options):
     out = root.parent / "out.csv"
-    counts = datasets.build(name, root, out, **options)
+    counts = build_manifest(name, root, out, **options)
     return manifest.read_manifest(out), counts
 
 

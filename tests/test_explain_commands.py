@@ -11,7 +11,8 @@ from tiny import make_photographs, ready_run
 
 from fundus_diag import explain, load_run
 from fundus_diag.cli import main
-from fundus_diag.explain import masks, sanity
+from fundus_diag.data import masks
+from fundus_diag.explain import sanity
 from fundus_diag.explain.filters import clean, filter_maps
 from fundus_diag.explain.methods import method_name
 from fundus_diag.explanations_page import picks

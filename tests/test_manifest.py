@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fundus_diag import manifest
+from fundus_diag.data import manifest
 from fundus_diag.utils.errors import DataError
 
 HEADER = "image,patient,eye,split,age,sex,D,G\n"

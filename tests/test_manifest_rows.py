@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fundus_diag import manifest
-from fundus_diag.tables import duplicates
+from fundus_diag.data import duplicates, manifest
+from fundus_diag.data.checks import check
+from fundus_diag.data.merge import merge
 from fundus_diag.utils.errors import DataError
 
 NAN = np.nan
@@ -73,7 +74,7 @@ def save(path, header, *rows):
 def test_merged_labels_that_one_table_lacks_stay_empty(tmp_path):
     a = save(tmp_path / "a.csv", "image,patient,eye,split,dataset,G", "a,1,,train,airogs,1")
     b = save(tmp_path / "b.csv", "image,patient,eye,age,dataset,extra,D", "b,2,left,60,odir,1,0")
-    counts = manifest.merge([a, b], tmp_path / "c.csv")
+    counts = merge([a, b], tmp_path / "c.csv")
     assert counts["rows"] == 2
     assert (tmp_path / "c.csv").read_text() == (
         "image,patient,eye,split,age,dataset,D,G,extra\n"
@@ -95,7 +96,7 @@ def test_merging_refuses_what_cannot_stand_in_one_table(tmp_path):
         (grades, "grades"),
     ):
         with pytest.raises(DataError, match=message):
-            manifest.merge([a, other], out)
+            merge([a, other], out)
         assert not out.exists()
 
 
@@ -103,7 +104,7 @@ def test_one_person_may_stand_in_two_tables_of_one_data_set(tmp_path):
     head = "image,patient,eye,dataset,D"
     a = save(tmp_path / "a.csv", head, "a,1,left,odir,1")
     b = save(tmp_path / "b.csv", head, "b,1,right,odir,0")
-    assert manifest.merge([a, b], tmp_path / "out.csv")["rows"] == 2
+    assert merge([a, b], tmp_path / "out.csv")["rows"] == 2
 
 
 def draw(path, seed, size=200, shift=0, quality=95, gain=1.0):
@@ -183,7 +184,7 @@ def test_check_tells_errors_from_warnings(tmp_path):
         "../x.jpg,p8,left,train,50,1,0",
     ]
     path = save(tmp_path / "m.csv", "image,patient,eye,split,age,N,D", *rows)
-    errors, warnings = manifest.check(path, tmp_path)
+    errors, warnings = check(path, tmp_path)
     for expected in (
         "line 7: patient 'p3' stands in 'train' (line 6) and in 'test'",
         "line 12: image '0.jpg' stands already on line 2",
@@ -212,6 +213,6 @@ def test_check_finds_nothing_in_a_good_table(tmp_path):
         draw(tmp_path / f"{i}.jpg", i)
         rows.append(f"{i}.jpg,p{i // 2},{'left' if i % 2 else 'right'},{split},60,{i % 2}")
     path = save(tmp_path / "m.csv", "image,patient,eye,split,age,D", *rows)
-    assert manifest.check(path, tmp_path) == ([], [])
+    assert check(path, tmp_path) == ([], [])
     with pytest.raises(DataError, match="the image root is not a folder"):
-        manifest.check(path, tmp_path / "none")
+        check(path, tmp_path / "none")

@@ -6,7 +6,7 @@ import pytest
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from fundus_diag.drawing.eye import draw_eye
+from fundus_diag.data.synthetic.eye import draw_eye
 from fundus_diag.explain import overlay
 from fundus_diag.explain.overlay import blend, contour, curves_png, explanation_png, methods_png
 from fundus_diag.utils import picture_grid

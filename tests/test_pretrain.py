@@ -18,8 +18,8 @@ from tiny import killed_in_a_write, main, make_photographs, train_flags
 
 from fundus_diag import checkpoint, models, pretrain, pretrain_epochs, runs, training
 from fundus_diag.config import TrainConfig
+from fundus_diag.data.manifest import read_photographs
 from fundus_diag.imaging.preprocess import load_picture
-from fundus_diag.manifest import read_photographs
 from fundus_diag.models import mae_pretrain
 from fundus_diag.pretrain_config import PretrainConfig
 from fundus_diag.reconstructions import reconstruct

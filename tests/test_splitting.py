@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fundus_diag import manifest, splitting
+from fundus_diag.data import manifest, splits
 from fundus_diag.utils.errors import UsageError
 
 SPLITS = ("train", "val", "test")
@@ -53,7 +53,7 @@ def test_one_row_per_patient_is_as_balanced_as_iterative_stratification():
         for seed in range(6):
             y = table_of(kind, seed)
             y = y[:, y.sum(axis=0) > 5]
-            names = splitting.split_patients([f"p{i}" for i in range(len(y))], y, seed=seed)
+            names = splits.split_patients([f"p{i}" for i in range(len(y))], y, seed=seed)
             package = iterstrat_split(y, seed)
             ours.append(miss(y, names))
             theirs.append(miss(y, package))
@@ -72,9 +72,7 @@ def test_eye_and_patient_labels_of_odir_are_as_balanced_as_iterative_stratificat
         y = published[columns].to_numpy(float)
         ours, theirs = [], []
         for seed in range(2):
-            ours.append(
-                miss(y, splitting.split_patients(published["ID"].astype(str), y, seed=seed))
-            )
+            ours.append(miss(y, splits.split_patients(published["ID"].astype(str), y, seed=seed)))
             theirs.append(miss(y, iterstrat_split(y, seed)))
         assert np.mean(ours) <= np.mean(theirs) + 1e-12
 
@@ -82,7 +80,7 @@ def test_eye_and_patient_labels_of_odir_are_as_balanced_as_iterative_stratificat
 def test_stratified_is_far_better_than_at_random():
     y = table_of("independent", 0)
     patients = np.array([f"p{i // 2}" for i in range(len(y))])
-    names = splitting.split_patients(patients, y, seed=1)
+    names = splits.split_patients(patients, y, seed=1)
     rng = np.random.default_rng(0)
     at_random = []
     for _ in range(20):
@@ -110,7 +108,7 @@ def test_every_split_keeps_its_promises(people, ratios, seed, labels, data):
     patients = np.array([f"{person:03d}" for person in people])
     y = np.array([[data.choice((0, 0, 1, np.nan)) for _ in range(labels)] for _ in people])
     y = y.reshape(len(people), labels)
-    names = splitting.split_patients(patients, y, ratios, seed)
+    names = splits.split_patients(patients, y, ratios, seed)
     assert len(names) == len(people)
     assert set(names) <= set(SPLITS)
     of = pd.Series(names).groupby(patients)
@@ -120,25 +118,25 @@ def test_every_split_keeps_its_promises(people, ratios, seed, labels, data):
         assert abs((of.first() == split).sum() - n * ratio) < 1 + 1e-9
         assert ratio > 0 or split not in names
     order = np.random.default_rng(seed).permutation(len(people))
-    again = splitting.split_patients(patients[order], y[order], ratios, seed)
+    again = splits.split_patients(patients[order], y[order], ratios, seed)
     assert (again == names[order]).all()
 
 
 def test_seven_one_two_is_not_seven_two_one():
-    names = splitting.split_patients([f"p{i}" for i in range(1000)], np.zeros((1000, 1)))
+    names = splits.split_patients([f"p{i}" for i in range(1000)], np.zeros((1000, 1)))
     assert [(names == split).sum() for split in SPLITS] == [700, 100, 200]
 
 
 @pytest.mark.parametrize(("n", "sizes"), [(2569, (1798, 257, 514)), (8, (6, 1, 1)), (3, (2, 0, 1))])
 def test_the_largest_remainders_get_the_patients_left_over(n, sizes):
-    names = splitting.split_patients([f"p{i}" for i in range(n)], np.zeros((n, 1)))
+    names = splits.split_patients([f"p{i}" for i in range(n)], np.zeros((n, 1)))
     assert tuple((names == split).sum() for split in SPLITS) == sizes
 
 
 def test_another_seed_gives_another_split():
     y = table_of("independent", 0)
     patients = [f"p{i}" for i in range(len(y))]
-    a, b = (splitting.split_patients(patients, y, seed=seed) for seed in (0, 1))
+    a, b = (splits.split_patients(patients, y, seed=seed) for seed in (0, 1))
     assert (a != b).any()
 
 
@@ -147,7 +145,7 @@ def test_patients_with_one_eye_and_ungraded_rows_are_spread_too():
     patients = np.repeat(np.arange(600), rng.choice((1, 2), 600, p=(0.2, 0.8))).astype(str)
     y = (rng.random((len(patients), 3)) < (0.3, 0.1, 0.05)).astype(float)
     y[rng.random(y.shape) < 0.3] = np.nan
-    names = splitting.split_patients(patients, y, seed=0)
+    names = splits.split_patients(patients, y, seed=0)
     for split, ratio in zip(SPLITS, (0.7, 0.1, 0.2), strict=True):
         rows = names == split
         assert rows.mean() == pytest.approx(ratio, abs=0.003)
@@ -158,7 +156,7 @@ def test_patients_with_one_eye_and_ungraded_rows_are_spread_too():
 @pytest.mark.parametrize("wrong", [(0.7, 0.1, 0.1), (0.9, -0.1, 0.2), (0.5, 0.5), (7, 1, 2)])
 def test_wrong_ratios_are_a_usage_error(wrong):
     with pytest.raises(UsageError, match="--ratios"):
-        splitting.split_patients(["a", "b"], [[1], [0]], wrong)
+        splits.split_patients(["a", "b"], [[1], [0]], wrong)
 
 
 def test_the_command_writes_the_table_with_its_split(tmp_path):
@@ -167,12 +165,12 @@ def test_the_command_writes_the_table_with_its_split(tmp_path):
     ]
     path = tmp_path / "a.csv"
     path.write_text("\n".join(["image,patient,eye,D", *rows]) + "\n")
-    counts = splitting.split(path, tmp_path / "b.csv", (0.5, 0.2, 0.3), seed=3)
+    counts = splits.split(path, tmp_path / "b.csv", (0.5, 0.2, 0.3), seed=3)
     assert not counts["replaced"]
     read = manifest.read_manifest(tmp_path / "b.csv", need_split=True)
     assert read.table["image"].tolist() == [f"{i}.jpg" for i in range(60)]
     assert [counts["splits"][split]["patients"] for split in SPLITS] == [15, 6, 9]
-    assert splitting.split(tmp_path / "b.csv", tmp_path / "c.csv")["replaced"]
+    assert splits.split(tmp_path / "b.csv", tmp_path / "c.csv")["replaced"]
 
 
 def test_fifty_thousand_patients_take_seconds():
@@ -180,6 +178,6 @@ def test_fifty_thousand_patients_take_seconds():
     y = (rng.random((50_000, 8)) < (0.45, 0.26, 0.04, 0.04, 0.04, 0.03, 0.04, 0.13)).astype(float)
     patients = np.arange(50_000).astype(str)
     start = time.perf_counter()
-    names = splitting.split_patients(patients, y)
+    names = splits.split_patients(patients, y)
     assert time.perf_counter() - start < 30  # 2 s on a core that is free
     assert miss(y, names) < 2e-4

@@ -8,11 +8,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from fundus_diag.drawing.canvas import Frame, field_of_view, fill, spots, strokes
-from fundus_diag.drawing.eye import DISEASES, SIGNS, draw_eye
-from fundus_diag.manifest import read_manifest
-from fundus_diag.synthetic import draw_dataset, draw_labels
-from fundus_diag.tables.rules import LABELS
+from fundus_diag.data.labels import LABELS
+from fundus_diag.data.manifest import read_manifest
+from fundus_diag.data.synthetic.canvas import Frame, field_of_view, fill, spots, strokes
+from fundus_diag.data.synthetic.dataset import draw_dataset, draw_labels
+from fundus_diag.data.synthetic.eye import DISEASES, SIGNS, draw_eye
 from fundus_diag.utils.errors import DataError, UsageError
 
 D_SIGNS = SIGNS["D"]

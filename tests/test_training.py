@@ -13,7 +13,7 @@ import tensorflow as tf
 from tiny import main, make_photographs, train_flags, train_only
 
 from fundus_diag import checkpoint, load_run
-from fundus_diag.manifest import read_manifest
+from fundus_diag.data.manifest import read_manifest
 from fundus_diag.training import load_training_inputs, sampling_plan
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.mixed_precision import precision

@@ -18,8 +18,8 @@ from keras import layers
 
 from fundus_diag import models
 from fundus_diag.cli import main
-from fundus_diag.inputs import load_table
-from fundus_diag.manifest import read_manifest, summary
+from fundus_diag.data.inputs import load_table
+from fundus_diag.data.manifest import read_manifest, summary
 from fundus_diag.metrics.calibration import fit_operating_points, save_operating_points
 from fundus_diag.phases import calibrate_batch_norm
 from fundus_diag.runs import build_model, predict_logits

@@ -3,13 +3,13 @@
 import numpy as np
 import tensorflow as tf
 
-from fundus_diag.data import scoring_batches
+from fundus_diag.data.inputs import load_table
+from fundus_diag.data.pipeline import scoring_batches
 from fundus_diag.explain import cam
 from fundus_diag.explain.filters import clean
 from fundus_diag.export.runtimes import as_arrays
 from fundus_diag.export.samples import drawn_photographs, training_table
 from fundus_diag.imaging.preprocess import map_to_original, traced
-from fundus_diag.inputs import load_table
 from fundus_diag.metrics.calibration import apply_calibration
 from fundus_diag.metrics.classification import macro_auc
 from fundus_diag.utils.errors import DataError

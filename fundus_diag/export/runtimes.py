@@ -11,11 +11,11 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from fundus_diag.data import scoring_batches
+from fundus_diag.data.inputs import load_inputs, settle_bad
+from fundus_diag.data.pipeline import scoring_batches
 from fundus_diag.export.graph import calibrated, called
 from fundus_diag.export.samples import training_table
 from fundus_diag.fast import input_spec
-from fundus_diag.inputs import load_inputs, settle_bad
 from fundus_diag.utils.errors import DataError
 
 OPSET = 18

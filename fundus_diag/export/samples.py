@@ -3,9 +3,9 @@
 import functools
 from pathlib import Path
 
-from fundus_diag.drawing.camera import compress
-from fundus_diag.drawing.eye import draw_eye
-from fundus_diag.manifest import read_manifest
+from fundus_diag.data.manifest import read_manifest
+from fundus_diag.data.synthetic.camera import compress
+from fundus_diag.data.synthetic.eye import draw_eye
 
 SHOWN = ({"N"}, {"D"}, {"G"}, {"C"}, {"A"}, {"H"}, {"M"}, {"D", "O"})
 

@@ -1,1 +1,1 @@
-"""From the bytes of a file to its field of view; `fundus_diag.preprocess` puts it together."""
+"""From the bytes of a file to a square picture."""

@@ -1,1 +1,1 @@
-"""Figures of merit and their intervals; `fundus_diag.evaluation` puts them together."""
+"""From arrays to figures and their intervals."""

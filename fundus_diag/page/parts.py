@@ -1,26 +1,16 @@
 """What the report shows beside its figures of merit: panels, worst errors, the model card."""
 
 import base64
-import re
-import tomllib
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
+from fundus_diag.data.columns import inside
+from fundus_diag.data.labels import label_text
 from fundus_diag.metrics import classification, curves
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.plotting import curve_png
 
-LABEL_NAMES = {
-    "N": "normal",
-    "D": "diabetic retinopathy",
-    "G": "glaucoma",
-    "C": "cataract",
-    "A": "macular degeneration",
-    "H": "hypertensive retinopathy",
-    "M": "myopia",
-    "O": "other",
-}
 THUMBNAIL = 176  # px
 MAX_ERRORS = 16
 # What `--weights` names on the command line, with its terms.
@@ -29,13 +19,6 @@ WEIGHT_TERMS = {
     "imagenet": "ImageNet weights of keras.applications (Apache-2.0; ImageNet's own terms are "
     "for non-commercial research)",
 }
-
-
-def label_text(label):
-    """The label as a reader knows it: "D diabetic retinopathy", "grade 2", or as it stands."""
-    if label in LABEL_NAMES:
-        return f"{label} {LABEL_NAMES[label]}"
-    return label.replace("_", " ") if re.fullmatch(r"grade_\d+", label) else label
 
 
 def panel_items(predictions, labels, metrics, seed=0):
@@ -148,30 +131,6 @@ def add_pictures(errors, image_root, crop):
     return f"Photographs that could not be read and are not shown: {failed}." if failed else None
 
 
-def dataset_facts(predictions):
-    """Title, licence and citation of every described data set that the table names."""
-    if "dataset" not in predictions:
-        return []
-    from fundus_diag.datasets import descriptions_dir
-
-    facts = []
-    for name in sorted(set(predictions["dataset"]) - {""}):
-        path = descriptions_dir() / f"{name}.toml"
-        known = {}
-        if re.fullmatch(r"\w+", name, re.ASCII) and path.is_file():
-            known = tomllib.loads(path.read_text("utf-8"))
-        facts.append({"name": name} | {k: known.get(k) for k in ("title", "licence", "citation")})
-    return facts
-
-
 def data_url(content, kind="png"):
     """A picture as a data URL, so that the page is one file."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def inside(root, name):
-    """`root / name`, or None where the name would leave the root."""
-    relative = PurePosixPath(name)
-    if relative.is_absolute() or ".." in relative.parts or "\0" in name:
-        return None
-    return root / relative

@@ -1,0 +1,1 @@
+"""What knows nothing of eyes: files, flags, figures, progress, precision."""

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from fundus_diag.tables import duplicates
-from fundus_diag.tables.rules import SPLITS, wrong_path
+from fundus_diag.data import duplicates
+from fundus_diag.data.columns import wrong_path
+from fundus_diag.data.manifest import examine, labels_without_positive
+from fundus_diag.utils.errors import DataError
 
 AGES = (5, 105)  # years; outside, an age is taken for a placeholder or a slip
 NAMED = 3  # how many cases of one kind a warning names
@@ -71,22 +73,28 @@ def check_values(table: pd.DataFrame, labels: tuple[str, ...], path: Path) -> li
     return warnings + labels_without_positive(table, labels, path)
 
 
-def labels_without_positive(table: pd.DataFrame, labels: tuple[str, ...], path: Path) -> list[str]:
-    """One line for each split that has rows and each label without a positive in it."""
-    splits = table["split"] if "split" in table else pd.Series("", index=table.index)
-    lines = []
-    for split in (*SPLITS, ""):
-        rows = table[splits == split]
-        where = f"in split {split!r}" if split else "in the rows without a split"
-        for label in labels if len(rows) else ():
-            if not (rows[label] == 1).any():
-                lines.append(f"{path}: label {label!r} has no positive {where}")
-    return lines
-
-
 def _pairs(rows):
     return zip(rows["image"], rows["patient"], strict=True)
 
 
 def _some(names):
     return ", ".join(list(names)[:NAMED]) + (" .." if len(names) > NAMED else "")
+
+
+def check(path: Path, image_root: Path) -> tuple[list[str], list[str]]:
+    """Everything that is wrong with a manifest and its pictures: (errors, warnings), a line each.
+
+    Errors: rows that break a rule of the table (duplicates and patients in two splits among them),
+    pictures that are missing or unreadable, equal files under two patients. Warnings: pictures of
+    different patients that nearly agree, ages that can hardly be, rows without a graded label,
+    eyes without a fellow, labels without a positive in a split.
+
+    Raises:
+        DataError: the file cannot be read as a manifest, or the root is no folder.
+    """
+    manifest, errors = examine(path)
+    if not Path(image_root).is_dir():
+        raise DataError(f"{image_root}: the image root is not a folder")
+    table = manifest.table
+    more_errors, warnings = check_pictures(table, manifest.path, Path(image_root))
+    return errors + more_errors, warnings + check_values(table, manifest.labels, manifest.path)

@@ -1,23 +1,18 @@
 """What may stand in a manifest, column by column: text becomes values, or the line is named."""
 
 import math
-import re
 from pathlib import PurePosixPath, PureWindowsPath
 
 import numpy as np
 import pandas as pd
 
-from fundus_diag.tables.text import TextTable
+from fundus_diag.data.labels import EYES, GRADE, LABEL_NAME, LABELS, SPLITS, task_of
+from fundus_diag.data.tables import TextTable
 from fundus_diag.utils.errors import DataError
 
-LABELS = ("N", "D", "G", "C", "A", "H", "M", "O")
 META = ("image", "patient", "eye", "split", "age", "sex", "dataset")
-SPLITS = ("train", "val", "test")
-EYES = ("left", "right", "")
 
 LABEL_VALUES = {"1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0, "": math.nan}
-GRADE = re.compile(r"grade_\d+")
-LABEL_NAME = re.compile(r"\w[\w .+()-]{0,63}")  # it becomes part of file and column names
 
 
 def parse(
@@ -52,23 +47,6 @@ def parse(
         _check_grades(text, table[list(labels)].to_numpy(), need_labels, problems)
     problems += row_problems(text.lines, table)
     return table, labels, sorted(problems, key=lambda problem: problem[0])
-
-
-def task_of(path, labels) -> str:
-    """What is learned: `grade` where the labels are grade_0 .. grade_k, else `multi_label`.
-
-    Raises:
-        DataError: grades are mixed with labels, or one of them is missing or out of order.
-    """
-    grades = [name for name in labels if GRADE.fullmatch(name)]
-    if not grades:
-        return "multi_label"
-    if len(grades) < len(labels):
-        other = next(name for name in labels if name not in grades)
-        raise DataError(f"{path}: grades ({grades[0]}) and the label {other!r} in one table")
-    if len(grades) < 2 or grades != [f"grade_{k}" for k in range(len(grades))]:
-        raise DataError(f"{path}: grades must be the columns grade_0, grade_1 .. in that order")
-    return "grade"
 
 
 def wrong_path(image: str) -> str | None:
@@ -154,3 +132,11 @@ def _check_grades(text, values, need_labels, problems):
         one |= np.isnan(values).all(axis=1)
     for i in np.flatnonzero(~one):
         problems.append((text.lines[i], "exactly one of the grades must be 1 and the others 0"))
+
+
+def inside(root, name):
+    """`root / name`, or None where the name would leave the root."""
+    relative = PurePosixPath(name)
+    if relative.is_absolute() or ".." in relative.parts or "\0" in name:
+        return None
+    return root / relative

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fundus_diag.manifest import Manifest, read_manifest, summary, write_manifest
-from fundus_diag.tables.rules import SPLITS
+from fundus_diag.data.labels import SPLITS
+from fundus_diag.data.manifest import Manifest, read_manifest, summary, write_manifest
 from fundus_diag.utils.errors import UsageError
 
 TRIED_PATIENTS = 40_000  # a small table is dealt out several times and the best is kept ..

@@ -11,7 +11,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from fundus_diag.tables.text import read_table
+from fundus_diag.data.datasets.descriptions import find_file
+from fundus_diag.data.tables import read_table
 from fundus_diag.utils.errors import DataError
 
 
@@ -89,18 +90,6 @@ def eye_labels(keywords: str, rules: dict, unknown: Counter | None = None) -> se
         if not named and unknown is not None and word not in rules["other"]:
             unknown[word] += 1
     return found or ({"N"} if normal else set())
-
-
-def find_file(root: Path, names: list[str]) -> Path:
-    """The first of the files that is there.
-
-    Raises:
-        DataError: none is.
-    """
-    for name in names:
-        if (root / name).is_file():
-            return root / name
-    raise DataError(f"{root}: none of the files {', '.join(names)}")
 
 
 def locate(root: Path, folders: list[str]) -> dict[str, str]:

@@ -6,17 +6,19 @@ each: `f(root, description, labels, table, out)` gives the rows of the manifest.
 """
 
 import re
-import tomllib
 from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 
-from fundus_diag.manifest import from_table, summary, write_manifest
-from fundus_diag.sources.files import csv_rows, folder_rows
-from fundus_diag.sources.grades import retinamnist_rows
-from fundus_diag.sources.odir import odir_rows
-from fundus_diag.tables.rules import EYES, LABEL_NAME, LABELS, META, SPLITS, row_problems, task_of
+from fundus_diag.data.columns import META, row_problems
+from fundus_diag.data.datasets.csv_table import csv_rows
+from fundus_diag.data.datasets.descriptions import describe
+from fundus_diag.data.datasets.folders import folder_rows
+from fundus_diag.data.datasets.odir import odir_rows
+from fundus_diag.data.datasets.retinamnist import retinamnist_rows
+from fundus_diag.data.labels import EYES, LABEL_NAME, LABELS, SPLITS, task_of
+from fundus_diag.data.manifest import from_table, summary, write_manifest
 from fundus_diag.utils.errors import DataError, UsageError
 
 # name: (builder, values of --labels, the first one is the default)
@@ -91,30 +93,6 @@ def build(
         "licence": description["licence"],
         "splits": summary(frame, manifest.labels),
     }
-
-
-def describe(name: str, mapping: Path | None = None) -> dict:
-    """The description of a data set: its TOML file as a dict.
-
-    Raises:
-        DataError: the file is missing or no TOML, or lacks what every description has.
-    """
-    path = Path(mapping) if mapping else descriptions_dir() / f"{name}.toml"
-    try:
-        description = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a TOML file: {error}".replace("\n", " ")) from error
-    # What a user's own mapping need not say.
-    defaults = {"title": path.stem, "dataset": "", "patient_prefix": "", "licence": "not stated"}
-    return {**defaults, "path": path, **description}
-
-
-def descriptions_dir() -> Path:
-    """The folder of the descriptions: in the installed package, or beside it in the repository."""
-    installed = Path(__file__).parent / "data_manifests"
-    return installed if installed.is_dir() else Path(__file__).parents[1] / "data_manifests"
 
 
 def _frame(rows, built, labels, description):

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fundus_diag import manifest as manifests
-from fundus_diag.data import Pictures, load_pictures
+from fundus_diag.data import manifest as manifests
+from fundus_diag.data.pictures import Pictures, load_pictures
 from fundus_diag.utils.errors import DataError, UsageError
 
 LISTED = 20  # bad photographs named in an error; the rest are counted

@@ -6,12 +6,12 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from fundus_diag.drawing import anatomy as anatomy
-from fundus_diag.drawing import camera as optics
-from fundus_diag.drawing import changes as changes
-from fundus_diag.drawing import lesions as lesions
-from fundus_diag.drawing.canvas import absorb, field_of_view, paint
-from fundus_diag.tables.rules import LABELS
+from fundus_diag.data.labels import LABELS
+from fundus_diag.data.synthetic import anatomy as anatomy
+from fundus_diag.data.synthetic import camera as optics
+from fundus_diag.data.synthetic import changes as changes
+from fundus_diag.data.synthetic import lesions as lesions
+from fundus_diag.data.synthetic.canvas import absorb, field_of_view, paint
 
 DISEASES = LABELS[1:]
 SIGNS = {

@@ -6,8 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fundus_diag.sources.odir import find_file
-from fundus_diag.tables.rules import SPLITS
+from fundus_diag.data.datasets.descriptions import find_file
+from fundus_diag.data.labels import SPLITS
 from fundus_diag.utils.errors import DataError
 
 MAX_BYTES = 2_000_000_000  # of the arrays; the largest published size takes 240 MB

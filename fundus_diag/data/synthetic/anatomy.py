@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from fundus_diag.drawing.canvas import (
+from fundus_diag.data.synthetic.canvas import (
     absorb,
     cloud_noise,
     paint,

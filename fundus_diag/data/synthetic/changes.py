@@ -6,7 +6,7 @@ draws the same random numbers with and without the disease, so only what the dis
 
 import numpy as np
 
-from fundus_diag.drawing.canvas import spots
+from fundus_diag.data.synthetic.canvas import spots
 
 
 def disc_signs(labels, patient, eye, rng):

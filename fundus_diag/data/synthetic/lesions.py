@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fundus_diag.drawing.anatomy import choroid, distance
-from fundus_diag.drawing.canvas import cloud_noise, fill, soften, spots, strokes
+from fundus_diag.data.synthetic.anatomy import choroid, distance
+from fundus_diag.data.synthetic.canvas import cloud_noise, fill, soften, spots, strokes
 
 BLOOD = (0.40, 0.05, 0.05)
 FRESH_BLOOD = (0.52, 0.06, 0.06)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from fundus_diag.tables.checks import check_pictures, check_values, labels_without_positive
-from fundus_diag.tables.pairing import pair_table
-from fundus_diag.tables.rules import LABELS, META, SPLITS, parse, task_of, wrong_path
-from fundus_diag.tables.text import read_table
+from fundus_diag.data.columns import META, parse, wrong_path
+from fundus_diag.data.labels import SPLITS, task_of
+from fundus_diag.data.pairing import pair_table
+from fundus_diag.data.tables import read_table
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.files import write_text
 
@@ -198,74 +198,6 @@ def pair_eyes(manifest: Manifest) -> Manifest:
     return dataclasses.replace(manifest, table=pairs)
 
 
-def merge(paths: Sequence[Path], out: Path) -> dict:
-    """Writes several manifests as one; a label that one of them lacks stays empty in its rows.
-
-    The pictures must lie under one image root (links to folders will do).
-
-    Returns:
-        {"out", "rows", "labels", "splits": see `summary`}.
-
-    Raises:
-        DataError: a picture stands in two tables; an id of a patient does, and the column
-            `dataset` does not say that it is the same person; grades meet labels; the file cannot
-            be written.
-    """
-    merged = merge_manifests([read_manifest(path) for path in paths])
-    write_manifest(merged.table, out)
-    splits = summary(merged.table, merged.labels)
-    rows = len(merged.table)
-    return {"out": str(out), "rows": rows, "labels": list(merged.labels), "splits": splits}
-
-
-def merge_manifests(manifests: Sequence[Manifest]) -> Manifest:
-    """The rows of all manifests under each other; see `merge`."""
-    found = dict.fromkeys(label for manifest in manifests for label in manifest.labels)
-    labels = [label for label in LABELS if label in found]
-    labels += [label for label in found if label not in LABELS]
-    images: dict[str, Path | None] = {}
-    people: dict[str, tuple[Path | None, str]] = {}
-    for manifest in manifests:
-        table = manifest.table
-        for image in table["image"]:
-            before = images.setdefault(str(Path(image)), manifest.path)
-            if before is not manifest.path:
-                raise DataError(f"{manifest.path}: image {image!r} stands in {before} too")
-        sources = table["dataset"] if "dataset" in table else [""] * len(table)
-        for patient, source in set(zip(table["patient"], sources, strict=True)):
-            before, other = people.setdefault(patient, (manifest.path, source))
-            if before is not manifest.path and not (source and source == other):
-                raise DataError(
-                    f"{manifest.path}: patient {patient!r} stands in {before} too: give different "
-                    "people different ids, or one person's rows the same `dataset`"
-                )
-    columns = [name for name in META if any(name in manifest.table for manifest in manifests)]
-    table = pd.concat([manifest.table for manifest in manifests], ignore_index=True)
-    table = table.reindex(columns=columns + labels)
-    text = [name for name in columns if name != "age"]
-    table[text] = table[text].fillna("")
-    return from_table(table)
-
-
-def check(path: Path, image_root: Path) -> tuple[list[str], list[str]]:
-    """Everything that is wrong with a manifest and its pictures: (errors, warnings), a line each.
-
-    Errors: rows that break a rule of the table (duplicates and patients in two splits among them),
-    pictures that are missing or unreadable, equal files under two patients. Warnings: pictures of
-    different patients that nearly agree, ages that can hardly be, rows without a graded label,
-    eyes without a fellow, labels without a positive in a split.
-
-    Raises:
-        DataError: the file cannot be read as a manifest, or the root is no folder.
-    """
-    manifest, errors = examine(path)
-    if not Path(image_root).is_dir():
-        raise DataError(f"{image_root}: the image root is not a folder")
-    table = manifest.table
-    more_errors, warnings = check_pictures(table, manifest.path, Path(image_root))
-    return errors + more_errors, warnings + check_values(table, manifest.labels, manifest.path)
-
-
 def _raise_first(problems):
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
@@ -274,3 +206,16 @@ def _raise_first(problems):
 
 def _format_number(value):
     return "" if pd.isna(value) else str(int(value) if float(value).is_integer() else float(value))
+
+
+def labels_without_positive(table: pd.DataFrame, labels: tuple[str, ...], path: Path) -> list[str]:
+    """One line for each split that has rows and each label without a positive in it."""
+    splits = table["split"] if "split" in table else pd.Series("", index=table.index)
+    lines = []
+    for split in (*SPLITS, ""):
+        rows = table[splits == split]
+        where = f"in split {split!r}" if split else "in the rows without a split"
+        for label in labels if len(rows) else ():
+            if not (rows[label] == 1).any():
+                lines.append(f"{path}: label {label!r} has no positive {where}")
+    return lines

@@ -1,0 +1,1 @@
+"""Drawn photographs with lesions, and where they are."""

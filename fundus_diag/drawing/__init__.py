@@ -1,1 +1,0 @@
-"""The parts of a drawn photograph; `fundus_diag.synthetic` puts them together."""

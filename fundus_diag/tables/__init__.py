@@ -1,1 +1,0 @@
-"""The rules of manifests; `fundus_diag.manifest` puts them together."""
