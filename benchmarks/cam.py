@@ -10,8 +10,9 @@ import numpy as np
 from common import in_turn, machine, ratio
 
 from fundus_diag.explain import maps
-from fundus_diag.models import build_classifier, cam_layers
-from fundus_diag.phases import calibrate_batch_norm
+from fundus_diag.models import build_classifier
+from fundus_diag.models.batch_norm import calibrate_batch_norm
+from fundus_diag.models.classifier import cam_layers
 
 
 def main():

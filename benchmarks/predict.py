@@ -12,7 +12,7 @@ from common import in_turn, machine, ratio
 
 from fundus_diag.fast import fast_logits
 from fundus_diag.models import build_classifier
-from fundus_diag.phases import calibrate_batch_norm
+from fundus_diag.models.batch_norm import calibrate_batch_norm
 from fundus_diag.utils.mixed_precision import resolve_precision
 
 

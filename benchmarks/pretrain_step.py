@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from common import in_turn, machine, ratio
 
-from fundus_diag.models.mae_pretrain import masked_autoencoder, vit_settings
+from fundus_diag.models.masked_autoencoder import masked_autoencoder, vit_settings
 from fundus_diag.pretrain_config import PretrainConfig
 from fundus_diag.pretrain_epochs import compile_model
 from fundus_diag.utils.mixed_precision import precision

@@ -20,7 +20,7 @@ def port(source: File, /, encoder: str, out: Path, image_size: int | None = None
         out: File to write, .weights.h5.
         image_size: Width and height of the pictures, px. Default: the source's, or 224.
     """
-    from fundus_diag.weights.porting import port as port_file
+    from fundus_diag.models.weights.port import port as port_file
 
     record = port_file(source, encoder, out, image_size)
     if record["left_out"]:

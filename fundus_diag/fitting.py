@@ -21,6 +21,7 @@ from fundus_diag.data.inputs import Inputs
 from fundus_diag.data.pipeline import scoring_batches, training_batches
 from fundus_diag.epochs import EpochBar, label_scores, summary_line
 from fundus_diag.losses import WeightedBinaryCrossentropy, grade_loss
+from fundus_diag.models.batch_norm import calibrate_batch_norm
 from fundus_diag.utils.files import write_csv
 from fundus_diag.utils.variables import assign, reseed, values
 
@@ -73,7 +74,7 @@ def fit(fitting):
     arrays = _load(fitting)
     if arrays is None and not fitting.pretrained:
         rows = fitting.inputs.splits["train"].pictures
-        phases.calibrate_batch_norm(
+        calibrate_batch_norm(
             model, scoring_batches(fitting.inputs.pictures, rows, config.batch_size)
         )
     history = state["history"]

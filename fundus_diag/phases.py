@@ -6,14 +6,12 @@ small batches would only blur them.
 """
 
 import contextlib
-import functools
 
 import keras
-import numpy as np
 from keras import ops
 
 from fundus_diag.config import STEPS
-from fundus_diag.models import block_of
+from fundus_diag.models.classifier import block_of
 from fundus_diag.utils.variables import assign, values
 
 
@@ -158,44 +156,6 @@ def averaged(model):
         yield
     finally:
         assign(model.trainable_variables, trained, "weights")
-
-
-def calibrate_batch_norm(model, batches):
-    """Sets every BatchNorm's statistics to the mean over `batches` of their batch statistics.
-
-    A network with fresh statistics lets the signal die out: its output hardly depends on its
-    input, and a head trained on it learns nothing.
-    """
-    norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
-    if not norms:
-        return
-    momenta, trainable = [x.momentum for x in norms], [x.trainable for x in norms]
-    statistics = [v for x in norms for v in (x.moving_mean, x.moving_variance)]
-    sums, count = None, 0
-    for norm in norms:
-        norm.momentum, norm.trainable = 0.0, True  # each batch leaves its own statistics
-    # Every layer of a head but BatchNorm behaves the same for this purpose; gradients are not
-    # taken, so nothing else changes.
-    step = _training_mode(model)
-    for inputs in batches:
-        step(inputs)
-        new = values(statistics)
-        sums = new if sums is None else [s + n for s, n in zip(sums, new, strict=True)]
-        count += 1
-    for norm, momentum, flag in zip(norms, momenta, trainable, strict=True):
-        norm.momentum, norm.trainable = momentum, flag
-    assign(statistics, [np.asarray(s / count, np.float32) for s in sums], "statistics")
-
-
-@functools.lru_cache(maxsize=1)  # traced with the momenta of `calibrate_batch_norm`, for it alone
-def _training_mode(model):
-    if keras.backend.backend() != "tensorflow":
-        return lambda inputs: model(inputs, training=True)
-    import tensorflow as tf
-
-    return tf.function(
-        lambda inputs: model(inputs, training=True), autograph=False, reduce_retracing=True
-    )
 
 
 def _on_cpu():

@@ -6,8 +6,9 @@ import tensorflow as tf
 from fundus_diag import run_dirs
 from fundus_diag.data.inputs import load_inputs, settle_bad
 from fundus_diag.data.manifest import read_photographs
-from fundus_diag.models import build_encoder
-from fundus_diag.models.mae_pretrain import copy_to_encoder, masked_autoencoder, vit_settings
+from fundus_diag.models.encoders import build_encoder
+from fundus_diag.models.masked_autoencoder import copy_to_encoder, masked_autoencoder, vit_settings
+from fundus_diag.models.weights import h5
 from fundus_diag.pretrain_epochs import fit, prepare, say
 from fundus_diag.run_files import ENCODER_WEIGHTS, PRETRAINING, read_pretraining
 from fundus_diag.training import device_strategy
@@ -15,7 +16,6 @@ from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import write_json
 from fundus_diag.utils.mixed_precision import precision
 from fundus_diag.utils.version import __version__
-from fundus_diag.weights import h5
 
 
 def pretrain(config):

@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
-from fundus_diag.models.mae_pretrain import patch_moments, patchify, standardised, unpatchify
-from fundus_diag.models.transformer import IMAGENET_MEAN, IMAGENET_STD
+from fundus_diag.models.layers.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from fundus_diag.models.masked_autoencoder import patch_moments, patchify, standardised, unpatchify
 from fundus_diag.utils.picture_grid import page, widths, wrapped
 
 GREY = 128.0  # of a hidden patch

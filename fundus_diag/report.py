@@ -18,6 +18,7 @@ from fundus_diag.data.datasets.descriptions import dataset_facts
 from fundus_diag.data.labels import label_text
 from fundus_diag.metrics import classification, evaluate
 from fundus_diag.metrics.calibration import load_operating_points
+from fundus_diag.models.weights.load import WEIGHT_TERMS
 from fundus_diag.page import figures
 from fundus_diag.page import parts as report_parts
 from fundus_diag.utils.errors import DataError, UsageError
@@ -169,7 +170,7 @@ def _page(run_dir, config, points, table, metrics, images, source, foreign):
         errors=errors,
         errors_note=note,
         datasets=dataset_facts(table),
-        weight_terms=report_parts.WEIGHT_TERMS,
+        weight_terms=WEIGHT_TERMS,
         leaks=run_files.leaks(config.get("weights_record")),
         source=source.name,
         foreign=foreign,

@@ -12,11 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from fundus_diag.data.manifest import summary
+from fundus_diag.models.weights.load import weights_record
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.flags import flag
 from fundus_diag.utils.mixed_precision import has_gpu
 from fundus_diag.utils.version import __version__
-from fundus_diag.weights import weights_record
 
 # May differ between an interrupted run and the command that goes on with it.
 FREE_FLAGS = {"resume", "overwrite", "cache", "cache_dir"}

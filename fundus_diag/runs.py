@@ -12,11 +12,13 @@ from fundus_diag.data.pipeline import scoring_batches
 from fundus_diag.fast import fast_logits
 from fundus_diag.imaging import preprocess
 from fundus_diag.metrics import calibration, classification
-from fundus_diag.models import build_classifier, has_option, parse_options
+from fundus_diag.models.classifier import build_classifier
+from fundus_diag.models.encoders import has_option
+from fundus_diag.models.options import parse_options
+from fundus_diag.models.weights.load import load_classifier
 from fundus_diag.run_files import read_config
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.progress import track
-from fundus_diag.weights import load_classifier
 
 WEIGHTS = "model.weights.h5"
 

@@ -13,13 +13,14 @@ from fundus_diag.data.inputs import Inputs, load_inputs, settle_bad
 from fundus_diag.data.manifest import check_trainable, read_manifest
 from fundus_diag.fitting import fit, prepare
 from fundus_diag.metrics import calibration
-from fundus_diag.models import build_encoder, parse_options
+from fundus_diag.models.encoders import build_encoder
+from fundus_diag.models.options import parse_options
+from fundus_diag.models.weights.load import load_encoder
 from fundus_diag.run_files import leaks, read_config
 from fundus_diag.runs import WEIGHTS, build_model, load_run, predict_logits, prediction_table
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import atomic, write_csv, write_json
 from fundus_diag.utils.mixed_precision import precision
-from fundus_diag.weights import load_encoder
 
 
 def train(config):

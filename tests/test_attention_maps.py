@@ -22,8 +22,9 @@ from fundus_diag.explain.output import laid_back
 from fundus_diag.explaining import Settings
 from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.models import build_classifier, mae_vit
-from fundus_diag.models.transformer import IMAGENET_MEAN, IMAGENET_STD, AttentionWeights
-from fundus_diag.phases import calibrate_batch_norm
+from fundus_diag.models.batch_norm import calibrate_batch_norm
+from fundus_diag.models.layers.attention import AttentionWeights
+from fundus_diag.models.layers.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from fundus_diag.utils.errors import UsageError
 from fundus_diag.utils.mixed_precision import precision
 

@@ -16,8 +16,8 @@ import pytest
 import tensorflow as tf
 
 from fundus_diag.models import build_classifier, build_encoder
-from fundus_diag.phases import calibrate_batch_norm
-from fundus_diag.weights import load_classifier
+from fundus_diag.models.batch_norm import calibrate_batch_norm
+from fundus_diag.models.weights.load import load_classifier
 
 SIZE = 64
 pytestmark = pytest.mark.slow

@@ -12,8 +12,9 @@ from test_models import NARROW, SIZE, shake
 
 from fundus_diag import explain
 from fundus_diag.explain import cam, single_layer, smoothing
-from fundus_diag.models import build_classifier, cam_layers
-from fundus_diag.phases import calibrate_batch_norm
+from fundus_diag.models import build_classifier
+from fundus_diag.models.batch_norm import calibrate_batch_norm
+from fundus_diag.models.classifier import cam_layers
 from fundus_diag.utils.errors import UsageError
 
 LABELS = 3

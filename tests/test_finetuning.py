@@ -13,8 +13,10 @@ from tiny import make_photographs, train_only
 from fundus_diag import phases
 from fundus_diag.config import IMAGE_SIZES, RECIPES, TrainConfig
 from fundus_diag.losses import WeightedBinaryCrossentropy
-from fundus_diag.models import FEATURE_MAPS, block_of, build_classifier, parse_options
-from fundus_diag.models.blocks import OrdinalLogits
+from fundus_diag.models import FEATURE_MAPS, build_classifier
+from fundus_diag.models.classifier import block_of
+from fundus_diag.models.layers.ordinal import OrdinalLogits
+from fundus_diag.models.options import parse_options
 from fundus_diag.runs import load_run
 from fundus_diag.utils.errors import UsageError
 

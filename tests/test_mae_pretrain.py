@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from fundus_diag.models import ENCODERS
-from fundus_diag.models.mae_pretrain import (
+from fundus_diag.models.masked_autoencoder import (
     MaskTokens,
     PatchLoss,
     copy_to_encoder,

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from fundus_diag.models import ENCODERS, build_classifier, cam_layers
+from fundus_diag.models import ENCODERS, build_classifier
+from fundus_diag.models.classifier import cam_layers
+from fundus_diag.models.layers.windows import window_attention
 from fundus_diag.models.med_former import ATTENTIONS, FUSIONS
-from fundus_diag.models.windows import window_attention
 from fundus_diag.utils.errors import UsageError
 
 SIZE = 24

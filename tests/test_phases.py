@@ -9,7 +9,9 @@ import tiny  # noqa: F401  (adds the encoder of that name)
 from fundus_diag import phases
 from fundus_diag.config import TrainConfig
 from fundus_diag.losses import WeightedBinaryCrossentropy
-from fundus_diag.models import build_classifier, encoder_layers
+from fundus_diag.models import build_classifier
+from fundus_diag.models.batch_norm import calibrate_batch_norm
+from fundus_diag.models.classifier import encoder_layers
 from fundus_diag.validation import improves, stopped
 
 
@@ -109,7 +111,7 @@ def test_calibration_leaves_the_mean_of_the_batch_statistics(model, batch):
     halves = [outputs.predict(images[a : a + 4], verbose=0) for a in (0, 4)]
     phases.set_trainable(model, 1, pretrained=False)  # as it is when phase 1 begins
     weights = [v.numpy() for v in model.trainable_variables]
-    phases.calibrate_batch_norm(model, [images[:4], images[4:]])
+    calibrate_batch_norm(model, [images[:4], images[4:]])
     mean = np.mean([x.mean(axis=(0, 1, 2)) for x in halves], axis=0)
     variance = np.mean([x.var(axis=(0, 1, 2)) for x in halves], axis=0)
     np.testing.assert_allclose(first.moving_mean.numpy(), mean, atol=1e-5)
@@ -123,7 +125,7 @@ def test_calibration_leaves_the_mean_of_the_batch_statistics(model, batch):
 @pytest.mark.parametrize("model", ["se_xception"], indirect=True)
 def test_calibration_wakes_a_fresh_network(model, batch):
     asleep = model.predict(batch[0], verbose=0).std(axis=0).mean()
-    phases.calibrate_batch_norm(model, [batch[0]])
+    calibrate_batch_norm(model, [batch[0]])
     assert model.predict(batch[0], verbose=0).std(axis=0).mean() > 20 * asleep
 
 

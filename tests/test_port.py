@@ -11,10 +11,10 @@ from narrow import SIZE, golden, narrow_presets
 
 from fundus_diag.cli import main
 from fundus_diag.models import ENCODERS, build_encoder
-from fundus_diag.models.transformer import exact_gelu
-from fundus_diag.weights import load_encoder
-from fundus_diag.weights.h5 import own_arrays
-from fundus_diag.weights.porting import port
+from fundus_diag.models.layers.transformer import exact_gelu
+from fundus_diag.models.weights.h5 import own_arrays
+from fundus_diag.models.weights.load import load_encoder
+from fundus_diag.models.weights.port import port
 
 save_file = pytest.importorskip("safetensors.numpy").save_file
 

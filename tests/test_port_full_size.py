@@ -10,9 +10,10 @@ import pytest
 import tensorflow as tf
 
 from fundus_diag.models import build_encoder
-from fundus_diag.models.transformer import IMAGENET_MEAN, IMAGENET_STD, exact_gelu
-from fundus_diag.weights import load_encoder
-from fundus_diag.weights.porting import port
+from fundus_diag.models.layers.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from fundus_diag.models.layers.transformer import exact_gelu
+from fundus_diag.models.weights.load import load_encoder
+from fundus_diag.models.weights.port import port
 
 SIZE = 224
 pytestmark = pytest.mark.slow

@@ -20,13 +20,14 @@ from fundus_diag import checkpoint, models, pretrain, pretrain_epochs, runs, tra
 from fundus_diag.config import TrainConfig
 from fundus_diag.data.manifest import read_photographs
 from fundus_diag.imaging.preprocess import load_picture
-from fundus_diag.models import mae_pretrain
+from fundus_diag.models import masked_autoencoder
+from fundus_diag.models.classifier import encoder_layers
+from fundus_diag.models.weights.load import weights_record
 from fundus_diag.pretrain_config import PretrainConfig
 from fundus_diag.reconstructions import reconstruct
 from fundus_diag.run_files import leaks
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.variables import assign, reseed
-from fundus_diag.weights import weights_record
 
 PROGRAM = Path(__file__).with_name("narrow_vit.py")
 FLAGS = {"epochs": 4, "pictures_every": 3, "val_loss": True, "seed": 3}
@@ -73,7 +74,7 @@ def complain(words, capsys, status):
 
 def restored(run_dir):
     """The network after its last epoch."""
-    model = mae_pretrain.masked_autoencoder(32, **SETTINGS, decoder_depth=1, decoder_width=32)
+    model = masked_autoencoder.masked_autoencoder(32, **SETTINGS, decoder_depth=1, decoder_width=32)
     arrays, _ = checkpoint.load_state(run_dir / "checkpoint")
     assign(model.variables, arrays["model"], "model")
     return model
@@ -111,7 +112,7 @@ def test_the_held_out_loss_is_that_of_val_by_hand(run_dir, manifest):
     for at in range(0, len(images), 8):
         batch = images[at : at + 8]
         out = {k: v.numpy() for k, v in model(batch, training=False).items()}
-        target = mae_pretrain.patchify(mae_pretrain.standardised(batch), 8).numpy()
+        target = masked_autoencoder.patchify(masked_autoencoder.standardised(batch), 8).numpy()
         spread = np.sqrt(target.var(axis=-1, ddof=1, keepdims=True) + 1e-6)
         target = (target - target.mean(axis=-1, keepdims=True)) / spread
         errors = ((out["patches"] - target) ** 2).mean(axis=-1)
@@ -134,7 +135,7 @@ def test_the_weights_are_the_networks_and_a_classifier_starts_from_them(
 
     def build(*args, **kwargs):
         model = runs.build_model(*args, **kwargs)
-        started.update({x.name: x.get_weights() for x in models.encoder_layers(model)})
+        started.update({x.name: x.get_weights() for x in encoder_layers(model)})
         return model
 
     monkeypatch.setattr(training, "build_model", build)
@@ -180,8 +181,8 @@ def test_the_masks_shown_are_those_of_the_seed_and_stay(run_dir):
 def test_a_perfect_painter_gives_the_picture_back(normalise):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (2, 24, 24, 3)).astype("float32")
-    loss = mae_pretrain.PatchLoss(8, normalise)
-    painted = mae_pretrain.patchify(mae_pretrain.standardised(images), 8).numpy()
+    loss = masked_autoencoder.PatchLoss(8, normalise)
+    painted = masked_autoencoder.patchify(masked_autoencoder.standardised(images), 8).numpy()
     if normalise:
         spread = np.sqrt(painted.var(axis=-1, ddof=1, keepdims=True) + 1e-6)
         painted = (painted - painted.mean(axis=-1, keepdims=True)) / spread
@@ -288,7 +289,7 @@ def test_every_epoch_draws_masks_of_its_own(manifest, tmp_path, monkeypatch):
         seen.append(model(next(iter(batches)))["mask"].numpy())
         return SimpleNamespace(history={"loss": [1.0]})
 
-    monkeypatch.setattr(mae_pretrain.MaskedAutoencoder, "fit", fit)
+    monkeypatch.setattr(masked_autoencoder.MaskedAutoencoder, "fit", fit)
     run, flags = tmp_path / "run", {"val_loss": True, "pictures_every": 2, "epochs": 4, "seed": 5}
     assert main(pretrain_flags(manifest, run, **flags)) == 0
     model = restored(run)
@@ -426,7 +427,7 @@ def test_a_wrong_flag_is_named(manifest, tmp_path, capsys, flags, expected):
 
 def test_a_loss_that_is_no_number_stops_the_run(manifest, tmp_path, capsys, monkeypatch):
     fitted = SimpleNamespace(history={"loss": [0.9, float("nan")]})
-    monkeypatch.setattr(mae_pretrain.MaskedAutoencoder, "fit", lambda *_, **__: fitted)
+    monkeypatch.setattr(masked_autoencoder.MaskedAutoencoder, "fit", lambda *_, **__: fitted)
     line = complain(pretrain_flags(manifest, tmp_path / "run"), capsys, status=2)
     assert "--rate 0.0015: the loss of epoch 1 is nan" in line
     assert not (tmp_path / "run" / "checkpoint").exists()

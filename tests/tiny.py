@@ -21,7 +21,7 @@ from fundus_diag.cli import main
 from fundus_diag.data.inputs import load_table
 from fundus_diag.data.manifest import read_manifest, summary
 from fundus_diag.metrics.calibration import fit_operating_points, save_operating_points
-from fundus_diag.phases import calibrate_batch_norm
+from fundus_diag.models.batch_norm import calibrate_batch_norm
 from fundus_diag.runs import build_model, predict_logits
 
 

@@ -7,13 +7,7 @@ import pandas as pd
 
 from fundus_diag.data.columns import META
 from fundus_diag.data.labels import LABELS
-from fundus_diag.data.manifest import (
-    Manifest,
-    from_table,
-    read_manifest,
-    summary,
-    write_manifest,
-)
+from fundus_diag.data.manifest import Manifest, from_table, read_manifest, summary, write_manifest
 from fundus_diag.utils.errors import DataError
 
 

@@ -22,12 +22,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fundus_diag.models.transformer import (
-    AttentionWeights,
-    FirstToken,
-    FusedAttention,
-    WeightedValues,
-)
+from fundus_diag.models.layers.attention import AttentionWeights, FusedAttention, WeightedValues
+from fundus_diag.models.layers.tokens import FirstToken
 from fundus_diag.utils.errors import UsageError
 
 METHODS = ("rollout", "chefer")

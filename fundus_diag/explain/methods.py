@@ -3,8 +3,8 @@
 import keras
 
 from fundus_diag.explain import attention
-from fundus_diag.models import cam_layers
-from fundus_diag.models.transformer import AttentionWeights
+from fundus_diag.models.classifier import cam_layers
+from fundus_diag.models.layers.attention import AttentionWeights
 from fundus_diag.utils.errors import UsageError
 
 METHODS = ("layer_cam", "grad_cam", "grad_cam_pp", "score_cam", *attention.METHODS, "vit_cx")

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 
 from fundus_diag.explain.faithfulness import rank_correlation
-from fundus_diag.models import block_of
-from fundus_diag.phases import calibrate_batch_norm
+from fundus_diag.models.batch_norm import calibrate_batch_norm
+from fundus_diag.models.classifier import block_of
 from fundus_diag.utils.progress import track
 
 SALT = 1810_03292

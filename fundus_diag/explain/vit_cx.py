@@ -19,7 +19,7 @@ import tensorflow as tf
 from scipy.cluster import hierarchy
 from scipy.spatial import distance
 
-from fundus_diag.models.transformer import IMAGENET_MEAN, IMAGENET_STD
+from fundus_diag.models.layers.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 APART = 0.1  # cosine distance below which masks are one
 NOISE = 0.1  # standard deviation, in those of the normalised pixels

@@ -5,7 +5,7 @@ import hashlib
 from pathlib import Path
 
 from fundus_diag.data.labels import label_text
-from fundus_diag.page.parts import WEIGHT_TERMS
+from fundus_diag.models.weights.load import WEIGHT_TERMS
 from fundus_diag.run_files import leaks
 from fundus_diag.runs import WEIGHTS
 from fundus_diag.utils.files import read_json, write_json, write_text

@@ -11,20 +11,16 @@ import math
 
 from keras import layers
 
-from fundus_diag.models.transformer import (
-    LARGEST,
+from fundus_diag.models.layers.attention import attend
+from fundus_diag.models.layers.preprocessing import LARGEST, imagenet_normalization
+from fundus_diag.models.layers.tokens import (
     ClassToken,
     FirstToken,
     TokensToMap,
     WithClassToken,
-    attend,
-    drop_path_rates,
-    imagenet_normalization,
     map_to_tokens,
-    mlp,
-    quick_gelu,
-    residual,
 )
+from fundus_diag.models.layers.transformer import drop_path_rates, mlp, quick_gelu, residual
 from fundus_diag.utils.errors import UsageError
 
 EPSILON = 1e-5  # of every normalisation, as in PyTorch

@@ -15,20 +15,11 @@ three layers here, `q`, `k` and `v`.
 import keras
 from keras import layers
 
-from fundus_diag.models.positions import PositionEmbedding
-from fundus_diag.models.transformer import (
-    ClassToken,
-    FirstToken,
-    TokensToMap,
-    attend,
-    drop_path_rates,
-    exact_gelu,
-    imagenet_normalization,
-    map_to_tokens,
-    mlp,
-    nearest_side,
-    residual,
-)
+from fundus_diag.models.layers.attention import attend
+from fundus_diag.models.layers.positions import PositionEmbedding
+from fundus_diag.models.layers.preprocessing import imagenet_normalization, nearest_side
+from fundus_diag.models.layers.tokens import ClassToken, FirstToken, TokensToMap, map_to_tokens
+from fundus_diag.models.layers.transformer import drop_path_rates, exact_gelu, mlp, residual
 from fundus_diag.utils.errors import UsageError
 
 EPSILON = 1e-6  # of every LayerNorm

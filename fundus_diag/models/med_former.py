@@ -25,15 +25,9 @@ Further sources:
 import keras
 from keras import layers, ops
 
-from fundus_diag.models.transformer import (
-    drop_path_rates,
-    exact_gelu,
-    imagenet_normalization,
-    mlp,
-    nearest_side,
-    residual,
-)
-from fundus_diag.models.windows import window_attention
+from fundus_diag.models.layers.preprocessing import imagenet_normalization, nearest_side
+from fundus_diag.models.layers.transformer import drop_path_rates, exact_gelu, mlp, residual
+from fundus_diag.models.layers.windows import window_attention
 from fundus_diag.utils.errors import UsageError
 
 EPSILON = 1e-5  # of every LayerNorm, as in PyTorch

@@ -10,7 +10,7 @@ Layer names follow `keras.applications.Xception`, whose weights port by name
 
 from keras import layers
 
-from fundus_diag.models.blocks import squeeze_excite
+from fundus_diag.models.layers.squeeze_excite import squeeze_excite
 from fundus_diag.utils.errors import UsageError
 
 HEAD = {"hidden": 512}  # ReLU, as in the original system

@@ -13,12 +13,6 @@ from fundus_diag.utils.plotting import curve_png
 
 THUMBNAIL = 176  # px
 MAX_ERRORS = 16
-# What `--weights` names on the command line, with its terms.
-WEIGHT_TERMS = {
-    "none": "none: trained from scratch",
-    "imagenet": "ImageNet weights of keras.applications (Apache-2.0; ImageNet's own terms are "
-    "for non-commercial research)",
-}
 
 
 def panel_items(predictions, labels, metrics, seed=0):

@@ -9,9 +9,9 @@ from pathlib import Path
 import ml_dtypes  # noqa: F401  (NumPy learns from it what bfloat16 is)
 import numpy as np
 
+from fundus_diag.models.weights.h5 import reading
+from fundus_diag.models.weights.strict import Array, shown
 from fundus_diag.utils.errors import DataError
-from fundus_diag.weights.h5 import reading
-from fundus_diag.weights.strict import Array, shown
 
 MAX_BYTES = 8 * 2**30  # RETFound with the state of its optimizer has 4 GB
 MAX_ARRAYS = 10_000

@@ -8,9 +8,9 @@ unnamed and which are matched in order.
 import keras
 import numpy as np
 
+from fundus_diag.models.weights.h5 import keras_arrays
+from fundus_diag.models.weights.strict import Array, fill, own_targets
 from fundus_diag.utils.errors import DataError
-from fundus_diag.weights.h5 import keras_arrays
-from fundus_diag.weights.strict import Array, fill, own_targets
 
 TITLE = "keras.applications.Xception"
 SHORTCUT_BLOCKS = ("block2", "block3", "block4", "block13")

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from fundus_diag.models.transformer import check_heads
+from fundus_diag.models.layers.attention import check_heads
 
 
 def window_attention(x, heads, window, *, shifted=False, name):

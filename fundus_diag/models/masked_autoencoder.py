@@ -13,9 +13,10 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from fundus_diag.models import FEATURE_MAPS, mae_vit
-from fundus_diag.models.positions import PositionEmbedding
-from fundus_diag.models.transformer import IMAGENET_MEAN, IMAGENET_STD
+from fundus_diag.models import mae_vit
+from fundus_diag.models.encoders import FEATURE_MAPS
+from fundus_diag.models.layers.positions import PositionEmbedding
+from fundus_diag.models.layers.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from fundus_diag.utils.errors import UsageError
 
 HEAD_CHANNELS = 32  # of each of the decoder's heads: 16 heads at MAE's width of 512

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from keras import layers
 
-from fundus_diag.weights.strict import Target
+from fundus_diag.models.weights.strict import Target
 
 
 @dataclass(frozen=True)

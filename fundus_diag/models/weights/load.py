@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+from fundus_diag.models.weights import h5
+from fundus_diag.models.weights.keras_xception import (
+    imagenet_xception,
+    port_xception,
+    port_xception_file,
+)
+from fundus_diag.models.weights.strict import fill, fit_positions, own_targets
 from fundus_diag.utils.errors import DataError, UsageError
-from fundus_diag.weights import h5
-from fundus_diag.weights.strict import fill, fit_positions, own_targets
-from fundus_diag.weights.xception import imagenet_xception, port_xception, port_xception_file
 
 MOST_LISTED = 8  # differences of a file that was written for another encoder
 
@@ -83,3 +87,11 @@ def _load_own(path, image_size, build):
     arrays = fit_positions(targets, arrays, "pos_embed/0")
     fill(path, f"--encoder {model.name}", targets, arrays, most=MOST_LISTED)
     return model
+
+
+# What `--weights` names on the command line, with its terms.
+WEIGHT_TERMS = {
+    "none": "none: trained from scratch",
+    "imagenet": "ImageNet weights of keras.applications (Apache-2.0; ImageNet's own terms are "
+    "for non-commercial research)",
+}

@@ -18,14 +18,20 @@ trained; a ViT of timm that was trained on other values (.5 and .5) must not be 
 
 from pathlib import Path
 
-from fundus_diag.models import ENCODERS
+from fundus_diag.models.encoders import ENCODERS
+from fundus_diag.models.weights import h5, keras_xception
+from fundus_diag.models.weights.namings import (
+    NAMINGS,
+    POSITIONS,
+    recognise,
+    torch_targets,
+    translate,
+)
+from fundus_diag.models.weights.pytorch import PICKLES, checkpoint_arrays
+from fundus_diag.models.weights.strict import fill, fit_positions, grid
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import sha256
 from fundus_diag.utils.version import __version__
-from fundus_diag.weights import h5, xception
-from fundus_diag.weights.checkpoints import PICKLES, checkpoint_arrays
-from fundus_diag.weights.namings import NAMINGS, POSITIONS, recognise, torch_targets, translate
-from fundus_diag.weights.strict import fill, fit_positions, grid
 
 DEFAULT_SIZE = 224  # px, where the source does not tell
 PATCH = 16  # px, of every ViT preset
@@ -75,8 +81,8 @@ def _keras(source, encoder, image_size):
     if encoder != "se_xception":
         raise UsageError(f"--encoder {encoder}: a .h5 of Keras is for se_xception")
     model = ENCODERS[encoder](DEFAULT_SIZE if image_size is None else image_size)
-    xception.port_xception_file(source, model)
-    return model, {"naming": xception.TITLE, "left_out": []}
+    keras_xception.port_xception_file(source, model)
+    return model, {"naming": keras_xception.TITLE, "left_out": []}
 
 
 def _torch(source, encoder, image_size):

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fundus_diag.models.positions import resize_positions
-from fundus_diag.models.transformer import LARGEST
+from fundus_diag.models.layers.positions import resize_positions
+from fundus_diag.models.layers.preprocessing import LARGEST
 from fundus_diag.utils.errors import DataError
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")

@@ -11,9 +11,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from fundus_diag.models.weights.strict import Array
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import atomic
-from fundus_diag.weights.strict import Array
 
 MAX_OBJECTS = 20_000
 MAX_DEPTH = 8
