@@ -78,9 +78,9 @@ def make_run(folder, encoder, image_size):
 
     from fundus_diag.data.manifest import read_manifest, summary
     from fundus_diag.data.synthetic.dataset import draw_dataset
-    from fundus_diag.metrics.calibration import save_operating_points
     from fundus_diag.models import build_classifier
     from fundus_diag.models.batch_norm import calibrate_batch_norm
+    from fundus_diag.runs.thresholds import save_operating_points
 
     folder.mkdir(parents=True)
     manifest = read_manifest(draw_dataset(folder / "photographs", patients=30))

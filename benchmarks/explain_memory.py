@@ -11,7 +11,7 @@ from pathlib import Path
 from common import resident
 
 from fundus_diag import explaining
-from fundus_diag.explain.cases import cases_of_manifest
+from fundus_diag.runs.cases import cases_of_manifest
 
 
 def main():

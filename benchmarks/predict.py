@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 from common import in_turn, machine, ratio
 
-from fundus_diag.fast import fast_logits
 from fundus_diag.models import build_classifier
 from fundus_diag.models.batch_norm import calibrate_batch_norm
+from fundus_diag.runs.freeze import fast_logits
 from fundus_diag.utils.mixed_precision import resolve_precision
 
 

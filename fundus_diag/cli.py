@@ -59,7 +59,7 @@ def predict(
         batch_size: Rows at a time.
         on_bad_image: Stop at a photograph that cannot be read, or leave its row out.
     """
-    from fundus_diag.prediction import predict as predict_table
+    from fundus_diag.runs.predict import predict as predict_table
 
     if batch_size < 1:
         raise UsageError(f"--batch-size {batch_size}: at least 1")

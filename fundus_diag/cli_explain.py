@@ -169,7 +169,7 @@ def explain_eval(
 
 
 def _cases(images, manifest, image_root, split, on_bad_image):
-    from fundus_diag.explain.cases import cases_of_files, cases_of_manifest
+    from fundus_diag.runs.cases import cases_of_files, cases_of_manifest
 
     if bool(images) == (manifest is not None):
         raise UsageError("--images or --manifest: one of the two")

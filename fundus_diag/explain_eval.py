@@ -10,15 +10,15 @@ import pandas as pd
 from fundus_diag.data.masks import check_folders, read_lesions, read_mask
 from fundus_diag.data.synthetic.eye import SIGNS
 from fundus_diag.explain import cam, faithfulness
-from fundus_diag.explain.cases import EYES
 from fundus_diag.explain.curves import deletion_insertion
 from fundus_diag.explain.output import laid_back
 from fundus_diag.explain.overlay import curves_png
 from fundus_diag.explain.sanity import cascade
-from fundus_diag.explaining import Settings, explain_batch, load_cases
+from fundus_diag.explaining import Settings, explain_batch
 from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.metrics.summary import summarise
-from fundus_diag.runs import load_run
+from fundus_diag.runs.cases import EYES, load_cases
+from fundus_diag.runs.run import load_run
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import atomic, write_csv, write_json
 from fundus_diag.utils.progress import track

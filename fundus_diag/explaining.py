@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from fundus_diag.explain import cam
-from fundus_diag.explain.cases import EYES
 from fundus_diag.explain.filters import MEDIAN, OFFSET, clean, filter_maps
 from fundus_diag.explain.methods import layer_names, method_name, possible
 from fundus_diag.explain.output import FIELDS, table_rows, write_case
-from fundus_diag.imaging.preprocess import load_photograph
-from fundus_diag.runs import load_run
+from fundus_diag.runs.cases import EYES, load_cases
+from fundus_diag.runs.run import load_run
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import atomic
 from fundus_diag.utils.progress import track
@@ -188,27 +187,6 @@ def explain_batch(run, cases, layers, settings, wanted=None):
             "fused": fused,
             "single": single,
         }
-
-
-def load_cases(run, cases):
-    """Photographs of cases as the network takes them.
-
-    Returns:
-        loaded: per case {eye: (picture, box, photograph)} of `preprocess.load_photograph`.
-        images: (B, S, S, 3), or pairs (B, 2, S, S, 3).
-        mask: None, or (B, 2) of the pairs.
-
-    Raises:
-        DataError: a file cannot be read.
-    """
-    size, crop = run.config["image_size"], run.config["crop"]
-    loaded = [{e: load_photograph(p, size, crop) for e, p in case.paths.items()} for case in cases]
-    if run.config["unit"] == "eye":
-        return loaded, np.stack([next(iter(eyes.values()))[0] for eyes in loaded]), None
-    blank = np.zeros((size, size, 3), np.float32)  # masked: the model does not see it
-    images = [[eyes[e][0] if e in eyes else blank for e in EYES] for eyes in loaded]
-    mask = np.array([[float(e in eyes) for e in EYES] for eyes in loaded], np.float32)
-    return loaded, np.array(images), mask
 
 
 def _chosen(probability, called):

@@ -8,12 +8,12 @@ import numpy as np
 
 from fundus_diag.data.columns import inside
 from fundus_diag.data.labels import label_text
-from fundus_diag.explain.cases import EYES, Case
 from fundus_diag.explain.output import explanation_page
 from fundus_diag.explaining import Settings, explain_batch
 from fundus_diag.page.parts import data_url
-from fundus_diag.run_files import read_predictions
-from fundus_diag.runs import load_run
+from fundus_diag.runs.cases import EYES, Case
+from fundus_diag.runs.run import load_run
+from fundus_diag.runs.run_files import read_predictions
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.files import write_text
 from fundus_diag.utils.progress import track

@@ -3,14 +3,14 @@
 import keras
 import tensorflow as tf
 
-from fundus_diag import run_dirs
 from fundus_diag.data.inputs import load_inputs, settle_bad
 from fundus_diag.data.manifest import read_photographs
 from fundus_diag.models.encoders import build_encoder
 from fundus_diag.models.masked_autoencoder import copy_to_encoder, masked_autoencoder, vit_settings
 from fundus_diag.models.weights import h5
 from fundus_diag.pretrain_epochs import fit, prepare, say
-from fundus_diag.run_files import ENCODER_WEIGHTS, PRETRAINING, read_pretraining
+from fundus_diag.runs import directory
+from fundus_diag.runs.run_files import ENCODER_WEIGHTS, PRETRAINING, read_pretraining
 from fundus_diag.training import device_strategy
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import write_json
@@ -34,7 +34,7 @@ def pretrain(config):
     config = config.resolved()
     manifest = read_photographs(config.manifest)
     weights = config.run_dir / ENCODER_WEIGHTS
-    before = run_dirs.claim(config, manifest.sha256, read_pretraining)
+    before = directory.claim(config, manifest.sha256, read_pretraining)
     if before and before["finished"]:
         say(f"{config.run_dir}: this run is finished")
         return weights
@@ -49,7 +49,7 @@ def pretrain(config):
     run = prepare(config, model, pictures, splits)
     facts = _describe(config, manifest, splits, bad, model)
     facts["precision"] = arithmetic
-    run_dirs.make_room(config)
+    directory.make_room(config)
     write_json(config.run_dir / "config.json", facts)
     with precision(config.precision), strategy.scope():
         fit(run)
@@ -57,7 +57,7 @@ def pretrain(config):
         copy_to_encoder(model, encoder)
         h5.save(encoder, weights, _record(config, manifest))
     facts["seconds"] = round(run.state["seconds"], 1)
-    write_json(config.run_dir / "config.json", {**facts, "finished": run_dirs.now()})
+    write_json(config.run_dir / "config.json", {**facts, "finished": directory.now()})
     return weights
 
 
@@ -134,7 +134,7 @@ def _describe(config, manifest, splits, bad, model):
         "crop": config.crop,
         "seed": config.seed,
         "parameters": model.count_params(),
-        "flags": run_dirs.flags(config),
+        "flags": directory.flags(config),
         "data": {
             "manifest": str(config.manifest.resolve()),
             "sha256": manifest.sha256,
@@ -145,5 +145,5 @@ def _describe(config, manifest, splits, bad, model):
                 for name, x in splits.items()
             },
         },
-        **run_dirs.circumstances(),
+        **directory.circumstances(),
     }

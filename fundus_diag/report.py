@@ -13,14 +13,14 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from fundus_diag import run_files
 from fundus_diag.data.datasets.descriptions import dataset_facts
 from fundus_diag.data.labels import label_text
 from fundus_diag.metrics import classification, evaluate
-from fundus_diag.metrics.calibration import load_operating_points
 from fundus_diag.models.weights.load import WEIGHT_TERMS
 from fundus_diag.page import figures
 from fundus_diag.page import parts as report_parts
+from fundus_diag.runs import run_files
+from fundus_diag.runs.thresholds import load_operating_points
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import atomic
 

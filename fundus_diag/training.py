@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fundus_diag import run_dirs, sampling
+from fundus_diag import sampling
 from fundus_diag.data.inputs import Inputs, load_inputs, settle_bad
 from fundus_diag.data.manifest import check_trainable, read_manifest
 from fundus_diag.fitting import fit, prepare
@@ -16,8 +16,11 @@ from fundus_diag.metrics import calibration
 from fundus_diag.models.encoders import build_encoder
 from fundus_diag.models.options import parse_options
 from fundus_diag.models.weights.load import load_encoder
-from fundus_diag.run_files import leaks, read_config
-from fundus_diag.runs import WEIGHTS, build_model, load_run, predict_logits, prediction_table
+from fundus_diag.runs import directory
+from fundus_diag.runs.predict import predict_logits, prediction_table
+from fundus_diag.runs.run import WEIGHTS, build_model, load_run
+from fundus_diag.runs.run_files import leaks, read_config
+from fundus_diag.runs.thresholds import save_operating_points
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import atomic, write_csv, write_json
 from fundus_diag.utils.mixed_precision import precision
@@ -40,7 +43,7 @@ def train(config):
         print(f"warning: {warning}", file=sys.stderr)
     if config.task != manifest.task:
         raise UsageError(f"--task {config.task}: {config.manifest} holds {manifest.task} labels")
-    before = run_dirs.claim(config, manifest.sha256, partial(read_config, finished=False))
+    before = directory.claim(config, manifest.sha256, partial(read_config, finished=False))
     if before and before["finished"]:
         print(f"{config.run_dir}: this run is finished", file=sys.stderr)
         return config.run_dir
@@ -53,11 +56,11 @@ def train(config):
     # Outside: reduced precision is for the network, never for the pictures.
     inputs, test = load_training_inputs(config, manifest)
     plan = sampling_plan(config, inputs.splits["train"].y)
-    facts = run_dirs.describe(config, manifest, inputs, test, model, pretrained, plan)
+    facts = directory.describe(config, manifest, inputs, test, model, pretrained, plan)
     for warning in leaks(facts["weights_record"]):
         print(f"warning: {warning}", file=sys.stderr)
     facts["precision"] = arithmetic
-    run_dirs.make_room(config)
+    directory.make_room(config)
     write_json(config.run_dir / "config.json", facts)
     with precision(config.precision), strategy.scope():
         state = fit(prepare(config, model, inputs, manifest.labels, pretrained, plan))
@@ -65,7 +68,7 @@ def train(config):
             model.save_weights(file)
     facts |= {"best_epoch": state["best_epoch"], "seconds": round(state["seconds"], 1)}
     _set_operating_points(config, manifest, inputs)
-    write_json(config.run_dir / "config.json", {**facts, "finished": run_dirs.now()})
+    write_json(config.run_dir / "config.json", {**facts, "finished": directory.now()})
     return config.run_dir
 
 
@@ -134,7 +137,7 @@ def _set_operating_points(config, manifest, inputs):
     points = calibration.fit_operating_points(
         rows.y, logits, labels, criterion=config.criterion, task=config.task
     )
-    calibration.save_operating_points(config.run_dir / "thresholds.json", points)
+    save_operating_points(config.run_dir / "thresholds.json", points)
     probabilities = calibration.apply_calibration(logits, points, labels)
     table = prediction_table(rows, labels, labels, probabilities)
     write_csv(config.run_dir / "predictions_val.csv", table)

@@ -6,11 +6,8 @@ import json
 
 import numpy as np
 
-from fundus_diag.metrics.calibration import (
-    apply_calibration,
-    fit_operating_points,
-    save_operating_points,
-)
+from fundus_diag.metrics.calibration import apply_calibration, fit_operating_points
+from fundus_diag.runs.thresholds import save_operating_points
 
 LABELS = ["N", "D", "G", "C", "H"]
 STRENGTH = [1.2, 2.5, 0.3, 5.0, 1.0]  # weak, strong, nearly blind, nearly perfect, undefined on val

@@ -10,11 +10,10 @@ from fundus_diag.metrics import calibration
 from fundus_diag.metrics.calibration import (
     apply_calibration,
     fit_operating_points,
-    load_operating_points,
-    save_operating_points,
     thresholds_array,
 )
 from fundus_diag.metrics.thresholds import choose_threshold, parse_criterion
+from fundus_diag.runs.thresholds import load_operating_points, save_operating_points
 from fundus_diag.utils.errors import DataError, UsageError
 
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 from exported import export, make_runs
 
 import fundus_diag.export as exporting
-from fundus_diag import fast
+from fundus_diag.runs import freeze
 from fundus_diag.utils.errors import DataError
 
 
@@ -146,10 +146,10 @@ def test_weights_that_a_saved_model_cannot_hold_are_refused(refused, monkeypatch
 
 
 def test_bfloat16_is_refused_where_the_processor_has_none(refused, monkeypatch):
-    monkeypatch.setattr(fast, "cpu_has_bfloat16", lambda: False)
+    monkeypatch.setattr(freeze, "cpu_has_bfloat16", lambda: False)
     assert "--precision bfloat16: this processor has none" in refused("--precision", "bfloat16")
-    assert fast.frozen_precision("auto") == "float32"
-    monkeypatch.setattr(fast, "cpu_has_bfloat16", lambda: True)
-    assert fast.frozen_precision("auto") == "bfloat16"
-    monkeypatch.setattr(fast, "has_gpu", lambda: True)
-    assert fast.frozen_precision("auto") == "float32"
+    assert freeze.frozen_precision("auto") == "float32"
+    monkeypatch.setattr(freeze, "cpu_has_bfloat16", lambda: True)
+    assert freeze.frozen_precision("auto") == "bfloat16"
+    monkeypatch.setattr(freeze, "has_gpu", lambda: True)
+    assert freeze.frozen_precision("auto") == "float32"

@@ -17,7 +17,7 @@ from fundus_diag.models import FEATURE_MAPS, build_classifier
 from fundus_diag.models.classifier import block_of
 from fundus_diag.models.layers.ordinal import OrdinalLogits
 from fundus_diag.models.options import parse_options
-from fundus_diag.runs import load_run
+from fundus_diag.runs.run import load_run
 from fundus_diag.utils.errors import UsageError
 
 HERE = pathlib.Path()

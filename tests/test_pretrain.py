@@ -16,7 +16,7 @@ import pytest
 from narrow_vit import NAME, SETTINGS, pretrain_flags, register
 from tiny import killed_in_a_write, main, make_photographs, train_flags
 
-from fundus_diag import checkpoint, models, pretrain, pretrain_epochs, runs, training
+from fundus_diag import checkpoint, models, pretrain, pretrain_epochs, training
 from fundus_diag.config import TrainConfig
 from fundus_diag.data.manifest import read_photographs
 from fundus_diag.imaging.preprocess import load_picture
@@ -25,7 +25,8 @@ from fundus_diag.models.classifier import encoder_layers
 from fundus_diag.models.weights.load import weights_record
 from fundus_diag.pretrain_config import PretrainConfig
 from fundus_diag.reconstructions import reconstruct
-from fundus_diag.run_files import leaks
+from fundus_diag.runs import run
+from fundus_diag.runs.run_files import leaks
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.variables import assign, reseed
 
@@ -134,7 +135,7 @@ def test_the_weights_are_the_networks_and_a_classifier_starts_from_them(
     started = {}
 
     def build(*args, **kwargs):
-        model = runs.build_model(*args, **kwargs)
+        model = run.build_model(*args, **kwargs)
         started.update({x.name: x.get_weights() for x in encoder_layers(model)})
         return model
 

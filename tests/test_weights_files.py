@@ -14,7 +14,7 @@ from tiny import main, make_photographs, train_flags, train_only
 from fundus_diag.models import build_classifier, build_encoder
 from fundus_diag.models.weights.h5 import save
 from fundus_diag.models.weights.load import load_encoder, weights_record
-from fundus_diag.runs import load_run
+from fundus_diag.runs.run import load_run
 from fundus_diag.utils.errors import DataError
 
 CVT = {"depths": (1, 1, 2), "widths": (8, 12, 18), "heads": (1, 2, 3)}

@@ -20,9 +20,11 @@ from fundus_diag import models
 from fundus_diag.cli import main
 from fundus_diag.data.inputs import load_table
 from fundus_diag.data.manifest import read_manifest, summary
-from fundus_diag.metrics.calibration import fit_operating_points, save_operating_points
+from fundus_diag.metrics.calibration import fit_operating_points
 from fundus_diag.models.batch_norm import calibrate_batch_norm
-from fundus_diag.runs import build_model, predict_logits
+from fundus_diag.runs.predict import predict_logits
+from fundus_diag.runs.run import build_model
+from fundus_diag.runs.thresholds import save_operating_points
 
 
 def tiny(images):

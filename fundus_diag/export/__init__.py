@@ -18,8 +18,8 @@ from fundus_diag.export.runtimes import (
     write_openvino,
 )
 from fundus_diag.export.saved_model import VERSION, check_size, write_saved_model
-from fundus_diag.fast import frozen_precision
-from fundus_diag.runs import load_run
+from fundus_diag.runs.freeze import frozen_precision
+from fundus_diag.runs.run import load_run
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.mixed_precision import cpu_has_bfloat16
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from fundus_diag.data.labels import label_text
 from fundus_diag.models.weights.load import WEIGHT_TERMS
-from fundus_diag.run_files import leaks
-from fundus_diag.runs import WEIGHTS
+from fundus_diag.runs.run import WEIGHTS
+from fundus_diag.runs.run_files import leaks
 from fundus_diag.utils.files import read_json, write_json, write_text
 from fundus_diag.utils.version import __version__
 

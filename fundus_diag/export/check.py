@@ -8,10 +8,11 @@ from fundus_diag.data.pipeline import scoring_batches
 from fundus_diag.explain import cam
 from fundus_diag.explain.filters import clean
 from fundus_diag.export.runtimes import as_arrays
-from fundus_diag.export.samples import drawn_photographs, training_table
+from fundus_diag.export.samples import drawn_photographs
 from fundus_diag.imaging.preprocess import map_to_original, traced
 from fundus_diag.metrics.calibration import apply_calibration
 from fundus_diag.metrics.classification import macro_auc
+from fundus_diag.runs.run_files import training_table
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.progress import track
 

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from fundus_diag.export.maps import cam_function, explained, laid_back
 from fundus_diag.export.reading import MAX_ROWS, NO_EYE, TOO_MANY, read, read_all, text_of_pair
-from fundus_diag.fast import freeze, input_spec
 from fundus_diag.imaging.quality import blank, checked
+from fundus_diag.runs.freeze import freeze, input_spec
 
 
 def signatures(run, precision="float32", explain=True):

@@ -6,8 +6,8 @@ import tensorflow as tf
 from fundus_diag.explain import cam
 from fundus_diag.explain.filters import COARSE, MEDIAN
 from fundus_diag.explain.methods import layer_names
-from fundus_diag.fast import freeze, input_spec
 from fundus_diag.imaging.preprocess import map_to_original
+from fundus_diag.runs.freeze import freeze, input_spec
 
 MAX_VALUES = 2**27  # of the maps of one answer: half a gigabyte
 

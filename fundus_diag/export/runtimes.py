@@ -14,8 +14,8 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from fundus_diag.data.inputs import load_inputs, settle_bad
 from fundus_diag.data.pipeline import scoring_batches
 from fundus_diag.export.graph import calibrated, called
-from fundus_diag.export.samples import training_table
-from fundus_diag.fast import input_spec
+from fundus_diag.runs.freeze import input_spec
+from fundus_diag.runs.run_files import training_table
 from fundus_diag.utils.errors import DataError
 
 OPSET = 18

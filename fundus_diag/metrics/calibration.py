@@ -8,23 +8,18 @@ Sources: Platt 1999, "Probabilistic outputs for support vector machines" (hard t
 a weak prior on the slope in place of his smoothed ones); Guo et al. 2017 (temperature).
 """
 
-import json
 import math
-from pathlib import Path
 
 import numpy as np
 from scipy import optimize, special
 
 from fundus_diag.metrics.thresholds import choose_threshold, parse_criterion
-from fundus_diag.utils import files
-from fundus_diag.utils.errors import DataError, UsageError
 
 # A normal prior on the slope, mean 1 and variance 1 / SLOPE_PRIOR: it keeps the slope finite on
 # perfectly separated rows and says next to nothing beside a dozen positives. None on the intercept,
 # so the mean calibrated probability is the share of positives exactly.
 SLOPE_PRIOR = 0.1
 TEMPERATURES = (0.05, 20.0)
-MAX_BYTES = 1_000_000  # of thresholds.json
 NEUTRAL = {"threshold": None, "slope": 1.0, "intercept": 0.0}
 
 
@@ -89,29 +84,6 @@ def thresholds_array(points, labels):
     return np.array([np.nan if v is None else v for v in values], "float64")
 
 
-def save_operating_points(path, points):
-    """Writes thresholds.json: whole or not at all."""
-    _check_points(path, points)
-    files.write_json(path, points)
-
-
-def load_operating_points(path):
-    """Reads thresholds.json; everything in it is checked. Raises DataError with one line."""
-    path = Path(path)
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"{path}: larger than {MAX_BYTES} bytes, not a file of thresholds")
-        points = json.loads(path.read_text("utf-8"), parse_constant=_refuse)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: not found") from error
-    except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: not readable as JSON ({_line(error)})") from error
-    _check_points(path, points)
-    return points
-
-
 def _platt(truth, z):
     """Slope and intercept by maximum likelihood; with slope 1 where the best slope is not > 0.
 
@@ -166,46 +138,3 @@ def _temperature(y_true, logits):
 
     bounds = tuple(math.log(t) for t in TEMPERATURES)
     return math.exp(optimize.minimize_scalar(loss, bounds=bounds, method="bounded").x)
-
-
-def _check_points(path, points):
-    """Raises DataError unless `points` has the shape that `fit_operating_points` gives."""
-
-    def need(fine, what):
-        if not fine:
-            raise DataError(f"{path}: {what}")
-
-    need(isinstance(points, dict), "not an object")
-    for key in ("split", "criterion"):
-        need(isinstance(points.get(key), str), f"{key} is not a text")
-    try:
-        need(points["criterion"] == "argmax" or parse_criterion(points["criterion"]), "")
-    except UsageError as error:
-        raise DataError(f"{path}: {error}") from error
-    need(isinstance(points.get("labels"), dict) and points["labels"], "labels is not an object")
-    if "temperature" in points:
-        need(_number(points["temperature"], 1e-6, 1e6), "temperature is not a number above 0")
-    for label, entry in points["labels"].items():
-        where = f"label {label[:40]!r}"
-        need(isinstance(entry, dict), f"{where} is not an object")
-        fine = entry.get("threshold", 0) is None or _number(entry.get("threshold"), 0, 1)
-        need(fine, f"{where}: threshold is neither null nor in [0, 1]")
-        need(_number(entry.get("slope"), 1e-300, 1e6), f"{where}: slope is not a number above 0")
-        need(_number(entry.get("intercept"), -1e6, 1e6), f"{where}: intercept is not a number")
-        for key in ("positives", "negatives"):
-            count = entry.get(key)
-            fine = isinstance(count, int) and not isinstance(count, bool) and 0 <= count < 2**53
-            need(fine, f"{where}: {key} is not a count")
-
-
-def _number(value, low, high):
-    plain = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return plain and low <= value <= high
-
-
-def _refuse(name):
-    raise ValueError(f"{name} is not JSON")
-
-
-def _line(error):
-    return str(error).splitlines()[0][:120] if str(error) else type(error).__name__

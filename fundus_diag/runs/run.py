@@ -4,21 +4,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import tensorflow as tf
 
-from fundus_diag.data.columns import META
-from fundus_diag.data.pipeline import scoring_batches
-from fundus_diag.fast import fast_logits
 from fundus_diag.imaging import preprocess
 from fundus_diag.metrics import calibration, classification
 from fundus_diag.models.classifier import build_classifier
 from fundus_diag.models.encoders import has_option
 from fundus_diag.models.options import parse_options
 from fundus_diag.models.weights.load import load_classifier
-from fundus_diag.run_files import read_config
+from fundus_diag.runs.run_files import read_config
+from fundus_diag.runs.thresholds import load_operating_points
 from fundus_diag.utils.errors import DataError, UsageError
-from fundus_diag.utils.progress import track
 
 WEIGHTS = "model.weights.h5"
 
@@ -112,7 +108,7 @@ def load_run(run_dir, finished=True):
     model = build_model(config)
     load_classifier(run_dir / WEIGHTS, model)
     path = run_dir / "thresholds.json"
-    points = calibration.load_operating_points(path) if finished else None
+    points = load_operating_points(path) if finished else None
     return Run(run_dir, config, model, points)
 
 
@@ -138,40 +134,3 @@ def build_model(config, weights=None):
         dropout=flags.get("dropout", 0.5),
         **options,
     )
-
-
-def predict_logits(model, pictures, rows, batch_size=16, precision="float32"):
-    """Logits (N, L) of rows of decoded photographs.
-
-    Args:
-        model: classifier.
-        pictures: `data.Pictures`.
-        rows: `inputs.Rows`.
-        batch_size: rows at a time.
-        precision: "float32", exact, or "auto", the fast path of `fast.fast_logits`.
-    """
-    batches = scoring_batches(pictures, rows.pictures, batch_size)
-    step = tf.function(lambda x: model(x, training=False), autograph=False, reduce_retracing=True)
-    if precision != "float32":
-        step = fast_logits(model, precision)
-    steps = -(-len(rows.pictures) // batch_size)
-    return np.concatenate([np.asarray(step(x)) for x in track(batches, "predicting", steps)])
-
-
-def prediction_table(rows, labels, run_labels, probabilities):
-    """Table of `predictions_<split>.csv`: who, what is known (`y_`), what is predicted (`p_`).
-
-    Args:
-        rows: `inputs.Rows`.
-        labels: labels of the manifest.
-        run_labels: labels of the run; those that both know get a `y_` column.
-        probabilities: (N, len(run_labels)).
-    """
-    keys = (*META, "image_left", "image_right")
-    table = rows.table[[c for c in rows.table.columns if c in keys]].copy()
-    known = {f"y_{x}": rows.y[:, labels.index(x)] for x in run_labels if x in labels}
-    scored = {f"p_{x}": probabilities[:, k] for k, x in enumerate(run_labels)}
-    table = pd.concat([table, pd.DataFrame({**known, **scored}, index=table.index)], axis=1)
-    for column in known:
-        table[column] = table[column].astype("Int64")  # 1, 0 and empty, not 1.0
-    return table

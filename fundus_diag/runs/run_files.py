@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fundus_diag.data.manifest import read_manifest
 from fundus_diag.data.tables import read_table
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.files import read_json
@@ -173,3 +174,17 @@ def _fits(kind, value):
 
 def _count(value):
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
+
+
+def training_table(run):
+    """(`Manifest`, folder of its photographs, "") of a run, or (None, None, why it is not here)."""
+    data = run.config["data"]
+    manifest, root = Path(data.get("manifest") or ""), Path(data.get("image_root") or "")
+    if not manifest.is_file():
+        return None, None, "its table is not here"
+    if not root.is_dir():
+        return None, None, "the folder of its photographs is not here"
+    table = read_manifest(manifest)
+    if table.sha256 != data.get("sha256"):
+        return None, None, "its table has changed since"
+    return table, root, ""

@@ -7,6 +7,7 @@ import numpy as np
 
 from fundus_diag.data.inputs import load_table, settle_bad
 from fundus_diag.imaging.image_file import check_files
+from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.utils.errors import UsageError
 
 EYES = ("left", "right")
@@ -80,3 +81,24 @@ def _names(texts):
     if len({name.casefold() for name in names}) == len(names):
         return names
     return [f"{k:04d}_{name}" for k, name in enumerate(names)]
+
+
+def load_cases(run, cases):
+    """Photographs of cases as the network takes them.
+
+    Returns:
+        loaded: per case {eye: (picture, box, photograph)} of `preprocess.load_photograph`.
+        images: (B, S, S, 3), or pairs (B, 2, S, S, 3).
+        mask: None, or (B, 2) of the pairs.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    size, crop = run.config["image_size"], run.config["crop"]
+    loaded = [{e: load_photograph(p, size, crop) for e, p in case.paths.items()} for case in cases]
+    if run.config["unit"] == "eye":
+        return loaded, np.stack([next(iter(eyes.values()))[0] for eyes in loaded]), None
+    blank = np.zeros((size, size, 3), np.float32)  # masked: the model does not see it
+    images = [[eyes[e][0] if e in eyes else blank for e in EYES] for eyes in loaded]
+    mask = np.array([[float(e in eyes) for e in EYES] for eyes in loaded], np.float32)
+    return loaded, np.array(images), mask

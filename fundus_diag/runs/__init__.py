@@ -1,0 +1,1 @@
+"""A run's folder: claimed, described, read back, applied."""
