@@ -15,8 +15,8 @@ import tensorflow as tf
 from common import in_turn, machine, ratio
 
 from fundus_diag.models.masked_autoencoder import masked_autoencoder, vit_settings
-from fundus_diag.pretrain_config import PretrainConfig
-from fundus_diag.pretrain_epochs import compile_model
+from fundus_diag.training.pretraining.config import PretrainConfig
+from fundus_diag.training.pretraining.loop import compile_model
 from fundus_diag.utils.mixed_precision import precision
 
 

@@ -13,10 +13,10 @@ import numpy as np
 import tensorflow as tf
 from common import in_turn, machine, ratio
 
-from fundus_diag.config import TrainConfig
-from fundus_diag.losses import WeightedBinaryCrossentropy
 from fundus_diag.models import build_classifier
-from fundus_diag.phases import compile_phase
+from fundus_diag.training.config import TrainConfig
+from fundus_diag.training.losses import WeightedBinaryCrossentropy
+from fundus_diag.training.phases import compile_phase
 from fundus_diag.utils.mixed_precision import precision, resolve_precision
 
 

@@ -7,8 +7,6 @@ __all__ = ["__version__", "load_run"]
 
 def load_run(run_dir):
     """Opens a finished run; see `fundus_diag.runs.load_run`."""
-    from fundus_diag.runs.run import (
-        load_run,  # Keras takes seconds to import: only when it is needed
-    )
+    from fundus_diag.runs.run import load_run
 
     return load_run(run_dir)

@@ -15,9 +15,9 @@ from fundus_diag.cli_explain import explain, explain_eval
 from fundus_diag.cli_export import export
 from fundus_diag.cli_pretrain import pretrain
 from fundus_diag.cli_weights import port
-from fundus_diag.config import TrainConfig
 from fundus_diag.parsing import parse
 from fundus_diag.quiet import import_tensorflow
+from fundus_diag.training.config import TrainConfig
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.version import __version__
 
@@ -28,7 +28,7 @@ DISCLAIMER = "A research tool, not for clinical use."
 def train(config: tyro.conf.OmitArgPrefixes[TrainConfig]):
     """Train a classifier in two phases: the head alone, then everything."""
     from fundus_diag.report import write_report
-    from fundus_diag.training import train as train_run
+    from fundus_diag.training.train import train as train_run
 
     run_dir = train_run(config)
     page = write_report(run_dir, split="val")

@@ -2,12 +2,12 @@
 
 import tyro
 
-from fundus_diag.pretrain_config import PretrainConfig
+from fundus_diag.training.pretraining.config import PretrainConfig
 
 
 def pretrain(config: tyro.conf.OmitArgPrefixes[PretrainConfig]):
     """Pretrain an encoder on photographs without labels, as a masked autoencoder."""
-    from fundus_diag.pretrain import pretrain as pretrain_run
+    from fundus_diag.training.pretraining.pretrain import pretrain as pretrain_run
 
     weights = pretrain_run(config)
     start = f"--encoder {config.encoder} --image-size {config.image_size} --weights {weights}"

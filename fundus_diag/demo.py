@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from fundus_diag.config import TrainConfig
 from fundus_diag.data.synthetic.dataset import draw_dataset
+from fundus_diag.training.config import TrainConfig
 from fundus_diag.utils.progress import bar
 
 DRAWN_SIZE = 224  # px
@@ -27,7 +27,7 @@ def run_demo(out, patients, seed):
     The photographs lie in a folder beside the run, and are drawn again only when asked for others.
     """
     from fundus_diag.reporting import report_run
-    from fundus_diag.training import train
+    from fundus_diag.training.train import train
 
     out = Path(out)
     photographs = out.with_name(out.name + "_photographs")

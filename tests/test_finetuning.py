@@ -10,14 +10,16 @@ from scipy import special
 from test_models import NARROW
 from tiny import make_photographs, train_only
 
-from fundus_diag import phases
-from fundus_diag.config import IMAGE_SIZES, RECIPES, TrainConfig
-from fundus_diag.losses import WeightedBinaryCrossentropy
 from fundus_diag.models import FEATURE_MAPS, build_classifier
 from fundus_diag.models.classifier import block_of
 from fundus_diag.models.layers.ordinal import OrdinalLogits
 from fundus_diag.models.options import parse_options
 from fundus_diag.runs.run import load_run
+from fundus_diag.training import phases
+from fundus_diag.training.config import TrainConfig
+from fundus_diag.training.losses import WeightedBinaryCrossentropy
+from fundus_diag.training.optimizers import TenthSteps, layer_rates
+from fundus_diag.training.recipes import IMAGE_SIZES, RECIPES
 from fundus_diag.utils.errors import UsageError
 
 HERE = pathlib.Path()
@@ -66,7 +68,7 @@ def test_each_layer_of_a_vit_moves_at_its_own_rate():
 )  # fmt: skip
 def test_rates_fall_from_block_to_block_in_every_family(name, blocks):
     model = build_classifier(name, 32, 2, **NARROW[name])
-    rates = phases.layer_rates(model, 0.75)
+    rates = layer_rates(model, 0.75)
     assert {v.path for v in model.trainable_variables} <= rates.keys()
     for path, rate in rates.items():
         block = block_of(path.split("/")[0])
@@ -78,7 +80,7 @@ def test_kernels_decay_at_their_own_rate_and_nothing_else_does():
     flags = {"layer_decay": 0.5, "weight_decay": 0.1, "phase2_rate": 1e-2, "phase2_epochs": 4}
     model = compiled("mae_vit_tiny", clip_norm=0, warmup=0, **flags)
     before = {v.path: v.numpy() for v in model.trainable_variables}
-    rates = phases.layer_rates(model, 0.5)
+    rates = layer_rates(model, 0.5)
     decayed = set()
     for path, change in moves(model, 0.0).items():  # no gradient: only the decay moves
         kernel = path.endswith("kernel")
@@ -108,7 +110,7 @@ def test_the_rate_falls_by_a_tenth_after_each_quarter():
 
 @pytest.mark.parametrize(("warmup", "total"), [(0, 2), (4, 40), (3, 5)])
 def test_steps_have_their_tenths_whatever_the_length_and_the_warm_up(warmup, total):
-    schedule = phases.TenthSteps(0.5, total, warmup)
+    schedule = TenthSteps(0.5, total, warmup)
     for step in range(total):
         want = 0.5 * 0.1 ** (step * 4 // total) * (min(step / warmup, 1) if warmup else 1)
         assert float(schedule(step)) == pytest.approx(want, rel=1e-5)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fundus_diag.losses import WeightedBinaryCrossentropy, grade_loss
+from fundus_diag.training.losses import WeightedBinaryCrossentropy, grade_loss
 
 NAN = np.nan
 

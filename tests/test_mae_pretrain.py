@@ -18,8 +18,8 @@ from fundus_diag.models.masked_autoencoder import (
     unpatchify,
     vit_settings,
 )
-from fundus_diag.pretrain_config import PretrainConfig
-from fundus_diag.pretrain_epochs import compile_model
+from fundus_diag.training.pretraining.config import PretrainConfig
+from fundus_diag.training.pretraining.loop import compile_model
 from fundus_diag.utils.errors import UsageError
 from fundus_diag.utils.variables import reseed
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fundus_diag.config import IMAGE_SIZES
 from fundus_diag.models import CAM_LAYERS, ENCODERS, FEATURE_MAPS, HEADS, build_classifier
 from fundus_diag.models.batch_norm import calibrate_batch_norm
 from fundus_diag.models.classifier import copy_encoder_weights, encoder_layers
 from fundus_diag.models.weights.keras_xception import port_xception
 from fundus_diag.models.weights.load import load_encoder
+from fundus_diag.training.recipes import IMAGE_SIZES
 from fundus_diag.utils.errors import DataError, UsageError
 
 SIZE = 96  # the smallest that upstream takes is 71

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import tiny  # noqa: F401  (adds the encoder of that name)
 
-from fundus_diag import phases
-from fundus_diag.config import TrainConfig
-from fundus_diag.losses import WeightedBinaryCrossentropy
 from fundus_diag.models import build_classifier
 from fundus_diag.models.batch_norm import calibrate_batch_norm
 from fundus_diag.models.classifier import encoder_layers
-from fundus_diag.validation import improves, stopped
+from fundus_diag.training import phases
+from fundus_diag.training.config import TrainConfig
+from fundus_diag.training.losses import WeightedBinaryCrossentropy
+from fundus_diag.training.validation import improves, stopped
 
 
 def config(**flags):

@@ -16,17 +16,19 @@ import pytest
 from narrow_vit import NAME, SETTINGS, pretrain_flags, register
 from tiny import killed_in_a_write, main, make_photographs, train_flags
 
-from fundus_diag import checkpoint, models, pretrain, pretrain_epochs, training
-from fundus_diag.config import TrainConfig
+from fundus_diag import models
 from fundus_diag.data.manifest import read_photographs
 from fundus_diag.imaging.preprocess import load_picture
 from fundus_diag.models import masked_autoencoder
 from fundus_diag.models.classifier import encoder_layers
 from fundus_diag.models.weights.load import weights_record
-from fundus_diag.pretrain_config import PretrainConfig
-from fundus_diag.reconstructions import reconstruct
 from fundus_diag.runs import run
 from fundus_diag.runs.run_files import leaks
+from fundus_diag.training import checkpoint, train
+from fundus_diag.training.config import TrainConfig
+from fundus_diag.training.pretraining import loop, pretrain
+from fundus_diag.training.pretraining.config import PretrainConfig
+from fundus_diag.training.pretraining.reconstructions import reconstruct
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.variables import assign, reseed
 
@@ -139,10 +141,10 @@ def test_the_weights_are_the_networks_and_a_classifier_starts_from_them(
         started.update({x.name: x.get_weights() for x in encoder_layers(model)})
         return model
 
-    monkeypatch.setattr(training, "build_model", build)
+    monkeypatch.setattr(train, "build_model", build)
     flags = {"encoder": NAME, "weights": str(run_dir / "encoder.weights.h5"), "image_size": 32}
     flags |= {"phase1_epochs": 0, "phase2_epochs": 1, "batch_size": 15, "precision": "float32"}
-    training.train(TrainConfig(manifest, manifest.parent, tmp_path / "run", **flags))
+    train.train(TrainConfig(manifest, manifest.parent, tmp_path / "run", **flags))
     assert json.loads((tmp_path / "run" / "config.json").read_text())["pretrained"] is True
     assert set(started) == {x.name for x in encoder.layers if x.weights} - {"norm"}
     for name, arrays in started.items():
@@ -234,7 +236,7 @@ def test_only_the_photographs_of_train_are_opened(manifest, tmp_path, capsys):
 def test_what_is_held_out_is_not_learned_from_nor_shown(manifest):
     config = configure(manifest, val_loss=True)
     pictures, splits, _ = pretrain.load_photographs(config, read_photographs(manifest))
-    run = pretrain_epochs.prepare(config, None, pictures, splits)
+    run = loop.prepare(config, None, pictures, splits)
     table = pd.read_csv(manifest)
     for split, numbers in (("train", run.rows), ("val", run.val)):
         names = [pictures.paths[i].name for i in numbers]
@@ -264,8 +266,8 @@ def test_an_epoch_shows_every_row_once_at_the_size_of_the_network(manifest):
         config = configure(manifest, batch_size=9, **flags)
         table = read_photographs(manifest)
         pictures, splits, _ = pretrain.load_photographs(config, table)
-        run = pretrain_epochs.prepare(config, None, pictures, splits)
-        got = [x.numpy() for x in pretrain_epochs.epoch_batches(run, epoch)]
+        run = loop.prepare(config, None, pictures, splits)
+        got = [x.numpy() for x in loop.epoch_batches(run, epoch)]
         assert {x.shape for x in got} == {(9, 32, 32, 3)}
         return np.concatenate(got), pictures.array
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tiny import killed_in_a_write, make_photographs, train_flags, train_only
 
-from fundus_diag import checkpoint
+from fundus_diag.training import checkpoint
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.files import atomic
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fundus_diag import sampling
+from fundus_diag.training import sampling
 
 NAN = np.nan
 labels = hnp.arrays(

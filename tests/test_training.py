@@ -12,9 +12,11 @@ import pytest
 import tensorflow as tf
 from tiny import main, make_photographs, train_flags, train_only
 
-from fundus_diag import checkpoint, load_run
+from fundus_diag import load_run
 from fundus_diag.data.manifest import read_manifest
-from fundus_diag.training import load_training_inputs, sampling_plan
+from fundus_diag.training import checkpoint
+from fundus_diag.training.sampling import sampling_plan
+from fundus_diag.training.train import load_training_inputs
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.mixed_precision import precision
 
@@ -173,7 +175,7 @@ def test_precision_is_put_back_after_an_error():
 
 
 def test_the_sampling_plan_sees_the_training_rows_only(manifest, tmp_path):
-    from fundus_diag.config import TrainConfig
+    from fundus_diag.training.config import TrainConfig
 
     config = TrainConfig(
         manifest, manifest.parent, tmp_path / "run", weights="none", image_size=32

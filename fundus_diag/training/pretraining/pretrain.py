@@ -8,10 +8,10 @@ from fundus_diag.data.manifest import read_photographs
 from fundus_diag.models.encoders import build_encoder
 from fundus_diag.models.masked_autoencoder import copy_to_encoder, masked_autoencoder, vit_settings
 from fundus_diag.models.weights import h5
-from fundus_diag.pretrain_epochs import fit, prepare, say
 from fundus_diag.runs import directory
 from fundus_diag.runs.run_files import ENCODER_WEIGHTS, PRETRAINING, read_pretraining
-from fundus_diag.training import device_strategy
+from fundus_diag.training.distributed import device_strategy
+from fundus_diag.training.pretraining.loop import fit, prepare, say
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import write_json
 from fundus_diag.utils.mixed_precision import precision

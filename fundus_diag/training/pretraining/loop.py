@@ -14,14 +14,14 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from fundus_diag import checkpoint
 from fundus_diag.data.pictures import Pictures
 from fundus_diag.data.pipeline import scoring_batches, training_batches
-from fundus_diag.epochs import EpochBar
-from fundus_diag.phases import AdamW
-from fundus_diag.pretrain_config import PretrainConfig
-from fundus_diag.reconstructions import reconstruction_png
-from fundus_diag.sampling import draw_epoch
+from fundus_diag.training import checkpoint
+from fundus_diag.training.callbacks import EpochBar
+from fundus_diag.training.optimizers import AdamW
+from fundus_diag.training.pretraining.config import PretrainConfig
+from fundus_diag.training.pretraining.reconstructions import reconstruction_png
+from fundus_diag.training.sampling import draw_epoch
 from fundus_diag.utils.errors import UsageError
 from fundus_diag.utils.files import atomic, write_csv
 from fundus_diag.utils.mixed_precision import has_gpu

@@ -5,13 +5,10 @@ import sys
 from functools import partial
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from fundus_diag import sampling
 from fundus_diag.data.inputs import Inputs, load_inputs, settle_bad
 from fundus_diag.data.manifest import check_trainable, read_manifest
-from fundus_diag.fitting import fit, prepare
 from fundus_diag.metrics import calibration
 from fundus_diag.models.encoders import build_encoder
 from fundus_diag.models.options import parse_options
@@ -21,6 +18,9 @@ from fundus_diag.runs.predict import predict_logits, prediction_table
 from fundus_diag.runs.run import WEIGHTS, build_model, load_run
 from fundus_diag.runs.run_files import leaks, read_config
 from fundus_diag.runs.thresholds import save_operating_points
+from fundus_diag.training.distributed import device_strategy
+from fundus_diag.training.loop import fit, prepare
+from fundus_diag.training.sampling import sampling_plan
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import atomic, write_csv, write_json
 from fundus_diag.utils.mixed_precision import precision
@@ -72,14 +72,6 @@ def train(config):
     return config.run_dir
 
 
-def device_strategy():
-    """Mirrored over the GPUs where there are several, else TensorFlow's default."""
-    gpus = tf.config.list_logical_devices("GPU")
-    if len(gpus) > 1:
-        return tf.distribute.MirroredStrategy([gpu.name for gpu in gpus])
-    return tf.distribute.get_strategy()
-
-
 def load_training_inputs(config, manifest):
     """(`Inputs` of train and val, table of test's rows).
 
@@ -106,15 +98,6 @@ def load_training_inputs(config, manifest):
         if not len(rows.table):
             raise DataError(f"{config.manifest}: no readable photograph in split {split!r}")
     return Inputs(inputs.pictures, inputs.splits, bad), tested.splits["test"].table
-
-
-def sampling_plan(config, y):
-    """(row factors (N,), label repeats (L,), positive weights (L,)) of the training rows."""
-    repeats = sampling.label_repeats(y, config.oversample_to)
-    factors = sampling.row_repeats(y, repeats)
-    weighted = config.pos_weight == "median" and config.task == "multi_label"
-    weights = sampling.positive_weights(y, factors) if weighted else np.ones(y.shape[1])
-    return factors, repeats, weights
 
 
 def _build(config, labels):

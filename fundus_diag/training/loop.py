@@ -15,13 +15,13 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from fundus_diag import checkpoint, phases, sampling, validation
-from fundus_diag.config import TrainConfig
 from fundus_diag.data.inputs import Inputs
 from fundus_diag.data.pipeline import scoring_batches, training_batches
-from fundus_diag.epochs import EpochBar, label_scores, summary_line
-from fundus_diag.losses import WeightedBinaryCrossentropy, grade_loss
 from fundus_diag.models.batch_norm import calibrate_batch_norm
+from fundus_diag.training import checkpoint, phases, sampling, validation
+from fundus_diag.training.callbacks import EpochBar, label_scores, summary_line
+from fundus_diag.training.config import TrainConfig
+from fundus_diag.training.losses import WeightedBinaryCrossentropy, grade_loss
 from fundus_diag.utils.files import write_csv
 from fundus_diag.utils.variables import assign, reseed, values
 

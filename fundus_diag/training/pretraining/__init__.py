@@ -1,0 +1,1 @@
+"""From photographs without labels to the weights of an encoder."""
