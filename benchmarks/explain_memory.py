@@ -10,7 +10,7 @@ from pathlib import Path
 
 from common import resident
 
-from fundus_diag import explaining
+from fundus_diag.explain import explain
 from fundus_diag.runs.cases import cases_of_manifest
 
 
@@ -25,7 +25,7 @@ def main():
     def cases(run):
         return find(run)[: flags.count]
 
-    write_case, sizes = explaining.write_case, []
+    write_case, sizes = explain.write_case, []
 
     def counted(*args):
         write_case(*args)
@@ -33,9 +33,9 @@ def main():
         if len(sizes) % 100 == 0:
             print(f"{len(sizes)} photographs: {sizes[-1]:.0f} MiB", flush=True)
 
-    explaining.write_case = counted
+    explain.write_case = counted
     with tempfile.TemporaryDirectory() as out:
-        explaining.explain(flags.run, out, cases)
+        explain.explain(flags.run, out, cases)
     tenth = len(sizes) // 10
     print(f"from photograph {tenth} to {len(sizes)}: {sizes[-1] / sizes[tenth - 1]:.3f} times")
 

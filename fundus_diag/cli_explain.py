@@ -60,10 +60,10 @@ def explain(
         batch_size: Photographs at a time.
         on_bad_image: Stop at a photograph that cannot be read, or leave it out.
     """
-    from fundus_diag import explaining
+    from fundus_diag.explain import explain
 
     cases = _cases(images, manifest, image_root, split, on_bad_image)
-    settings = explaining.Settings(
+    settings = explain.Settings(
         methods=methods,
         layers=layers or None,
         median=median,
@@ -78,7 +78,7 @@ def explain(
         batch_size=batch_size,
     )
     out = out or run / "cams"
-    counts = explaining.explain(run, out, cases, settings, list(labels) or None)
+    counts = explain.explain(run, out, cases, settings, list(labels) or None)
     zero = f", {counts['zero']} of them zero: nothing spoke for the label" if counts["zero"] else ""
     print(f"{out}: {counts['cases']} explained, {counts['maps']} maps{zero}")
 
@@ -140,8 +140,8 @@ def explain_eval(
         seed: Of the bootstrap and the random weights.
         on_bad_image: Stop at a photograph that cannot be read, or leave it out.
     """
-    from fundus_diag.explain_eval import explain_eval as evaluate
-    from fundus_diag.explaining import Settings
+    from fundus_diag.explain.evaluate import explain_eval as evaluate
+    from fundus_diag.explain.explain import Settings
 
     cases = _cases(images, manifest, image_root, split, on_bad_image)
     settings = Settings(

@@ -8,8 +8,8 @@ import numpy as np
 
 from fundus_diag.data.columns import inside
 from fundus_diag.data.labels import label_text
+from fundus_diag.explain.explain import Settings, explain_batch
 from fundus_diag.explain.output import explanation_page
-from fundus_diag.explaining import Settings, explain_batch
 from fundus_diag.page.parts import data_url
 from fundus_diag.runs.cases import EYES, Case
 from fundus_diag.runs.run import load_run

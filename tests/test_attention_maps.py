@@ -16,10 +16,12 @@ from tiny import make_photographs, ready_run
 
 from fundus_diag import explain, load_run, models
 from fundus_diag.cli import main
-from fundus_diag.explain import attention, cam, sanity, vit_cx
-from fundus_diag.explain.methods import method_name, possible
+from fundus_diag.explain import explainer
+from fundus_diag.explain.explain import Settings
+from fundus_diag.explain.methods import attention, vit_cx
+from fundus_diag.explain.methods.registry import method_name, possible
+from fundus_diag.explain.metrics import randomization
 from fundus_diag.explain.output import laid_back
-from fundus_diag.explaining import Settings
 from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.models import build_classifier, mae_vit
 from fundus_diag.models.batch_norm import calibrate_batch_norm
@@ -509,7 +511,7 @@ def test_the_sanity_check_goes_from_the_head_down_block_by_block(images):
     draws = {
         x: lambda x=x: explain.maps(model, images, x, [0])[:, 0] for x in ("rollout", "chefer")
     }
-    stages = dict(sanity.cascade(model, images, draws))
+    stages = dict(randomization.cascade(model, images, draws))
     assert list(stages) == [
         "head", "stage2.blocks.1", "stage2.blocks.0", "stage2", "stage1.blocks.0", "stage1",
         "stage0.blocks.0", "stage0",
@@ -520,7 +522,7 @@ def test_the_sanity_check_goes_from_the_head_down_block_by_block(images):
     assert stages["stage0"]["rollout"].mean() < 0.8
     for got, want in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(got, want)
-    names = dict(sanity._blocks(classifier("mae_vit_tiny")))
+    names = dict(randomization._blocks(classifier("mae_vit_tiny")))
     assert list(names) == ["head", "blocks.2", "blocks.1", "blocks.0", "embed"]
     assert len(names["blocks.0"]) == 8
 
@@ -622,7 +624,7 @@ def test_maps_are_scored_by_the_measures_of_all_maps(folder, tmp_path, monkeypat
     options, maps = {"head_fusion": "min", "discard_ratio": 0.3}, explain.maps
     seen = []
     monkeypatch.setattr(
-        cam, "maps", lambda *args, **given: seen.append(given) or maps(*args, **given)
+        explainer, "maps", lambda *args, **given: seen.append(given) or maps(*args, **given)
     )
     words = ["--methods", *NEW, "--head-fusion", "min", "--discard-ratio", "0.3"]
     assert evaluate(folder, tmp_path, *words) == 0

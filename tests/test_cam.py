@@ -11,7 +11,9 @@ from keras import layers
 from test_models import NARROW, SIZE, shake
 
 from fundus_diag import explain
-from fundus_diag.explain import cam, single_layer, smoothing
+from fundus_diag.explain import smoothing
+from fundus_diag.explain.fusion import fused
+from fundus_diag.explain.methods import keras_vis
 from fundus_diag.models import build_classifier
 from fundus_diag.models.batch_norm import calibrate_batch_norm
 from fundus_diag.models.classifier import cam_layers
@@ -137,7 +139,7 @@ def test_one_layer_is_the_librarys_map_of_each_pictures_own_label(method, images
 
 
 def test_score_cam_weighs_channels_by_the_rise_of_the_logit(images, monkeypatch):
-    monkeypatch.setattr(single_layer, "CHANNELS", 8)  # all of the layer: no choice to make
+    monkeypatch.setattr(keras_vis, "CHANNELS", 8)  # all of the layer: no choice to make
     model = flat_head(images)
     got = explain.maps(model, images[:2], "score_cam", [1], layers=["second"], fuse=False)
     features = keras.Model(model.input, model.get_layer("second").output)(images[:2]).numpy()
@@ -222,7 +224,7 @@ def test_the_fused_map_follows_the_paper():
     rng = np.random.default_rng(5)
     fine, coarse = rng.uniform(0, 7, (1, 16, 16, 2)), rng.uniform(0, 3, (1, 4, 4, 2))
     fine[..., 1] = 0  # a label without any positive gradient in the fine layer
-    got = cam.fused([tf.constant(fine, tf.float32), tf.constant(coarse, tf.float32)], 64).numpy()
+    got = fused([tf.constant(fine, tf.float32), tf.constant(coarse, tf.float32)], 64).numpy()
     for label in range(2):
         top = fine[0, ..., label].max() or 1
         shallow = np.tanh(2 * fine[0, ..., label] / top)  # 4 px a cell
@@ -230,7 +232,7 @@ def test_the_fused_map_follows_the_paper():
         want = np.maximum(shallow, cv2.resize(deep, (16, 16)))
         np.testing.assert_allclose(got[0, ..., label], want, atol=1e-5)
     assert got.max() <= 1
-    np.testing.assert_array_equal(cam.fused([tf.zeros((1, 4, 4, 1))], 64), np.zeros((1, 4, 4, 1)))
+    np.testing.assert_array_equal(fused([tf.zeros((1, 4, 4, 1))], 64), np.zeros((1, 4, 4, 1)))
 
 
 @pytest.mark.parametrize(

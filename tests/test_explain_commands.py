@@ -12,9 +12,9 @@ from tiny import make_photographs, ready_run
 from fundus_diag import explain, load_run
 from fundus_diag.cli import main
 from fundus_diag.data import masks
-from fundus_diag.explain import sanity
 from fundus_diag.explain.filters import clean, filter_maps
-from fundus_diag.explain.methods import method_name
+from fundus_diag.explain.methods.registry import method_name
+from fundus_diag.explain.metrics import randomization
 from fundus_diag.explanations_page import picks
 from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.utils.errors import DataError, UsageError
@@ -341,7 +341,7 @@ def test_the_sanity_check_leaves_the_weights_as_they_were_and_tells_who_ignores_
             run.model.get_layer("conv1").get_weights()[0][None, :, :, 0, 0].copy()
         ),
     }
-    stages = dict(sanity.cascade(run.model, images, draws))
+    stages = dict(randomization.cascade(run.model, images, draws))
     for got, want in zip(run.model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(got, want)
     assert list(stages) == ["head", "conv2", "conv1"]

@@ -8,17 +8,18 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import stats
 
-from fundus_diag.explain import curves, faithfulness
+from fundus_diag.explain.metrics import deletion, localization
+from fundus_diag.explain.metrics.randomization import rank_correlation
 from fundus_diag.metrics import bootstrap
 from fundus_diag.metrics.summary import summarise
 
 MEASURES = {
-    "pointing_game": faithfulness.pointing_game,
-    "energy_inside": faithfulness.energy_inside,
-    "overlap_as_planned": faithfulness.overlap_as_planned,
-    "overlap": faithfulness.overlap,
-    "iou": lambda m, mask: faithfulness.iou(m, mask, 0.5),
-    "best_iou": lambda m, mask: faithfulness.best_iou(m, mask)[0],
+    "pointing_game": localization.pointing_game,
+    "energy_inside": localization.energy_inside,
+    "overlap_as_planned": localization.overlap_as_planned,
+    "overlap": localization.overlap,
+    "iou": lambda m, mask: localization.iou(m, mask, 0.5),
+    "best_iou": lambda m, mask: localization.best_iou(m, mask)[0],
 }
 
 
@@ -56,7 +57,7 @@ def test_pointing_game_equals_a_search_from_each_peak_pixel(drawn, tolerance):
             near = [math.hypot(y - v, x - u) for v, u in pixels(mask) if mask[v, u]]
             hits.append(min(near) <= tolerance + 1e-12)
     want = sum(hits) / len(hits) if m.any() else math.nan
-    got = faithfulness.pointing_game(m, mask, tolerance)
+    got = localization.pointing_game(m, mask, tolerance)
     assert got == pytest.approx(want, nan_ok=True)
 
 
@@ -68,20 +69,20 @@ def test_pointing_game_equals_a_search_from_each_peak_pixel(drawn, tolerance):
 def test_a_peak_may_miss_the_mask_by_the_tolerance_and_no_more(peak, tolerance, want):
     m = np.full((10, 12), 0.2)
     m[peak] = 0.9
-    assert faithfulness.pointing_game(m, lesion(), tolerance) == want
+    assert localization.pointing_game(m, lesion(), tolerance) == want
 
 
 def test_a_plateau_counts_by_its_share_and_not_by_its_first_pixel():
     corner = np.zeros((10, 12), bool)
     corner[0, 0] = True
-    uniform = faithfulness.uniform_map((10, 12))
-    assert faithfulness.pointing_game(uniform, corner) == pytest.approx(1 / 120)
-    assert faithfulness.pointing_game(uniform, corner, 1) == pytest.approx(3 / 120)
-    assert faithfulness.pointing_game(uniform, lesion()) == pytest.approx(12 / 120)
-    assert faithfulness.pointing_game(uniform, lesion(), 1) == pytest.approx((12 + 14) / 120)
+    uniform = localization.uniform_map((10, 12))
+    assert localization.pointing_game(uniform, corner) == pytest.approx(1 / 120)
+    assert localization.pointing_game(uniform, corner, 1) == pytest.approx(3 / 120)
+    assert localization.pointing_game(uniform, lesion()) == pytest.approx(12 / 120)
+    assert localization.pointing_game(uniform, lesion(), 1) == pytest.approx((12 + 14) / 120)
     m = np.zeros((10, 12))
     m[4, 6:8] = m[9, :2] = 3.0
-    assert faithfulness.pointing_game(m, lesion()) == 0.5
+    assert localization.pointing_game(m, lesion()) == 0.5
 
 
 @same
@@ -90,12 +91,12 @@ def test_energy_and_overlaps_equal_sums_over_pixels(drawn):
     m, mask = drawn
     inside = sum(m[p] for p in pixels(m) if mask[p])
     energy = inside / sum(m[p] for p in pixels(m)) if m.any() else math.nan
-    assert faithfulness.energy_inside(m, mask) == pytest.approx(energy, nan_ok=True)
+    assert localization.energy_inside(m, mask) == pytest.approx(energy, nan_ok=True)
     size = sum(1 for p in pixels(m) if mask[p])
-    assert faithfulness.overlap_as_planned(m, mask) == pytest.approx(inside / size)
+    assert localization.overlap_as_planned(m, mask) == pytest.approx(inside / size)
     low = sum(min(m[p], float(mask[p])) for p in pixels(m))
     high = sum(max(m[p], float(mask[p])) for p in pixels(m))
-    assert faithfulness.overlap(m, mask) == pytest.approx(low / high)
+    assert localization.overlap(m, mask) == pytest.approx(low / high)
 
 
 def brute_iou(m, mask, level):
@@ -109,26 +110,26 @@ def brute_iou(m, mask, level):
 @given(maps_and_masks(), st.sampled_from([0, 0.25, 0.3, 0.5, 1, 1.5]))
 def test_iou_equals_a_count_over_pixels_and_the_best_is_the_best_of_all(drawn, level):
     m, mask = drawn
-    assert faithfulness.iou(m, mask, level) == pytest.approx(brute_iou(m, mask, level))
+    assert localization.iou(m, mask, level) == pytest.approx(brute_iou(m, mask, level))
     tried = {float(v): brute_iou(m, mask, v) for v in np.unique(m) if v > 0}
     best = max(tried.values(), default=0.0)
     first = max((v for v, score in tried.items() if score == best), default=math.nan)
-    assert faithfulness.best_iou(m, mask) == pytest.approx((best, first), nan_ok=True)
+    assert localization.best_iou(m, mask) == pytest.approx((best, first), nan_ok=True)
     tried = {v: brute_iou(m, mask, v) if m.any() else 0.0 for v in (0.5, 0.2, 0.75)}
     best = max(tried.values())
     first = max(v for v, score in tried.items() if score == best) if m.any() else math.nan
-    got = faithfulness.best_iou(m, mask, [0.5, 0.2, 0.75])
+    got = localization.best_iou(m, mask, [0.5, 0.2, 0.75])
     assert got == pytest.approx((best, first), nan_ok=True)
 
 
 def test_best_iou_is_exact_where_every_pixel_has_its_own_value():
     m = np.random.default_rng(0).random((20, 30)) + 0.01
     mask = m + np.random.default_rng(1).normal(0, 0.1, m.shape) > 0.8
-    got, level = faithfulness.best_iou(m, mask)
-    assert got == max(faithfulness.iou(m, mask, v) for v in np.unique(m))
-    assert faithfulness.iou(m, mask, level) == got
-    coarse = faithfulness.best_iou(m, mask, levels=np.linspace(0, 1, 9))
-    assert coarse[0] == max(faithfulness.iou(m, mask, v) for v in np.linspace(0, 1, 9)) < got
+    got, level = localization.best_iou(m, mask)
+    assert got == max(localization.iou(m, mask, v) for v in np.unique(m))
+    assert localization.iou(m, mask, level) == got
+    coarse = localization.best_iou(m, mask, levels=np.linspace(0, 1, 9))
+    assert coarse[0] == max(localization.iou(m, mask, v) for v in np.linspace(0, 1, 9)) < got
 
 
 EXTREMES = [  # map, then pointing, energy, overlap as planned, overlap, iou at .5, best iou
@@ -155,26 +156,26 @@ def test_an_empty_mask_leaves_every_measure_undefined(name):
 
 def test_a_full_mask_is_hit_by_every_map():
     m, full = np.random.default_rng(0).random((4, 5)), np.ones((4, 5), bool)
-    assert faithfulness.pointing_game(m, full) == 1
-    assert faithfulness.energy_inside(m, full) == 1
-    assert faithfulness.overlap(m, full) == pytest.approx(m.mean())
-    assert faithfulness.best_iou(m, full) == (1, m.min())
+    assert localization.pointing_game(m, full) == 1
+    assert localization.energy_inside(m, full) == 1
+    assert localization.overlap(m, full) == pytest.approx(m.mean())
+    assert localization.best_iou(m, full) == (1, m.min())
 
 
 def test_a_map_of_zeros_calls_nothing_at_level_zero():
-    assert faithfulness.iou(np.zeros((4, 5)), np.ones((4, 5), bool), 0) == 0
-    assert math.isnan(faithfulness.best_iou(np.zeros((4, 5)), np.ones((4, 5), bool))[1])
-    assert math.isnan(faithfulness.iou(np.ones((4, 5)), np.ones((4, 5), bool), math.nan))
+    assert localization.iou(np.zeros((4, 5)), np.ones((4, 5), bool), 0) == 0
+    assert math.isnan(localization.best_iou(np.zeros((4, 5)), np.ones((4, 5), bool))[1])
+    assert math.isnan(localization.iou(np.ones((4, 5)), np.ones((4, 5), bool), math.nan))
 
 
 def test_scale_matters_to_the_planned_overlap_only_and_a_map_above_one_has_no_soft_one():
     m, mask = np.random.default_rng(0).random((10, 12)), lesion()
     for name in ("pointing_game", "energy_inside", "best_iou"):
         assert MEASURES[name](7e307 * m, mask) == pytest.approx(MEASURES[name](m, mask)), name
-    seven = faithfulness.overlap_as_planned(7 * m, mask)
-    assert seven == pytest.approx(7 * faithfulness.overlap_as_planned(m, mask))
+    seven = localization.overlap_as_planned(7 * m, mask)
+    assert seven == pytest.approx(7 * localization.overlap_as_planned(m, mask))
     with pytest.raises(ValueError, match=r"map in \[0, 1\]; its maximum is 1.5"):
-        faithfulness.overlap(m / m.max() * 1.5, mask)
+        localization.overlap(m / m.max() * 1.5, mask)
 
 
 @pytest.mark.parametrize("name", MEASURES)
@@ -197,12 +198,12 @@ def test_what_is_no_map_or_no_mask_is_refused(name, m, mask, message):
 @pytest.mark.parametrize("tolerance", [-1, math.nan])
 def test_a_tolerance_that_is_no_distance_is_refused(tolerance):
     with pytest.raises(ValueError, match="tolerance must not be below 0"):
-        faithfulness.pointing_game(np.ones((2, 3)), np.ones((2, 3), bool), tolerance)
+        localization.pointing_game(np.ones((2, 3)), np.ones((2, 3), bool), tolerance)
 
 
 @pytest.mark.parametrize("shape", [(9, 9), (8, 8), (6, 15), (1, 4)])
 def test_the_centred_gaussian_is_a_gaussian_of_the_distance_from_the_centre(shape):
-    got = faithfulness.centred_gaussian(shape)
+    got = localization.centred_gaussian(shape)
 
     def distance(y, x):
         return ((y + 0.5) / shape[0] - 0.5) ** 2 + ((x + 0.5) / shape[1] - 0.5) ** 2
@@ -212,10 +213,10 @@ def test_the_centred_gaussian_is_a_gaussian_of_the_distance_from_the_centre(shap
         want = math.exp(-(distance(y, x) - peak) / (2 * 0.25**2))
         assert got[y, x] == pytest.approx(want, abs=1e-6)
     assert got.max() == 1
-    narrow = faithfulness.centred_gaussian((9, 9), sigma_share=0.1)
+    narrow = localization.centred_gaussian((9, 9), sigma_share=0.1)
     assert narrow[4, 5] == pytest.approx(math.exp(-0.5 * (1 / 0.9) ** 2))
     with pytest.raises(ValueError, match="sigma_share"):
-        faithfulness.centred_gaussian((9, 9), 0)
+        localization.centred_gaussian((9, 9), 0)
 
 
 @same
@@ -232,17 +233,17 @@ def test_rank_correlation_equals_a_count_of_ranks(drawn, seed):
     if a.max() > a.min() and b.max() > b.min():
         want = np.corrcoef(ranks(a), ranks(b))[0, 1]
         assert want == pytest.approx(stats.spearmanr(a.ravel(), b.ravel()).statistic)
-    assert faithfulness.rank_correlation(a, b) == pytest.approx(want, abs=1e-12, nan_ok=True)
+    assert rank_correlation(a, b) == pytest.approx(want, abs=1e-12, nan_ok=True)
 
 
 def test_rank_correlation_sees_order_only():
     m = np.random.default_rng(0).random((15, 15))
-    assert faithfulness.rank_correlation(m, np.exp(5 * m)) == pytest.approx(1, abs=1e-12)
-    assert faithfulness.rank_correlation(m, -m) == pytest.approx(-1, abs=1e-12)
-    assert math.isnan(faithfulness.rank_correlation(m, np.zeros((15, 15))))
+    assert rank_correlation(m, np.exp(5 * m)) == pytest.approx(1, abs=1e-12)
+    assert rank_correlation(m, -m) == pytest.approx(-1, abs=1e-12)
+    assert math.isnan(rank_correlation(m, np.zeros((15, 15))))
     for other in (m[:5], np.full((15, 15), np.nan)):
         with pytest.raises(ValueError, match="finite and of one shape"):
-            faithfulness.rank_correlation(m, other)
+            rank_correlation(m, other)
 
 
 # Deletion and insertion
@@ -261,7 +262,7 @@ def test_both_curves_equal_a_loop_that_changes_pixel_after_pixel(seed, steps):
     picture, baseline = rng.random((2, side, side, 3), "float32") * 255
     ranking = rng.permutation(side**2).reshape(side, side)
     weights = rng.random((side, side, 3))
-    got = curves.deletion_insertion(picture, ranking + 1, linear(weights), steps, baseline)
+    got = deletion.deletion_insertion(picture, ranking + 1, linear(weights), steps, baseline)
 
     order = sorted(pixels(ranking), key=lambda p: -ranking[p])
     for k in range(steps + 1):
@@ -288,14 +289,14 @@ def half_white(side=8):
 def test_areas_by_hand_of_a_perfect_and_of_a_reversed_map():
     picture, predict = half_white()
     black = np.zeros_like(picture)
-    perfect = curves.deletion_insertion(picture, picture[..., 0], predict, 8, black)
+    perfect = deletion.deletion_insertion(picture, picture[..., 0], predict, 8, black)
     fall = [0.5, 0.375, 0.25, 0.125, 0, 0, 0, 0, 0]
     np.testing.assert_allclose(perfect["shares"], np.linspace(0, 1, 9))
     np.testing.assert_allclose(perfect["deletion"], fall)
     np.testing.assert_allclose(perfect["insertion"], 0.5 - np.array(fall))
     assert perfect["deletion_area"] == pytest.approx(1 / 8)
     assert perfect["insertion_area"] == pytest.approx(3 / 8)
-    wrong = curves.deletion_insertion(picture, 255 - picture[..., 0], predict, 8, black)
+    wrong = deletion.deletion_insertion(picture, 255 - picture[..., 0], predict, 8, black)
     assert wrong["deletion_area"] == pytest.approx(3 / 8)
     assert wrong["insertion_area"] == pytest.approx(1 / 8)
 
@@ -307,7 +308,7 @@ def test_a_better_ranking_falls_sooner_and_rises_sooner():
     predict = linear(np.repeat(weights[..., None], 3, axis=2) / (255 * 32**2 * 3))
     black = np.zeros_like(picture)
     best, worst, none = (
-        curves.deletion_insertion(picture, m, predict, baseline=black)
+        deletion.deletion_insertion(picture, m, predict, baseline=black)
         for m in (weights * picture.sum(-1), 800 - weights * picture.sum(-1), np.ones((32, 32)))
     )
     for got in (best, worst, none):
@@ -327,18 +328,18 @@ def test_the_ends_are_the_picture_and_the_baseline_and_each_curve_is_one_call():
         seen.append(pictures)
         return np.zeros(len(pictures), "float32")
 
-    got = curves.deletion_insertion(picture, rng.random((3, 4)), predict, steps=7)
-    deletion, insertion = seen
-    assert deletion.shape == insertion.shape == (8, 12, 12, 3)
-    assert deletion.dtype == "float32"
-    np.testing.assert_array_equal(deletion[0], picture)
-    np.testing.assert_array_equal(deletion[-1], curves.blurred(picture))
-    np.testing.assert_array_equal(insertion[0], curves.blurred(picture))
-    np.testing.assert_array_equal(insertion[-1], picture)
+    got = deletion.deletion_insertion(picture, rng.random((3, 4)), predict, steps=7)
+    deleted, inserted = seen
+    assert deleted.shape == inserted.shape == (8, 12, 12, 3)
+    assert deleted.dtype == "float32"
+    np.testing.assert_array_equal(deleted[0], picture)
+    np.testing.assert_array_equal(deleted[-1], deletion.blurred(picture))
+    np.testing.assert_array_equal(inserted[0], deletion.blurred(picture))
+    np.testing.assert_array_equal(inserted[-1], picture)
     assert got["deletion"].shape == got["insertion"].shape == got["shares"].shape == (8,)
     for k, share in enumerate(got["shares"]):
-        assert (deletion[k] != picture).any(axis=-1).mean() == pytest.approx(share)
-        assert (insertion[k] == picture).all(axis=-1).mean() == pytest.approx(share)
+        assert (deleted[k] != picture).any(axis=-1).mean() == pytest.approx(share)
+        assert (inserted[k] == picture).all(axis=-1).mean() == pytest.approx(share)
 
 
 @pytest.mark.parametrize("level", [1, 0.1, 0.3])
@@ -350,7 +351,7 @@ def test_equal_pixels_go_in_a_random_order_that_is_always_the_same(level):
         def predict(pictures):
             return pictures[(slice(None), *place)].mean(axis=(1, 2, 3)) / 255
 
-        return curves.deletion_insertion(picture, m, predict, baseline=black)
+        return deletion.deletion_insertion(picture, m, predict, baseline=black)
 
     for place in ((slice(32),), (slice(None), slice(32)), (slice(None, None, 2),)):
         got = part(*place)
@@ -367,7 +368,7 @@ def test_equal_pixels_go_in_a_random_order_that_is_always_the_same(level):
 
 def test_a_map_of_zeros_ranks_nothing_and_no_picture_is_predicted():
     picture, _ = half_white()
-    got = curves.deletion_insertion(picture, np.zeros((4, 4)), pytest.fail, steps=5)
+    got = deletion.deletion_insertion(picture, np.zeros((4, 4)), pytest.fail, steps=5)
     assert got["shares"] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1], abs=0.01)
     for name in ("deletion", "insertion", "deletion_area", "insertion_area"):
         assert np.isnan(got[name]).all()
@@ -376,46 +377,48 @@ def test_a_map_of_zeros_ranks_nothing_and_no_picture_is_predicted():
 
 def test_a_map_is_resized_between_pixel_centres():
     m = np.random.default_rng(0).random((3, 5), "float32")
-    got = curves.resized(m, (7, 4))
+    got = deletion.resized(m, (7, 4))
     for y, x in pixels(got):
         v, u = np.clip((y + 0.5) * 3 / 7 - 0.5, 0, 2), np.clip((x + 0.5) * 5 / 4 - 0.5, 0, 4)
         want = sum(m[p] * max(0, 1 - abs(p[0] - v)) * max(0, 1 - abs(p[1] - u)) for p in pixels(m))
         assert got[y, x] == pytest.approx(want, abs=1e-6)
-    np.testing.assert_array_equal(curves.resized(m, (3, 5)), m)
+    np.testing.assert_array_equal(deletion.resized(m, (3, 5)), m)
 
 
 def test_a_uniform_map_stays_uniform_at_every_size():
     for side in (3, 7, 10, 19, 38, 75, 299, 400):
         for level in (1, 0.1, 1 / 3):
-            assert np.ptp(curves.resized(np.full((side, side), level), (299, 299))) == 0
+            assert np.ptp(deletion.resized(np.full((side, side), level), (299, 299))) == 0
 
 
 def test_the_blur_spreads_one_pixel_as_a_gaussian_and_keeps_the_mean():
     picture = np.zeros((41, 41, 3), "float32")
     picture[20, 20] = 255, 100, 0
-    got = curves.blurred(picture, share=0.05)
+    got = deletion.blurred(picture, share=0.05)
     want = np.exp(-0.5 * ((np.arange(41) - 20) / (0.05 * 41)) ** 2)
     want = np.outer(want, want) / want.sum() ** 2
     np.testing.assert_allclose(got[..., 0], 255 * want, atol=0.02)
     np.testing.assert_allclose(got[..., 1], 100 * want, atol=0.02)
     assert not got[..., 2].any()
     random = np.random.default_rng(0).random((30, 30, 3), "float32") * 255
-    np.testing.assert_allclose(curves.blurred(random).mean((0, 1)), random.mean((0, 1)), rtol=1e-4)
-    np.testing.assert_array_equal(curves.blurred(random), curves.blurred(random, 0.1))
-    np.testing.assert_array_equal(curves.blurred(np.full((30, 30, 3), 255)), 255)
+    np.testing.assert_allclose(
+        deletion.blurred(random).mean((0, 1)), random.mean((0, 1)), rtol=1e-4
+    )
+    np.testing.assert_array_equal(deletion.blurred(random), deletion.blurred(random, 0.1))
+    np.testing.assert_array_equal(deletion.blurred(np.full((30, 30, 3), 255)), 255)
 
 
 def test_wrong_pictures_maps_steps_and_answers_are_named():
     picture, predict = half_white()
     with pytest.raises(ValueError, match=r"got \(8, 8, 3\) and \(4, 4, 3\)"):
-        curves.deletion_insertion(picture, np.ones((2, 2)), predict, 5, picture[:4, :4])
+        deletion.deletion_insertion(picture, np.ones((2, 2)), predict, 5, picture[:4, :4])
     with pytest.raises(ValueError, match="steps must be at least 1"):
-        curves.deletion_insertion(picture, np.ones((2, 2)), predict, 0)
+        deletion.deletion_insertion(picture, np.ones((2, 2)), predict, 0)
     for broken in (np.ones((2, 2, 1)), np.full((2, 2), np.nan), np.full((2, 2), -1.0)):
         with pytest.raises(ValueError, match="finite and not below 0"):
-            curves.deletion_insertion(picture, broken, predict)
+            deletion.deletion_insertion(picture, broken, predict)
     with pytest.raises(ValueError, match=r"must return \(21,\); got \(21, 1\)"):
-        curves.deletion_insertion(picture, np.ones((2, 2)), lambda p: predict(p)[:, None])
+        deletion.deletion_insertion(picture, np.ones((2, 2)), lambda p: predict(p)[:, None])
 
 
 # Means over patients

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from fundus_diag.data.labels import label_text
-from fundus_diag.explain.methods import SAME_FOR_ALL_LABELS
+from fundus_diag.explain.methods.registry import SAME_FOR_ALL_LABELS
 from fundus_diag.explain.overlay import TOP_LABEL, explanation_png, methods_png
 from fundus_diag.explain.regions import COLUMNS, region_table
 from fundus_diag.imaging.preprocess import map_to_original, to_original

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from fundus_diag.data.inputs import load_table
 from fundus_diag.data.pipeline import scoring_batches
-from fundus_diag.explain import cam
+from fundus_diag.explain import explainer
 from fundus_diag.explain.filters import clean
 from fundus_diag.export.runtimes import as_arrays
 from fundus_diag.export.samples import drawn_photographs
@@ -168,7 +168,7 @@ def _maps_apart(run, explain, files):
     seen = [traced(size, crop)(tf.constant(data)) for data in one.values()]
     pictures = np.stack([picture.numpy() for picture, _ in seen])
     pairs = run.config["unit"] == "patient"
-    maps = cam.maps(run.model, pictures[None] if pairs else pictures, labels=[label])
+    maps = explainer.maps(run.model, pictures[None] if pairs else pictures, labels=[label])
     names = ("map_left", "map_right") if pairs else ("map",)
     apart = []
     for k, name in enumerate(names):

@@ -3,9 +3,10 @@
 import keras
 import tensorflow as tf
 
-from fundus_diag.explain import cam
 from fundus_diag.explain.filters import COARSE, MEDIAN
-from fundus_diag.explain.methods import layer_names
+from fundus_diag.explain.fusion import fused
+from fundus_diag.explain.methods.gradients import raw_maps
+from fundus_diag.explain.methods.registry import layer_names
 from fundus_diag.imaging.preprocess import map_to_original
 from fundus_diag.runs.freeze import freeze, input_spec
 
@@ -38,8 +39,8 @@ def cam_function(run, probabilities, precision="float32"):
             outputs.update(logits=logits, chosen=chosen)
             return chosen[:, None]
 
-        layers = cam.raw_maps(network, arguments["inputs"], choose)
-        found = cam.fused(layers, run.config["image_size"])[..., 0]
+        layers = raw_maps(network, arguments["inputs"], choose)
+        found = fused(layers, run.config["image_size"])[..., 0]
         if min(found.shape[1:]) >= COARSE:
             found = median(found, MEDIAN)
         if run.config["unit"] == "patient":

@@ -5,7 +5,7 @@ import re
 import keras
 from keras import layers
 
-from fundus_diag.models.encoders import CAM_LAYERS, HEADS, _feature_map, has_option
+from fundus_diag.models.encoders import CAM_LAYERS, HEADS, feature_map, has_option
 from fundus_diag.models.layers.eyes import FoldEyes, UnfoldEyes, relate_eyes
 from fundus_diag.models.layers.ordinal import OrdinalLogits
 from fundus_diag.utils.errors import UsageError
@@ -58,10 +58,10 @@ def build_classifier(
     if pool == "class_token":
         if not has_option(encoder, "class_token"):
             raise UsageError(f"--pool class_token: --encoder {encoder} has none")
-        features = _feature_map(encoder, images, image_size, {**options, "class_token": True})
+        features = feature_map(encoder, images, image_size, {**options, "class_token": True})
         x = layers.Identity(name="head_pool")(features)
     else:
-        features = _feature_map(encoder, images, image_size, options)
+        features = feature_map(encoder, images, image_size, options)
         x = layers.GlobalAveragePooling2D(name="head_pool")(features)
     if head.get("norm"):
         x = layers.LayerNormalization(epsilon=head["norm"], name="head_norm")(x)

@@ -62,7 +62,7 @@ def build_encoder(name, image_size, **options):
         UsageError: unknown name, or a size that the encoder cannot take.
     """
     images = keras.Input((image_size, image_size, 3), name="images")
-    return keras.Model(images, _feature_map(name, images, image_size, options), name=name)
+    return keras.Model(images, feature_map(name, images, image_size, options), name=name)
 
 
 ENCODERS = {name: functools.partial(build_encoder, name) for name in FEATURE_MAPS}
@@ -74,7 +74,7 @@ def has_option(encoder, option):
     return known is not None and option in inspect.signature(known).parameters
 
 
-def _feature_map(name, images, image_size, options):
+def feature_map(name, images, image_size, options):
     if name not in FEATURE_MAPS:
         raise UsageError(f"--encoder {name}: unknown; there are {', '.join(FEATURE_MAPS)}")
     known = inspect.signature(FEATURE_MAPS[name]).parameters

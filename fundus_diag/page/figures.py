@@ -8,12 +8,12 @@ A `panel` is a function that draws one label on given axes; `panel_png` makes on
 import numpy as np
 
 from fundus_diag.metrics import curves
-from fundus_diag.utils.plotting import BLUE, GREY, RED, SKY, _draw
+from fundus_diag.utils.plotting import BLUE, GREY, RED, SKY, figure_png
 
 
 def panel_png(panel, item):
     """One picture, 2.9 x 2.8 inches, of `panel(axes, item)`. Returns PNG bytes."""
-    return _draw((2.9, 2.8), lambda figure: panel(figure.add_subplot(), item))
+    return figure_png((2.9, 2.8), lambda figure: panel(figure.add_subplot(), item))
 
 
 def grid_png(panel, items, columns=4):
@@ -28,7 +28,7 @@ def grid_png(panel, items, columns=4):
         for ax in axes[len(items) :]:
             ax.remove()
 
-    return _draw((2.9 * columns, 2.8 * rows), draw)
+    return figure_png((2.9 * columns, 2.8 * rows), draw)
 
 
 def roc_panel(ax, item):
@@ -112,7 +112,8 @@ def matrix(ax, table, names):
 def matrix_png(table, names):
     """A picture of one confusion matrix. Returns PNG bytes."""
     side = 1.4 + 0.62 * len(names)
-    return _draw((side, side), lambda figure: matrix(figure.add_subplot(), np.array(table), names))
+    counts = np.array(table)
+    return figure_png((side, side), lambda figure: matrix(figure.add_subplot(), counts, names))
 
 
 def overview_png(rows):
@@ -136,7 +137,7 @@ def overview_png(rows):
         ax.grid(axis="y", visible=False)
         ax.set_xlabel("ROC AUC, 95 % interval (dotted: prior only)")
 
-    return _draw((4.8, 0.8 + 0.27 * len(rows)), draw)
+    return figure_png((4.8, 0.8 + 0.27 * len(rows)), draw)
 
 
 def _square(ax, item, x, y):

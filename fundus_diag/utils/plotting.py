@@ -70,10 +70,11 @@ def curve_png(history, columns, title, best_epoch):
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.legend(loc="best")
 
-    return _draw((3.9, 2.8), draw)
+    return figure_png((3.9, 2.8), draw)
 
 
-def _draw(size, draw):
+def figure_png(size, draw):
+    """PNG bytes of what `draw` puts on a figure of this size, inches."""
     with rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)

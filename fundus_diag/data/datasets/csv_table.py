@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from fundus_diag.data.columns import wrong_path
-from fundus_diag.data.datasets.descriptions import _section, find_file
+from fundus_diag.data.datasets.descriptions import find_file, section
 from fundus_diag.data.tables import TextTable, read_table
 from fundus_diag.utils.errors import DataError
 
@@ -13,7 +13,7 @@ def csv_rows(root: Path, description: dict, labels: str, table: Path | None, out
     """Rows of a table through the mapping of its columns and values."""
     names = description.get("files", {}).get("tables", [])
     text = read_table(table or find_file(root, names))
-    columns = _section(description, "columns")
+    columns = section(description, "columns")
     values = {
         name: {str(given).lower(): meant for given, meant in meanings.items()}
         for name, meanings in description.get("values", {}).items()

@@ -48,7 +48,7 @@ def dataset_facts(predictions):
     return facts
 
 
-def _section(description, name):
+def section(description, name):
     if not isinstance(description.get(name), dict):
         raise DataError(f"{description['path']}: no table [{name}]")
     return description[name]

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from fundus_diag.data.datasets.descriptions import _section
+from fundus_diag.data.datasets.descriptions import section
 from fundus_diag.utils.errors import DataError
 
 
@@ -14,11 +14,11 @@ def folder_rows(root: Path, description: dict, labels: str, table: Path | None, 
     """
     classes = {
         name.lower(): [label] if isinstance(label, str) else list(label)
-        for name, label in _section(description, "classes").items()
+        for name, label in section(description, "classes").items()
     }
     graded = list(dict.fromkeys(label for given in classes.values() for label in given))
     splits = {name.lower(): split for name, split in description.get("splits", {}).items()}
-    files = _section(description, "files")
+    files = section(description, "files")
     endings = tuple(ending.lower() for ending in files.get("extensions", [".jpg", ".png"]))
     name = re.compile(files.get("name", "(?!)"))  # matches nothing
     found, strange = [], []

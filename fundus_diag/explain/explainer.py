@@ -11,17 +11,15 @@ The methods of transformers alone are in `attention` and `vit_cx`.
 
 import functools
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from fundus_diag.explain import attention, single_layer, vit_cx
-from fundus_diag.explain.methods import ENGINE, layer_names
-from fundus_diag.explain.smoothing import VARIANTS, first_component, undo, vary
+from fundus_diag.explain.fusion import fused, stacked
+from fundus_diag.explain.methods import attention, keras_vis, vit_cx
+from fundus_diag.explain.methods.gradients import by_engine
+from fundus_diag.explain.methods.registry import ENGINE, layer_names
+from fundus_diag.explain.smoothing import VARIANTS, undo, vary
 from fundus_diag.utils.errors import UsageError
-
-SHALLOW = 12  # pixels of the picture a cell of the map; finer layers are shallow
-GAMMA = 2.0  # of the shallow layers' scaling, LayerCAM section III-C
 
 
 def maps(
@@ -117,9 +115,9 @@ def explainer(
     elif method == "vit_cx":
         raw, size = vit_cx.raw_maps(model, layers[0]), np.inf
     elif method in ENGINE and (len(layers) > 1 or eigen_smooth or tokens):
-        raw = functools.partial(_by_engine, model, method, tuple(layers), eigen_smooth)
+        raw = functools.partial(by_engine, model, method, tuple(layers), eigen_smooth)
     else:
-        raw = single_layer.raw_maps(model, method, layers[0])
+        raw = keras_vis.raw_maps(model, method, layers[0])
     finish = functools.partial(_finish, size=size, pairs=pairs)
     if not aug_smooth:
         return lambda inputs, chosen: finish(raw(inputs, chosen))
@@ -148,69 +146,6 @@ def _chosen(labels, rows, count):
     return chosen.astype(np.int32)
 
 
-def _by_engine(model, method, layers, eigen_smooth, inputs, chosen):
-    return _engine(model, method, layers, eigen_smooth, chosen.shape[1])(inputs, chosen)
-
-
-@functools.lru_cache(maxsize=4)  # a compiled graph each; most programs explain one model
-def _engine(model, method, layers, eigen_smooth, count):
-    """A compiled function (inputs, chosen (B, count)) to a list of (N, h, w, count), one a layer.
-
-    N is B, or 2 B where the model folds pairs of eyes into the batch.
-    """
-    network = keras.Model(model.input, [*(model.get_layer(x).output for x in layers), model.output])
-    inputs = tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape, tf.float32), model.input)
-    # Any number of pictures without another trace, which takes longer than many maps.
-    signature = [inputs, tf.TensorSpec((None, count), tf.int32)]
-
-    @tf.function(input_signature=signature, autograph=False)
-    def raw(inputs, chosen):
-        return raw_maps(network, inputs, chosen, method, eigen_smooth)
-
-    return raw
-
-
-def raw_maps(network, inputs, chosen, method="layer_cam", eigen_smooth=False):
-    """Maps of each layer by itself, in TensorFlow ops: list of (N, h, w, K).
-
-    Args:
-        network: model from pictures to [map of each layer .., logits].
-        inputs: of the model.
-        chosen: (B, K) numbers of logits, or a function of the logits to them; K has to be known.
-    """
-    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
-        tape.watch(inputs)
-        *features, logits = network(inputs, training=False)
-        chosen = chosen(logits) if callable(chosen) else chosen
-        scores = [tf.gather(logits, x, batch_dims=1) for x in tf.unstack(chosen, axis=1)]
-    found = [[] for _ in features]
-    for score in scores:
-        # The sum over pictures: each picture's logit depends on that picture alone.
-        slopes = tape.gradient(score, features, unconnected_gradients="zero")
-        for layer, (feature, slope) in enumerate(zip(features, slopes, strict=True)):
-            found[layer].append(_cam(_laid_out(feature), _laid_out(slope), method, eigen_smooth))
-    del tape
-    return [tf.stack(one, axis=-1) for one in found]
-
-
-def _cam(feature, slope, method, eigen_smooth):
-    """(N, h, w) from activations and gradients (N, h, w, C)."""
-    if method == "layer_cam":
-        weights = tf.nn.relu(slope)  # equation 5: every place has its own
-    else:
-        weights = tf.reduce_mean(slope, axis=(1, 2), keepdims=True)  # equation 1
-    weighted = weights * feature
-    return tf.nn.relu(first_component(weighted) if eigen_smooth else tf.reduce_sum(weighted, -1))
-
-
-def _laid_out(x):
-    """A map (N, h, w, C) as it is; tokens (N, t, C) as a square map, a class token left out."""
-    if len(x.shape) == 4:
-        return x
-    side = int(x.shape[1] ** 0.5)
-    return tf.reshape(x[:, x.shape[1] - side * side :], (-1, side, side, x.shape[2]))
-
-
 def _finish(layers, size, pairs):
     """Raw maps of the layers, (N, h, w, K) each, to (B, K, h, w) and (B, K, layers, h, w)."""
     found = (
@@ -220,22 +155,3 @@ def _finish(layers, size, pairs):
     if not pairs:
         return found
     return tuple(tf.reshape(x, (-1, 2, *x.shape[1:])) for x in found)
-
-
-def fused(layers, size):
-    """One map (N, h, w, K) in [0, 1] from several; see `maps`.
-
-    `size`: of the picture, px; infinite where no layer is shallow.
-    """
-    scaled = []
-    for one in layers:
-        # A map without any positive gradient stays zero.
-        one = tf.math.divide_no_nan(one, tf.reduce_max(one, axis=(1, 2), keepdims=True))
-        scaled.append(tf.tanh(GAMMA * one) if size / one.shape[1] < SHALLOW else one)
-    return tf.reduce_max(stacked(scaled), axis=1)
-
-
-def stacked(layers):
-    """(N, layers, h, w, K): all maps on the largest of their grids."""
-    grid = max((x.shape[1], x.shape[2]) for x in layers)
-    return tf.stack([tf.image.resize(x, grid) for x in layers], axis=1)

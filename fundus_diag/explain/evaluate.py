@@ -9,12 +9,13 @@ import pandas as pd
 
 from fundus_diag.data.masks import check_folders, read_lesions, read_mask
 from fundus_diag.data.synthetic.eye import SIGNS
-from fundus_diag.explain import cam, faithfulness
-from fundus_diag.explain.curves import deletion_insertion
+from fundus_diag.explain import explainer
+from fundus_diag.explain.explain import Settings, explain_batch
+from fundus_diag.explain.metrics import localization
+from fundus_diag.explain.metrics.deletion import deletion_insertion
+from fundus_diag.explain.metrics.randomization import cascade
 from fundus_diag.explain.output import laid_back
 from fundus_diag.explain.overlay import curves_png
-from fundus_diag.explain.sanity import cascade
-from fundus_diag.explaining import Settings, explain_batch
 from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.metrics.summary import summarise
 from fundus_diag.runs.cases import EYES, load_cases
@@ -28,8 +29,8 @@ FIGURES = (
     "deletion", "insertion",
 )  # fmt: skip
 CONTROLS = {
-    "uniform": faithfulness.uniform_map,
-    "centred_gaussian": faithfulness.centred_gaussian,
+    "uniform": localization.uniform_map,
+    "centred_gaussian": localization.centred_gaussian,
 }
 # Signs over the whole field, and those that a cup or a haze is drawn by: no place to point at.
 NOWHERE = ("tessellation", "haze")
@@ -150,12 +151,12 @@ def score(map, picture, box, mask, predict, level, tolerance, steps):
     wide = np.clip(laid_back(map, box, mask.shape), 0, 1)
     curve = deletion_insertion(picture, map, predict, steps)
     figures = {
-        "pointing": faithfulness.pointing_game(wide, mask, tolerance * max(mask.shape)),
-        "energy": faithfulness.energy_inside(wide, mask),
-        "overlap": faithfulness.overlap(wide, mask),
-        "overlap_as_planned": faithfulness.overlap_as_planned(wide, mask),
-        "iou_best": faithfulness.best_iou(wide, mask)[0],
-        "iou": faithfulness.iou(wide, mask, level),
+        "pointing": localization.pointing_game(wide, mask, tolerance * max(mask.shape)),
+        "energy": localization.energy_inside(wide, mask),
+        "overlap": localization.overlap(wide, mask),
+        "overlap_as_planned": localization.overlap_as_planned(wide, mask),
+        "iou_best": localization.best_iou(wide, mask)[0],
+        "iou": localization.iou(wide, mask, level),
         "deletion": curve["deletion_area"],
         "insertion": curve["insertion_area"],
         "zero": int(not wide.any()),
@@ -230,12 +231,14 @@ def _randomised(run, targets, layers, settings, count, seed):
 
     def draw(method):
         options = settings.options | {"mask": mask, "batch_size": settings.batch_size}
-        found = cam.maps(run.model, images, method, numbers, layers[method], **options)
+        found = explainer.maps(run.model, images, method, numbers, layers[method], **options)
         return found.reshape(-1, *found.shape[-2:])  # of each picture, or eye, all labels
 
     draws = {method: functools.partial(draw, method) for method in layers}
     rows = []
-    for stage, found in cascade(run.model, cam.model_inputs(run.model, images, mask), draws, seed):
+    for stage, found in cascade(
+        run.model, explainer.model_inputs(run.model, images, mask), draws, seed
+    ):
         for method, values in found.items():
             for label, own in zip(labels, values.reshape(-1, len(labels)).T, strict=True):
                 known = own[~np.isnan(own)]

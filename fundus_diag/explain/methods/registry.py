@@ -2,7 +2,7 @@
 
 import keras
 
-from fundus_diag.explain import attention
+from fundus_diag.explain.methods import attention
 from fundus_diag.models.classifier import cam_layers
 from fundus_diag.models.layers.attention import AttentionWeights
 from fundus_diag.utils.errors import UsageError

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fundus_diag.explain import cam
+from fundus_diag.explain.explainer import explainer, model_inputs
 from fundus_diag.explain.filters import MEDIAN, OFFSET, clean, filter_maps
-from fundus_diag.explain.methods import layer_names, method_name, possible
+from fundus_diag.explain.methods.registry import layer_names, method_name, possible
 from fundus_diag.explain.output import FIELDS, table_rows, write_case
 from fundus_diag.runs.cases import EYES, load_cases
 from fundus_diag.runs.run import load_run
@@ -59,12 +59,12 @@ class Settings:
             raise UsageError("--methods: none is given")
         layers = {name: layer_names(model, name, self.layers) for name in names}
         for name in names:  # refuses what has no meaning before anything is written
-            cam.explainer(model, name, layers[name], **self.options)
+            explainer(model, name, layers[name], **self.options)
         return layers
 
     @property
     def options(self):
-        """What `cam.explainer` takes besides a method and its layers."""
+        """What `explainer` takes besides a method and its layers."""
         names = ("aug_smooth", "eigen_smooth", "head_fusion", "discard_ratio")
         return {name: getattr(self, name) for name in names}
 
@@ -194,12 +194,12 @@ def _chosen(probability, called):
 
 
 def _maps(model, images, mask, method, layers, chosen, settings, same):
-    """Per case: (fused, single) of its labels, or one such pair an eye; see `cam.explainer`."""
-    explainer = cam.explainer(model, method, layers, **settings.options)
+    """Per case: (fused, single) of its labels, or one such pair an eye; see `explainer`."""
+    make = explainer(model, method, layers, **settings.options)
 
     def run(rows, labels):
-        inputs = cam.model_inputs(model, images[rows], None if mask is None else mask[rows])
-        return [np.asarray(x) for x in explainer(inputs, np.asarray(labels, np.int32))]
+        inputs = model_inputs(model, images[rows], None if mask is None else mask[rows])
+        return [np.asarray(x) for x in make(inputs, np.asarray(labels, np.int32))]
 
     if same:  # one graph for all labels; else one label at a time, whatever their number
         fused, single = run(np.arange(len(images)), chosen)

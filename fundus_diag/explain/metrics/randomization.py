@@ -6,8 +6,8 @@ the top down, https://arxiv.org/abs/1810.03292
 
 import keras
 import numpy as np
+from scipy import stats
 
-from fundus_diag.explain.faithfulness import rank_correlation
 from fundus_diag.models.batch_norm import calibrate_batch_norm
 from fundus_diag.models.classifier import block_of
 from fundus_diag.utils.progress import track
@@ -66,3 +66,20 @@ def _blocks(model):
         if layer.weights:
             blocks.setdefault(block_of(layer.name), []).append(layer.name)
     return list(blocks.items())
+
+
+def rank_correlation(a, b):
+    """Spearman's correlation of two maps over their pixels, ties at their mean rank; in [-1, 1].
+
+    For the sanity check: the maps of a model and of the same model with weights randomised. NaN
+    when one of them is constant.
+
+    Raises:
+        ValueError: shapes differ, or a value is not finite.
+    """
+    a, b = np.asarray(a, "float64"), np.asarray(b, "float64")
+    if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise ValueError(f"maps must be finite and of one shape; got {a.shape} and {b.shape}")
+    ranks = [stats.rankdata(x.ravel()) - (x.size + 1) / 2 for x in (a, b)]
+    scale = np.sqrt((ranks[0] ** 2).sum() * (ranks[1] ** 2).sum())
+    return float(np.clip(ranks[0] @ ranks[1] / scale, -1, 1)) if scale else float("nan")

@@ -13,7 +13,7 @@ Sources:
 """
 
 import numpy as np
-from scipy import ndimage, stats
+from scipy import ndimage
 
 from fundus_diag.metrics.curves import threshold_counts
 
@@ -155,23 +155,6 @@ def centred_gaussian(shape, sigma_share=0.25):
     )
     bump = np.outer(rows, columns)
     return (bump / bump.max()).astype("float32")
-
-
-def rank_correlation(a, b):
-    """Spearman's correlation of two maps over their pixels, ties at their mean rank; in [-1, 1].
-
-    For the sanity check: the maps of a model and of the same model with weights randomised. NaN
-    when one of them is constant.
-
-    Raises:
-        ValueError: shapes differ, or a value is not finite.
-    """
-    a, b = np.asarray(a, "float64"), np.asarray(b, "float64")
-    if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise ValueError(f"maps must be finite and of one shape; got {a.shape} and {b.shape}")
-    ranks = [stats.rankdata(x.ravel()) - (x.size + 1) / 2 for x in (a, b)]
-    scale = np.sqrt((ranks[0] ** 2).sum() * (ranks[1] ** 2).sum())
-    return float(np.clip(ranks[0] @ ranks[1] / scale, -1, 1)) if scale else float("nan")
 
 
 def _check(map, mask):
