@@ -19,7 +19,10 @@ from common import fundus_diag, machine, ratio, timed
 from fundus_diag import load_run
 from fundus_diag.data.inputs import load_table
 from fundus_diag.data.pipeline import scoring_batches
-from fundus_diag.export import MODULES, runtimes
+from fundus_diag.export.export import MODULES
+from fundus_diag.export.onnx import load_onnx
+from fundus_diag.export.openvino import load_openvino
+from fundus_diag.export.pixels import as_arrays
 from fundus_diag.metrics.calibration import apply_calibration
 from fundus_diag.metrics.classification import macro_auc
 from fundus_diag.utils.mixed_precision import cpu_has_bfloat16
@@ -50,7 +53,7 @@ def main():
     y = np.stack([rows.y[:, labels.index(x)] for x in run.labels], axis=1)
     found = {name: [] for name in answers}
     times = {name: [] for name in answers}
-    for batch in map(runtimes.as_arrays, scoring_batches(pictures, rows.pictures, BATCH)):
+    for batch in map(as_arrays, scoring_batches(pictures, rows.pictures, BATCH)):
         for name, answer in answers.items():
             seconds = timed(lambda n=name, a=answer, b=batch: found[n].append(a(b)))
             times[name].append(seconds / len(batch["images"]))
@@ -90,11 +93,11 @@ def exported(args):
         if format == "saved_model":
             made[name] = pixels(tf.saved_model.load(str(folder / "1")))
         elif format == "onnx":
-            made[name] = first(runtimes.load_onnx(folder / "model.onnx"))
+            made[name] = first(load_onnx(folder / "model.onnx"))
         else:
-            made[name] = first(runtimes.load_openvino(folder / "model.xml", "f32"))
+            made[name] = first(load_openvino(folder / "model.xml", "f32"))
         if name == "openvino" and cpu_has_bfloat16():
-            half = runtimes.load_openvino(folder / "model.xml", "bf16")
+            half = load_openvino(folder / "model.xml", "bf16")
             made["openvino, in bfloat16"] = first(half)
     return made
 

@@ -19,10 +19,12 @@ from common import in_turn, machine, make_run, ratio
 from scipy import special
 
 from fundus_diag import load_run
-from fundus_diag.cli_export import differences
 from fundus_diag.data.synthetic.camera import compress
 from fundus_diag.data.synthetic.eye import draw_eye
-from fundus_diag.export import export, runtimes
+from fundus_diag.export.check import differences
+from fundus_diag.export.export import export
+from fundus_diag.export.onnx import load_onnx
+from fundus_diag.export.openvino import load_openvino
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.mixed_precision import cpu_has_bfloat16
 
@@ -105,10 +107,10 @@ def runtime(name, folder, images):
         tensor = tf.constant(images)
         return {name: lambda: serve(images=tensor)["probability"].numpy()}
     if name == "ONNX Runtime":
-        answer = runtimes.load_onnx(folder / "model.onnx")
+        answer = load_onnx(folder / "model.onnx")
         return {name: lambda: answer({"images": images})[0]}
     hints = ("f32", "bf16")[: 1 + cpu_has_bfloat16()] if name == "OpenVINO" else ("f32",)
-    loaded = {hint: runtimes.load_openvino(folder / "model.xml", hint) for hint in hints}
+    loaded = {hint: load_openvino(folder / "model.xml", hint) for hint in hints}
     names = {hint: f"{name} {hint}" if len(loaded) > 1 else name for hint in loaded}
     return {names[k]: lambda x=x: x({"images": images})[0] for k, x in loaded.items()}
 

@@ -27,7 +27,7 @@ DISCLAIMER = "A research tool, not for clinical use."
 
 def train(config: tyro.conf.OmitArgPrefixes[TrainConfig]):
     """Train a classifier in two phases: the head alone, then everything."""
-    from fundus_diag.report import write_report
+    from fundus_diag.report.page import write_report
     from fundus_diag.training.train import train as train_run
 
     run_dir = train_run(config)
@@ -88,7 +88,7 @@ def report(
         resamples: Of the bootstrap over patients, for the 95 % intervals.
         explain: Write the page of explanations too: the surest hits, the worst errors.
     """
-    from fundus_diag.reporting import report_run
+    from fundus_diag.report.report import report_run
 
     page, metrics = report_run(run, predictions, out, split, resamples)
     if explain and predictions is None and out is None:
@@ -97,7 +97,7 @@ def report(
 
 
 def _explain_report(run, split):
-    from fundus_diag.explanations_page import write_explanations
+    from fundus_diag.report.explanations import write_explanations
 
     explanations = write_explanations(run, split)
     print(explanations or f"no page of explanations: the photographs of {run} are not here")

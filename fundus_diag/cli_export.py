@@ -5,6 +5,8 @@ from typing import Literal
 
 import tyro
 
+from fundus_diag.export.check import differences
+
 File = tyro.conf.Positional[Path]
 
 
@@ -32,29 +34,10 @@ def export(
         explain: A SavedModel also gives LayerCAM maps, by a second copy of the weights.
         overwrite: Replace the export in OUT, once the new one is complete.
     """
-    from fundus_diag.export import export as export_run
+    from fundus_diag.export.export import export as export_run
 
     record = export_run(run, out, format, precision, explain, overwrite)
     print(f"{out}: {format} in {record['precision']}")
     print(f"largest difference from the run: {differences(record)}")
     if "bfloat16" in record:
         print(f"as OpenVINO computes here, in bfloat16: {differences(record['bfloat16'])}")
-
-
-def differences(record):
-    """How far an export is from its run, and what that costs, as one line."""
-    drawn, val = record["drawn"], record.get("val", {})
-    parts = [f"{drawn['largest_difference']:.2g} on {drawn['photographs']} drawn cases"]
-    if drawn.get("largest_difference_of_map", 0) > 1e-3:
-        parts.append(f"{drawn['largest_difference_of_map']:.2g} of a map in [0, 1]")
-    if "not_measured" in val:
-        parts.append(f"loss of ROC AUC not measured: {val['not_measured']}")
-    elif val:
-        parts.append(f"{val['largest_difference']:.2g} on {val['rows']} rows of val")
-        parts.append(f"{val['changed']:.2%} of what is positive there is another")
-    if val.get("loss") is not None:
-        parts.append(
-            f"macro ROC AUC there {val['roc_auc']:.4f} for {val['roc_auc_float32']:.4f} "
-            f"(loss {val['loss']:+.4f})"
-        )
-    return "; ".join(parts)

@@ -26,7 +26,7 @@ def run_demo(out, patients, seed):
 
     The photographs lie in a folder beside the run, and are drawn again only when asked for others.
     """
-    from fundus_diag.reporting import report_run
+    from fundus_diag.report.report import report_run
     from fundus_diag.training.train import train
 
     out = Path(out)

@@ -15,8 +15,8 @@ from fundus_diag.data import masks
 from fundus_diag.explain.filters import clean, filter_maps
 from fundus_diag.explain.methods.registry import method_name
 from fundus_diag.explain.metrics import randomization
-from fundus_diag.explanations_page import picks
 from fundus_diag.imaging.preprocess import load_photograph
+from fundus_diag.report.selection import picks
 from fundus_diag.utils.errors import DataError, UsageError
 
 TWO = ["--layers", "conv1_act", "conv2_act"]

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from exported import export, make_runs
 
-import fundus_diag.export as exporting
+from fundus_diag.export import export as exporting
 from fundus_diag.runs import freeze
 from fundus_diag.utils.errors import DataError
 

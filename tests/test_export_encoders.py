@@ -8,7 +8,9 @@ from exported import contents, export, run_of, serve
 from test_models import NARROW, SIZE
 from tiny import make_photographs, ready_run
 
-from fundus_diag.export import check, runtimes
+from fundus_diag.export import check
+from fundus_diag.export.onnx import load_onnx
+from fundus_diag.export.openvino import load_openvino
 from fundus_diag.imaging.preprocess import load_picture
 
 pytestmark = [
@@ -51,8 +53,8 @@ def answer(out, format, files):
         return serve(out, image_bytes=contents("", files))["probability"]
     pictures = np.stack([load_picture(x, SIZE) for x in files])
     if format == "onnx":
-        return runtimes.load_onnx(out / "model.onnx")({"images": pictures})[0]
-    return runtimes.load_openvino(out / "model.xml", "f32")({"images": pictures})[0]
+        return load_onnx(out / "model.onnx")({"images": pictures})[0]
+    return load_openvino(out / "model.xml", "f32")({"images": pictures})[0]
 
 
 def needs(format):
@@ -89,4 +91,4 @@ def test_what_openvino_cannot_run_is_one_line(tmp_path, monkeypatch):
     pytest.importorskip("openvino")
     (tmp_path / "model.xml").write_text("<net/>")
     with pytest.raises(check.DataError, match="OpenVINO cannot run this network so: "):
-        runtimes.load_openvino(tmp_path / "model.xml")
+        load_openvino(tmp_path / "model.xml")

@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 from exported import SIZE, UNITS, export, make_runs, photographs, run_of
 
-from fundus_diag.export import check, runtimes
+from fundus_diag.export import check
+from fundus_diag.export import openvino as openvino_export
+from fundus_diag.export.openvino import load_openvino
 from fundus_diag.imaging.preprocess import load_picture
 from fundus_diag.utils.mixed_precision import cpu_has_bfloat16
 
@@ -72,7 +74,7 @@ def test_openvino_answers_as_the_run(folder, unit, tmp_path):
     out = tmp_path / "openvino"
     assert export(folder / unit, out, "--format", "openvino") == 0
     inputs, want = pictures(folder, unit)
-    answer = runtimes.load_openvino(out / "model.xml", "f32")
+    answer = load_openvino(out / "model.xml", "f32")
     for rows in (6, 1):
         some = {name: value[:rows] for name, value in inputs.items()}
         probability, positive = answer(some)
@@ -89,7 +91,7 @@ def test_openvino_answers_as_the_run(folder, unit, tmp_path):
 
 QUIET = """
 import sys
-from fundus_diag.export.runtimes import _openvino
+from fundus_diag.export.openvino import _openvino
 assert "openvino_telemetry" not in sys.modules
 _openvino()
 from openvino.tools.ovc import telemetry_utils
@@ -114,13 +116,13 @@ def test_int8_is_fitted_on_training_rows_and_its_cost_is_told(
 ):
     pytest.importorskip("nncf")
     seen = []
-    load = runtimes.load_inputs
+    load = openvino_export.load_inputs
 
     def watched(table, *args, **kwargs):
         seen.append(set(table.table["split"]))
         return load(table, *args, **kwargs)
 
-    monkeypatch.setattr(runtimes, "load_inputs", watched)
+    monkeypatch.setattr(openvino_export, "load_inputs", watched)
     monkeypatch.setattr(check, "MAX_LOSS", 1)  # a random network's few rows change places
     out = tmp_path / "int8"
     assert export(folder / "eye", out, "--format", "openvino", "--precision", "int8") == 0

@@ -10,9 +10,10 @@ import pytest
 from report_recount import Page, Recount
 from report_runs import LABELS, write_run
 
-from fundus_diag import report
 from fundus_diag.metrics import classification
-from fundus_diag.page import parts as report_parts
+from fundus_diag.report import page
+from fundus_diag.report import parts as report_parts
+from fundus_diag.report.selection import worst_errors
 from fundus_diag.utils.errors import DataError, UsageError
 
 RESAMPLES = 100
@@ -25,7 +26,7 @@ def runs(tmp_path_factory):
     kinds = {"eye": {}, "patient": {"unit": "patient"}, "grade": {"task": "grade"}}
     for kind, options in kinds.items():
         write_run(folder / kind, **options)
-        report.write_report(folder / kind, resamples=RESAMPLES)
+        page.write_report(folder / kind, resamples=RESAMPLES)
     return folder
 
 
@@ -93,7 +94,7 @@ def test_what_a_reader_must_know_is_said(runs):
     assert 'id="val-notice"' not in text
     assert "No threshold: val held 0 positives" in text
     assert "their folder is not on this machine" in text
-    path = report.write_report(runs / "eye", "val", resamples=RESAMPLES)
+    path = page.write_report(runs / "eye", "val", resamples=RESAMPLES)
     assert path.name == "report_val.html"
     assert 'id="val-notice"' in path.read_text()
     assert (runs / "eye" / "report.html").read_text() == text
@@ -119,7 +120,7 @@ def test_all_figures_are_written_and_hold_something(runs):
 def test_the_worst_errors_are_the_surest_ones(runs):
     metrics = json.loads((runs / "eye" / "metrics_test.json").read_text())
     table = pd.read_csv(runs / "eye" / "predictions_test.csv", dtype={"patient": str})
-    errors = report_parts.worst_errors(table, LABELS, metrics, grade=False)
+    errors = worst_errors(table, LABELS, metrics, grade=False)
     assert {e["label"] for e in errors} <= {"N", "D", "G", "C"}
     missed = next(e for e in errors if (e["label"], e["kind"]) == ("D", "missed"))
     wrong = table[(table["y_D"] == 1) & (table["p_D"] < metrics["labels"]["D"]["threshold"])]
@@ -180,7 +181,7 @@ def test_a_run_directory_that_is_wrong_is_one_line_that_names_the_file(
         (run / name).write_text(change(text))
     before = sorted(run.rglob("*"))
     with pytest.raises(DataError) as caught:
-        report.write_report(run, resamples=RESAMPLES)
+        page.write_report(run, resamples=RESAMPLES)
     assert message in str(caught.value)
     assert str(run) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -190,20 +191,20 @@ def test_a_run_directory_that_is_wrong_is_one_line_that_names_the_file(
 def test_arguments_that_contradict_each_other_are_usage_errors(runs, tmp_path):
     run = runs / "eye"
     with pytest.raises(UsageError, match="--predictions needs --out"):
-        report.write_report(run, predictions=run / "predictions_val.csv")
+        page.write_report(run, predictions=run / "predictions_val.csv")
     with pytest.raises(UsageError, match="--resamples 10"):
-        report.write_report(run, resamples=10)
+        page.write_report(run, resamples=10)
     with pytest.raises(UsageError, match="is not a name"):
-        report.write_report(run, split="../x")
+        page.write_report(run, split="../x")
     with pytest.raises(DataError, match="not a directory"):
-        report.write_report(tmp_path / "none")
+        page.write_report(tmp_path / "none")
 
 
 def test_predictions_of_other_photographs_are_reported_elsewhere(runs, tmp_path):
     table = pd.read_csv(runs / "eye" / "predictions_val.csv", dtype={"patient": str})
     table.drop(columns=["y_G", "sex", "age"]).to_csv(tmp_path / "other.csv", index=False)
     before = (runs / "eye" / "report.html").read_text()
-    path = report.write_report(
+    path = page.write_report(
         runs / "eye", predictions=tmp_path / "other.csv", out=tmp_path / "out", resamples=RESAMPLES
     )
     assert path == tmp_path / "out" / "report.html"

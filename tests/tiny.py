@@ -106,7 +106,7 @@ def command(name, manifest, run_dir, flags):
 
 def train_only(manifest, run_dir, **flags):
     """`fundus-diag train` without the report on val at its end; the exit status."""
-    with mock.patch("fundus_diag.report.write_report", lambda run_dir, split: run_dir):
+    with mock.patch("fundus_diag.report.page.write_report", lambda run_dir, split: run_dir):
         return main(train_flags(manifest, run_dir, **flags))
 
 

@@ -7,7 +7,7 @@ from fundus_diag.data.inputs import load_table
 from fundus_diag.data.pipeline import scoring_batches
 from fundus_diag.explain import explainer
 from fundus_diag.explain.filters import clean
-from fundus_diag.export.runtimes import as_arrays
+from fundus_diag.export.pixels import as_arrays
 from fundus_diag.export.samples import drawn_photographs
 from fundus_diag.imaging.preprocess import map_to_original, traced
 from fundus_diag.metrics.calibration import apply_calibration
@@ -177,3 +177,22 @@ def _maps_apart(run, explain, files):
         want = map_to_original(own[None, ..., None], seen[k][1], *got.shape)[0, ..., 0].numpy()
         apart.append(_apart(want, got))
     return max(apart)
+
+
+def differences(record):
+    """How far an export is from its run, and what that costs, as one line."""
+    drawn, val = record["drawn"], record.get("val", {})
+    parts = [f"{drawn['largest_difference']:.2g} on {drawn['photographs']} drawn cases"]
+    if drawn.get("largest_difference_of_map", 0) > 1e-3:
+        parts.append(f"{drawn['largest_difference_of_map']:.2g} of a map in [0, 1]")
+    if "not_measured" in val:
+        parts.append(f"loss of ROC AUC not measured: {val['not_measured']}")
+    elif val:
+        parts.append(f"{val['largest_difference']:.2g} on {val['rows']} rows of val")
+        parts.append(f"{val['changed']:.2%} of what is positive there is another")
+    if val.get("loss") is not None:
+        parts.append(
+            f"macro ROC AUC there {val['roc_auc']:.4f} for {val['roc_auc_float32']:.4f} "
+            f"(loss {val['loss']:+.4f})"
+        )
+    return "; ".join(parts)

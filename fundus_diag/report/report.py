@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from fundus_diag.report import write_report
+from fundus_diag.report.page import write_report
 from fundus_diag.runs.predict import predict
 from fundus_diag.runs.run_files import read_config
 from fundus_diag.utils.errors import DataError

@@ -1,5 +1,6 @@
 """The page of explanations beside a run's report: its surest hits and its worst errors."""
 
+from importlib import resources
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,8 @@ from fundus_diag.data.columns import inside
 from fundus_diag.data.labels import label_text
 from fundus_diag.explain.explain import Settings, explain_batch
 from fundus_diag.explain.output import explanation_page
-from fundus_diag.page.parts import data_url
+from fundus_diag.report.parts import data_url
+from fundus_diag.report.selection import picks
 from fundus_diag.runs.cases import EYES, Case
 from fundus_diag.runs.run import load_run
 from fundus_diag.runs.run_files import read_predictions
@@ -18,9 +20,7 @@ from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.files import write_text
 from fundus_diag.utils.progress import track
 
-TEMPLATES = Path(__file__).parent / "page"
-HITS = 2  # per label
-ERRORS = 1  # per label, of each kind
+TEMPLATES = Path(str(resources.files("fundus_diag"))) / "report" / "templates"
 
 
 def write_explanations(run_dir, split="test"):
@@ -82,24 +82,6 @@ def write_explanations(run_dir, split="test"):
     )
     write_text(page, text)
     return page
-
-
-def picks(table, label, called):
-    """[(label, kind, row)] of one label: surest hits, lowest missed positive, highest false alarm.
-
-    Args:
-        table: `run_files.read_predictions`.
-        label: its name.
-        called: (N,) bool, `Run.call`.
-    """
-    y, p = table[f"y_{label}"].to_numpy(), table[f"p_{label}"].to_numpy()
-    order = np.argsort(-p, kind="stable")
-    y, called = y[order], called[order]
-    hits = order[(y == 1) & called][:HITS]
-    missed = order[(y == 1) & ~called][::-1][:ERRORS]
-    alarms = order[(y == 0) & called][:ERRORS]
-    named = (("hit", hits), ("missed", missed), ("false alarm", alarms))
-    return [(label, kind, int(row)) for kind, rows in named for row in rows]
 
 
 def _case(record, unit, root):

@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import re
+from importlib import resources
 from pathlib import Path
 
 import jinja2
@@ -17,14 +18,15 @@ from fundus_diag.data.datasets.descriptions import dataset_facts
 from fundus_diag.data.labels import label_text
 from fundus_diag.metrics import classification, evaluate
 from fundus_diag.models.weights.load import WEIGHT_TERMS
-from fundus_diag.page import figures
-from fundus_diag.page import parts as report_parts
+from fundus_diag.report import figures
+from fundus_diag.report import parts as report_parts
+from fundus_diag.report.selection import worst_errors
 from fundus_diag.runs import run_files
 from fundus_diag.runs.thresholds import load_operating_points
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import atomic
 
-TEMPLATES = Path(__file__).parent / "page"
+TEMPLATES = Path(str(resources.files("fundus_diag"))) / "report" / "templates"
 COLUMNS = {
     "roc_auc": "ROC AUC",
     "average_precision": "Average precision",
@@ -135,7 +137,7 @@ def _draw(table, labels, metrics, history, config):
 
 def _page(run_dir, config, points, table, metrics, images, source, foreign):
     grade = config["task"] == "grade"
-    errors = report_parts.worst_errors(table, config["labels"], metrics, grade)
+    errors = worst_errors(table, config["labels"], metrics, grade)
     note = report_parts.add_pictures(
         errors, config["data"].get("image_root"), config.get("crop", "fundus")
     )

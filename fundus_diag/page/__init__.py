@@ -1,1 +1,0 @@
-"""The parts of the report; `fundus_diag.report` puts them together."""
