@@ -3,10 +3,14 @@
 import contextlib
 import functools
 import io
+from pathlib import Path
 
 import tyro
 
 from fundus_diag.utils.errors import UsageError
+
+File = tyro.conf.Positional[Path]
+DISCLAIMER = "A research tool, not for clinical use."
 
 
 def parse(commands, argv, program, description):

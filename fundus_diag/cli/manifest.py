@@ -6,7 +6,7 @@ from typing import Literal
 
 import tyro
 
-File = tyro.conf.Positional[Path]
+from fundus_diag.cli.parsing import File
 
 
 def build(

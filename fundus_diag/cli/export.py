@@ -3,11 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
-from fundus_diag.export.check import differences
-
-File = tyro.conf.Positional[Path]
+from fundus_diag.cli.parsing import File
 
 
 def export(
@@ -34,6 +30,7 @@ def export(
         explain: A SavedModel also gives LayerCAM maps, by a second copy of the weights.
         overwrite: Replace the export in OUT, once the new one is complete.
     """
+    from fundus_diag.export.check import differences
     from fundus_diag.export.export import export as export_run
 
     record = export_run(run, out, format, precision, explain, overwrite)

@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-import tyro
-
-File = tyro.conf.Positional[Path]
+from fundus_diag.cli.parsing import File
 
 
 def port(source: File, /, encoder: str, out: Path, image_size: int | None = None):

@@ -3,11 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
+from fundus_diag.cli.parsing import File
 from fundus_diag.utils.errors import UsageError
-
-File = tyro.conf.Positional[Path]
 
 
 def explain(

@@ -1,0 +1,84 @@
+"""`fundus-diag`: every command reads files, writes files, and can be run again alone.
+
+Exit status: 0 done, 1 a file or photograph is wrong, 2 a flag is wrong; one line on stderr says
+which. Heavy modules are imported by the command that needs them, so that --help is quick.
+"""
+
+import sys
+
+from fundus_diag.cli import manifest
+from fundus_diag.cli.demo import demo, draw
+from fundus_diag.cli.explain import explain, explain_eval
+from fundus_diag.cli.export import export
+from fundus_diag.cli.parsing import DISCLAIMER, parse
+from fundus_diag.cli.port import port
+from fundus_diag.cli.predict import predict
+from fundus_diag.cli.pretrain import pretrain
+from fundus_diag.cli.quiet import import_tensorflow
+from fundus_diag.cli.report import report
+from fundus_diag.cli.train import train
+from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.utils.version import __version__
+
+COMMANDS = {
+    "train": train,
+    "pretrain": pretrain,
+    "predict": predict,
+    "report": report,
+    "explain": explain,
+    "explain-eval": explain_eval,
+    "export": export,
+    "port": port,
+    "demo": demo,
+    "draw": draw,
+}
+NEED_TENSORFLOW = (
+    train,
+    pretrain,
+    predict,
+    report,
+    explain,
+    explain_eval,
+    export,
+    port,
+    demo,
+    manifest.check,
+)
+
+
+def main(argv=None, program="fundus-diag"):
+    """Runs one command; returns its exit status."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    commands, description = COMMANDS, f"Diagnosis of fundus photographs. {DISCLAIMER}"
+    if argv[:1] == ["--version"]:
+        print(f"fundus-diag {__version__}")
+        return 0
+    if argv[:1] == ["manifest"]:
+        argv, program = argv[1:], f"{program} manifest"
+        commands, description = manifest.COMMANDS, "Tables of photographs."
+    elif program == "fundus-diag":
+        # Listed in the help; its own commands are reached above.
+        commands = {"manifest": _manifest, **COMMANDS}
+    try:
+        called = parse(commands, argv, program, description)
+        if called is None:
+            return 0
+        command, args, kwargs = called
+        if command in NEED_TENSORFLOW:
+            import_tensorflow()
+        return command(*args, **kwargs) or 0
+    except DataError as error:
+        return _complain(program, error, 1)
+    except UsageError as error:
+        return _complain(program, error, 2)
+    except KeyboardInterrupt:
+        return _complain(program, "interrupted", 130)
+
+
+def _manifest():
+    """Tables of photographs: build, check, split, merge."""
+
+
+def _complain(program, error, status):
+    print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
+    return status
