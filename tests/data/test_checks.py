@@ -1,0 +1,128 @@
+"""What `manifest check` finds in the photographs of a table."""
+
+import itertools
+import tarfile
+
+import cv2
+import numpy as np
+import pytest
+
+from fundus_diag.data import duplicates
+from fundus_diag.data.checks import check
+from fundus_diag.utils.errors import DataError
+
+
+def save(path, header, *rows):
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+def draw(path, seed, size=200, shift=0, quality=95, gain=1.0):
+    """A disc with vessels of its own; `shift` in px and `gain` make another shot of one eye."""
+    rng = np.random.default_rng(seed)
+    picture = np.zeros((size, size, 3), np.uint8)
+    cv2.circle(picture, (size // 2, size // 2), size // 2 - 4, (40, 80, 190), -1)
+    for _ in range(12):
+        points = np.cumsum(rng.normal(0, 14, (9, 2)), axis=0) + rng.uniform(40, size - 40, 2)
+        points = (points + shift).astype(np.int32)
+        cv2.polylines(picture, [points], False, (20, 30, 120), 3, cv2.LINE_AA)
+    picture = np.clip(picture * gain, 0, 255).astype(np.uint8)
+    cv2.imwrite(str(path), picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return path
+
+
+def test_near_duplicates_are_found_and_strangers_are_not(tmp_path):
+    paths = [draw(tmp_path / f"{seed}.jpg", seed) for seed in range(12)]
+    paths.append(draw(tmp_path / "again.jpg", 3, quality=60, gain=0.9))
+    paths.append(draw(tmp_path / "own.jpg", 5, quality=60))
+    (tmp_path / "text.jpg").write_text("no picture")
+    paths.append(tmp_path / "text.jpg")
+    cv2.imwrite(str(tmp_path / "blank.png"), np.full((64, 64), 90, np.uint8))
+    paths += [tmp_path / "blank.png"] * 2
+    patients = [str(i) for i in range(len(paths))]
+    patients[13] = "5"  # another file of the same person: no warning
+    assert [pair[:2] for pair in duplicates.near_pairs(paths, patients)] == [(3, 12)]
+
+
+def test_blocks_do_not_change_the_pairs(tmp_path, monkeypatch):
+    paths = [draw(tmp_path / f"{i}.jpg", i % 4, quality=90 - i) for i in range(10)]
+    patients = [str(i) for i in range(10)]
+    whole = duplicates.near_pairs(paths, patients)
+    assert {pair[:2] for pair in whole} == {
+        (i, j) for i, j in itertools.combinations(range(10), 2) if (j - i) % 4 == 0
+    }
+    monkeypatch.setattr(duplicates, "BLOCK", 3)
+    assert {p[:2] for p in duplicates.near_pairs(paths, patients)} == {p[:2] for p in whole}
+
+
+@pytest.mark.slow
+def test_photographs_of_odir_that_stand_under_two_patients_are_found(data_dir, tmp_path):
+    with tarfile.open(data_dir / "odir5k" / "images_256.tar") as archive:
+        archive.extractall(tmp_path, filter="data")
+    paths = sorted((tmp_path / "images").glob("*.jpg"))
+    patients = [path.name.split("_")[0] for path in paths]
+    pairs = duplicates.near_pairs(paths, patients)
+    # Looked at one by one: four are the same photograph, the fifth is a second shot of one eye.
+    assert {(paths[i].stem, paths[j].stem) for i, j, _ in pairs} == {
+        ("352_left", "973_left"),
+        ("352_right", "973_right"),
+        ("2487_left", "3185_left"),
+        ("2487_right", "3185_right"),
+        ("398_right", "668_right"),
+    }
+    assert duplicates.same_content(paths) == []
+
+
+def test_check_tells_errors_from_warnings(tmp_path):
+    for i in range(6):
+        draw(tmp_path / f"{i}.jpg", i)
+    (tmp_path / "6.jpg").write_bytes((tmp_path / "0.jpg").read_bytes())
+    draw(tmp_path / "7.jpg", 1, quality=50)
+    (tmp_path / "text.jpg").write_text("no picture")
+    rows = [
+        "0.jpg,p0,left,train,50,1,0",
+        "1.jpg,p1,left,train,1,0,1",
+        "2.jpg,p2,left,val,50,,",
+        "3.jpg,p2,right,val,50,1,0",
+        "4.jpg,p3,left,train,50,1,0",
+        "5.jpg,p3,right,test,50,1,0",
+        "6.jpg,p4,left,train,50,1,0",
+        "7.jpg,p5,left,train,50,1,0",
+        "text.jpg,p6,left,train,50,1,0",
+        "gone.jpg,p7,left,train,50,1,0",
+        "0.jpg,p0,left,train,50,1,0",
+        "../x.jpg,p8,left,train,50,1,0",
+    ]
+    path = save(tmp_path / "m.csv", "image,patient,eye,split,age,N,D", *rows)
+    errors, warnings = check(path, tmp_path)
+    for expected in (
+        "line 7: patient 'p3' stands in 'train' (line 6) and in 'test'",
+        "line 12: image '0.jpg' stands already on line 2",
+        "line 13: image '../x.jpg' leaves the image root",
+        "gone.jpg: no such file",
+        "text.jpg: ",
+        "the same picture under two patients: 0.jpg (patient p0), 6.jpg (patient p4)",
+    ):
+        assert sum(expected in line for line in errors) == 1, (expected, errors)
+    assert len(errors) == 6
+    for expected in (
+        "1.jpg (patient p1) and 7.jpg (patient p5)",
+        "1 rows with an odd age: 1 (1 rows)",
+        "1 rows without a graded label: 2.jpg",
+        "7 patients with one eye only: p0, p1, p4 ..",
+        "label 'D' has no positive in split 'val'",
+        "label 'D' has no positive in split 'test'",
+    ):
+        assert sum(expected in line for line in warnings) == 1, (expected, warnings)
+    assert len(warnings) == 6
+
+
+def test_check_finds_nothing_in_a_good_table(tmp_path):
+    rows = []
+    for i, split in enumerate(("train", "train", "val", "val", "test", "test")):
+        draw(tmp_path / f"{i}.jpg", i)
+        rows.append(f"{i}.jpg,p{i // 2},{'left' if i % 2 else 'right'},{split},60,{i % 2}")
+    path = save(tmp_path / "m.csv", "image,patient,eye,split,age,D", *rows)
+    assert check(path, tmp_path) == ([], [])
+    with pytest.raises(DataError, match="the image root is not a folder"):
+        check(path, tmp_path / "none")

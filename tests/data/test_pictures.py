@@ -1,0 +1,81 @@
+"""Photographs decoded once, in memory or on disk."""
+
+import cv2
+import numpy as np
+import pytest
+
+from fundus_diag.data import pipeline
+from fundus_diag.data.pictures import load_pictures
+from fundus_diag.data.pipeline import scoring_batches
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """Seven files; the grey level of photograph i is 20 + 30 i."""
+    folder = tmp_path_factory.mktemp("photographs")
+    paths = []
+    for i in range(7):
+        image = np.zeros((60, 80, 3), np.uint8)
+        cv2.circle(image, (40, 30), 28, (20 + 30 * i,) * 3, -1)
+        paths.append(folder / f"{i}.png")
+        cv2.imwrite(str(paths[-1]), image)
+    return paths
+
+
+def levels(batch):
+    """Which photographs a batch of pictures shows."""
+    middle = np.asarray(batch)[..., 14:18, 14:18, :].mean(axis=(-3, -2, -1))
+    return np.round((middle - 20) / 30).astype(int)
+
+
+@pytest.mark.parametrize("cache", ["ram", "disk", "none"])
+def test_every_cache_gives_the_same_pictures(photographs, cache, tmp_path):
+    want, _ = load_pictures(photographs, 32)
+    pictures, bad = load_pictures(photographs, 32, cache=cache, cache_dir=tmp_path)
+    assert bad == []
+    rows = np.arange(7)
+    got = np.concatenate([x.numpy() for x in scoring_batches(pictures, rows, 3)])
+    np.testing.assert_array_equal(got, want.array)
+    assert got.dtype == np.float32
+    pairs = np.array([[0, 3], [-1, 2], [5, -1]])
+    for batch in scoring_batches(pictures, pairs, 3):
+        images, mask = batch["images"].numpy(), batch["mask"].numpy()
+    np.testing.assert_array_equal(mask, [[1, 1], [0, 1], [1, 0]])
+    np.testing.assert_array_equal(images[0], want.array[[0, 3]])
+    # In place of a missing eye its fellow, mirrored: never black.
+    np.testing.assert_array_equal(images[1, 0], want.array[2][:, ::-1])
+    np.testing.assert_array_equal(images[2, 1], want.array[5][:, ::-1])
+
+
+def test_the_disk_cache_is_used_again_and_notices_a_changed_file(
+    photographs, tmp_path, monkeypatch
+):
+    load_pictures(photographs, 32, cache="disk", cache_dir=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
+    read = []
+    real = pipeline.preprocess.load_picture
+    monkeypatch.setattr(
+        pipeline.preprocess, "load_picture", lambda *args: read.append(args[0]) or real(*args)
+    )
+    load_pictures(photographs, 32, cache="disk", cache_dir=tmp_path)
+    assert read == []
+    photographs[0].touch()
+    load_pictures(photographs, 32, cache="disk", cache_dir=tmp_path)
+    assert len(read) == 7
+    load_pictures(photographs, 48, cache="disk", cache_dir=tmp_path)  # another size: another file
+    assert len(read) == 14
+
+
+@pytest.mark.parametrize("cache", ["ram", "disk", "none"])
+def test_unreadable_photographs_are_named_and_never_cached(photographs, cache, tmp_path):
+    broken, text = tmp_path / "broken.png", tmp_path / "text.jpg"
+    broken.write_bytes(photographs[0].read_bytes()[:100])
+    text.write_text("not a picture")
+    paths = [photographs[1], broken, photographs[2], text, tmp_path / "gone.jpg"]
+    folder = tmp_path / "cache"
+    pictures, bad = load_pictures(paths, 32, cache=cache, cache_dir=folder)
+    assert [path.name for path, _ in bad] == ["broken.png", "text.jpg", "gone.jpg"]
+    assert all(reason and str(path) not in reason for path, reason in bad)
+    assert not folder.exists() or list(folder.iterdir()) == []
+    good = [x.numpy() for x in scoring_batches(pictures, np.array([0, 2]), 2)][0]
+    np.testing.assert_array_equal(levels(good), [1, 2])

@@ -1,0 +1,287 @@
+"""All methods through one door: explainer, command, measures."""
+
+import functools
+import json
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from attentive import FAMILIES, LABELS, NEW, SIZE, as_pairs, classifier, pictures
+from explained import evaluate, files, rows_of, spots
+from small_encoders import NARROW
+from tiny import make_photographs, ready_run
+
+from fundus_diag import explain, load_run, models
+from fundus_diag.cli import main
+from fundus_diag.explain import explainer
+from fundus_diag.explain.explain import Settings
+from fundus_diag.explain.methods.registry import method_name, possible
+from fundus_diag.explain.metrics import randomization
+from fundus_diag.explain.output import laid_back
+from fundus_diag.imaging.preprocess import load_photograph
+from fundus_diag.models import build_classifier, mae_vit
+from fundus_diag.utils.errors import UsageError
+from fundus_diag.utils.mixed_precision import precision
+
+
+@pytest.fixture(scope="module")
+def images():
+    return pictures()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_networks_in_half_precision_have_maps_too(name, images):
+    want = {x: explain.maps(classifier(name), images, x, [0]) for x in ("rollout", "chefer")}
+    with precision("float16"):
+        half = build_classifier(name, SIZE, LABELS, **NARROW[name])
+    half.set_weights(classifier(name).get_weights())
+    for method, maps in want.items():
+        got = explain.maps(half, images, method, [0])
+        assert np.corrcoef(got.ravel(), maps.ravel())[0, 1] > 0.9, method
+
+
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [("mae_vit_tiny", "rollout"), ("cvt_13", "chefer"), ("mae_vit_tiny", "vit_cx")],
+)
+def test_maps_are_the_same_at_any_batch_size_and_of_chosen_labels(name, method, images):
+    model = classifier(name)
+    whole = explain.maps(model, images, method, batch_size=4)
+    assert whole.shape == (4, LABELS, 4, 4)
+    assert 0 <= whole.min()
+    assert whole.max() == pytest.approx(1)
+    np.testing.assert_allclose(explain.maps(model, images, method, batch_size=3), whole, atol=1e-3)
+    chosen = np.array([[0, 2], [1, 0], [2, 2], [1, 1]])
+    got = explain.maps(model, images, method, chosen)
+    for row, labels in enumerate(chosen):
+        np.testing.assert_allclose(got[row], whole[row, labels], atol=1e-3)
+
+
+@pytest.mark.parametrize(("name", "method"), [("mae_vit_tiny", "rollout"), ("cvt_13", "chefer")])
+def test_each_eye_of_a_pair_has_a_map_of_its_own(name, method, images):
+    model, pairs = classifier(name, "patient"), as_pairs(images)
+    got = explain.maps(model, pairs["images"], method, mask=pairs["mask"], fuse=False)
+    assert got.shape == (2, 2, LABELS, 1, 4, 4)
+    assert np.isfinite(got).all()
+    assert not got[1, 1].any()  # the eye that is not there
+    assert got[0, 0].any()
+    assert got[0, 1].any()
+    assert got[1, 0].any()
+    other = pairs["images"].copy()
+    other[:, 1] = other[:, 1, ::-1]
+    moved = explain.maps(model, other, method, mask=pairs["mask"], fuse=False)
+    change = np.abs(moved - got)[0].reshape(2, -1).mean(axis=1) / got[0].reshape(2, -1).mean(axis=1)
+    assert change[1] > change[0]
+    if method == "rollout":  # attention knows nothing of the other eye
+        np.testing.assert_allclose(moved[:, 0], got[:, 0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("method", NEW)
+def test_smoothing_is_the_mean_over_mirrored_and_scaled_pictures(method, images):
+    model, images = classifier("mae_vit_tiny"), images[:2]
+    got = explain.maps(model, images, method, fuse=False, aug_smooth=True)
+    want = 0
+    for factor in (0.9, 1.0, 1.1):
+        for mirrored in (False, True):
+            x = np.clip(images * factor, 0, 255)
+            one = explain.maps(model, x[:, :, ::-1] if mirrored else x, method, fuse=False)
+            want = want + (one[..., ::-1] if mirrored else one) / 6
+    np.testing.assert_allclose(got, want, atol=1e-4 * want.max())
+
+
+def test_a_fine_grid_is_not_taken_for_a_shallow_layer(images):
+    model = build_classifier("mae_vit_tiny", SIZE, 2, patch=8, **NARROW["mae_vit_tiny"])
+    raw = explain.maps(model, images, "rollout", fuse=False)[:, :, 0]
+    assert raw.shape[-1] == 8
+    peak = raw.max(axis=(2, 3), keepdims=True)
+    np.testing.assert_allclose(explain.maps(model, images, "rollout"), raw / peak, rtol=1e-5)
+
+
+def test_what_has_no_meaning_is_refused_by_name(images):
+    model = classifier("mae_vit_tiny")
+    with pytest.raises(UsageError, match=r"discard ratio 1.0: must lie from 0 to below 1"):
+        explain.maps(model, images, "rollout", discard_ratio=1.0)
+    with pytest.raises(UsageError, match="head fusion 'sum': there are mean, max, min"):
+        explain.maps(model, images, "rollout", head_fusion="sum")
+    with pytest.raises(UsageError, match="chefer takes none, it goes through all blocks"):
+        explain.maps(model, images, "chefer", layers=["blocks.0.norm1"])
+    with pytest.raises(UsageError, match="vit_cx takes one layer, not 2"):
+        explain.maps(model, images, "vit_cx", layers=["blocks.0.norm1", "blocks.1.norm1"])
+    for method in NEW:
+        with pytest.raises(UsageError, match="eigen_smooth: only for layer_cam, grad_cam"):
+            explain.maps(model, images, method, eigen_smooth=True)
+    for method in ("grad_cam_pp", "score_cam"):  # the library takes tokens for a picture
+        with pytest.raises(UsageError, match=f"{method}: blocks.1.norm1 has tokens, not a map"):
+            explain.maps(model, images, method, layers=["blocks.1.norm1"])
+    plain = build_classifier("se_xception", SIZE, 2, **NARROW["se_xception"])
+    for method in NEW:
+        with pytest.raises(UsageError, match=f"{method}: .* possible: layer_cam, .*, score_cam$"):
+            explain.maps(plain, images, method)
+
+
+def test_the_methods_possible_have_maps(images):
+    model = classifier("mae_vit_tiny", pool="class_token")
+    assert possible(model) == ("layer_cam", "grad_cam", *NEW)  # no map is pooled
+    for method in possible(model):
+        assert explain.maps(model, images[:2], method, [0, 1]).max() > 0, method
+    assert Settings(methods=None).check(classifier("cvt_13", "patient")) == {
+        "layer_cam": ("stage0.map", "stage1.map", "stage2.patch_embed.proj"),
+        "grad_cam": ("stage2.map",),
+        "grad_cam_pp": ("stage2.map",),
+        "rollout": (),
+        "chefer": (),
+    }
+    for text in ("Attention-Rollout", "ViT-CX", "vitcx", "Chefer"):
+        assert method_name(text) in NEW
+
+
+def test_the_sanity_check_goes_from_the_head_down_block_by_block(images):
+    model = build_classifier("cvt_13", SIZE, LABELS, **NARROW["cvt_13"])
+    model.set_weights(classifier("cvt_13").get_weights())
+    before = [w.copy() for w in model.get_weights()]
+    draws = {
+        x: lambda x=x: explain.maps(model, images, x, [0])[:, 0] for x in ("rollout", "chefer")
+    }
+    stages = dict(randomization.cascade(model, images, draws))
+    assert list(stages) == [
+        "head", "stage2.blocks.1", "stage2.blocks.0", "stage2", "stage1.blocks.0", "stage1",
+        "stage0.blocks.0", "stage0",
+    ]  # fmt: skip
+    np.testing.assert_allclose(stages["head"]["rollout"], 1)  # the head attends to nothing
+    assert stages["head"]["chefer"].mean() < 0.95
+    assert stages["stage2.blocks.1"]["rollout"].mean() < 0.99  # the twin has the new weights
+    assert stages["stage0"]["rollout"].mean() < 0.8
+    for got, want in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(got, want)
+    names = dict(randomization._blocks(classifier("mae_vit_tiny")))
+    assert list(names) == ["head", "blocks.2", "blocks.1", "blocks.0", "embed"]
+    assert len(names["blocks.0"]) == 8
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Photographs, the masks of their spots, and a run of a tiny ViT over eyes."""
+    folder = tmp_path_factory.mktemp("attention")
+    manifest = make_photographs(folder / "photographs")
+    options = {"width": 24, "depth": 2, "heads": 3, "patch": 8}
+    with pytest.MonkeyPatch.context() as patch:
+        tiny = functools.partial(mae_vit.feature_map, **options)
+        patch.setitem(models.FEATURE_MAPS, "tiny_vit", tiny)
+        patch.setitem(models.CAM_LAYERS, "tiny_vit", mae_vit.cam_layers)
+        patch.setitem(models.HEADS, "tiny_vit", mae_vit.HEAD)
+        encoder = functools.partial(models.build_encoder, "tiny_vit")
+        patch.setitem(models.ENCODERS, "tiny_vit", encoder)
+        ready_run(manifest, folder / "eye", encoder="tiny_vit")
+        spots(manifest, folder / "masks")
+        yield folder
+
+
+def run_explain(folder, *words, run="eye"):
+    return main([str(w) for w in ("explain", folder / run, *words)])
+
+
+@pytest.mark.slow
+@pytest.mark.traced
+def test_the_command_shows_all_methods_side_by_side(folder, tmp_path, capsys):
+    words = ["--methods", "attention-rollout", "Chefer", "ViT-CX", "LayerCAM", "grad-cam"]
+    words += ["--images", *files(folder, 2), "--labels", "A", "B"]
+    assert run_explain(folder, *words, "--out", tmp_path / "plain") == 0
+    assert "2 explained, 20 maps" in capsys.readouterr().out
+    run = load_run(folder / "eye")
+    path = files(folder, 1)[0]
+    arrays = np.load(tmp_path / "plain" / f"{path.stem}.npz")
+    picture = load_photograph(path, 32)[0][None]
+    for method in NEW:
+        want = explain.maps(run.model, picture, method, [0, 1], fuse=False)[0]
+        np.testing.assert_allclose(arrays[method], want, atol=1e-4 * want.max())
+        fused = want[:, 0] / want.max(axis=(2, 3))[..., None]
+        np.testing.assert_allclose(arrays[f"{method}_fused"], fused, atol=1e-3)
+    assert list(arrays["rollout_layers"]) == []
+    assert list(arrays["vit_cx_layers"]) == ["blocks.1.norm1"]
+    table = rows_of(tmp_path / "plain" / "explanations.csv")
+    assert set(table["method"]) == {*NEW, "layer_cam", "grad_cam"}
+    for name in (f"{path.stem}.png", f"{path.stem}_methods.png"):
+        page = cv2.imread(str(tmp_path / "plain" / name))
+        assert page.shape[1] > 500, name
+        assert page.std() > 10, name
+    words = ["--head-fusion", "max", "--discard-ratio", "0.5", "--aug-smooth", "--labels", "A", "B"]
+    words += ["--images", path, "--methods", "rollout", "--out", tmp_path / "other"]
+    assert run_explain(folder, *words) == 0
+    other = np.load(tmp_path / "other" / f"{path.stem}.npz")
+    options = {"head_fusion": "max", "discard_ratio": 0.5, "aug_smooth": True, "fuse": False}
+    want = explain.maps(run.model, picture, "rollout", [0, 1], **options)[0]
+    np.testing.assert_allclose(other["rollout"], want, rtol=1e-3)
+    assert np.abs(want - arrays["rollout"]).max() > 1e-2 * want.max()
+
+
+@pytest.mark.slow
+@pytest.mark.traced
+def test_the_command_explains_pairs(folder, tmp_path):
+    ready_run(folder / "photographs" / "manifest.csv", folder / "patient", "patient", "tiny_vit")
+    words = ["--manifest", folder / "photographs" / "manifest.csv", "--methods", *NEW]
+    words += ["--image-root", folder / "photographs", "--split", "val", "--out", tmp_path]
+    assert run_explain(folder, *words, run="patient") == 0
+    both, one = np.load(tmp_path / "p5.npz"), np.load(tmp_path / "p27.npz")
+    for method in NEW:
+        assert both[f"{method}_left"].shape[1:] == (1, 4, 4)
+        assert both[f"{method}_right"].shape == both[f"{method}_left"].shape
+        assert (both[f"{method}_right"] != both[f"{method}_left"]).any()
+        assert f"{method}_right" not in one
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "text"),
+    [
+        (["--discard-ratio", "1"], 2, "discard ratio 1.0: must lie from 0 to below 1"),
+        (["--discard-ratio", "-0.1"], 2, "discard ratio -0.1: must lie from 0"),
+        (["--discard-ratio", "nan"], 2, "discard ratio nan: must lie from 0"),
+        (["--head-fusion", "sum"], 2, "sum"),
+        (["--layers", "blocks.1.norm1"], 2, "--layers: rollout takes none"),
+        (["--eigen-smooth"], 2, "eigen_smooth: only for"),
+    ],
+)
+def test_a_wrong_flag_is_one_line(folder, tmp_path, capsys, words, status, text):
+    flags = ["--images", *files(folder, 1), "--out", tmp_path / "o", "--methods", "rollout"]
+    assert run_explain(folder, *flags, *words) == status
+    error = capsys.readouterr().err.strip()
+    assert text in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.traced
+def test_maps_are_scored_by_the_measures_of_all_maps(folder, tmp_path, monkeypatch):
+    options, maps = {"head_fusion": "min", "discard_ratio": 0.3}, explain.maps
+    seen = []
+    monkeypatch.setattr(
+        explainer, "maps", lambda *args, **given: seen.append(given) or maps(*args, **given)
+    )
+    words = ["--methods", *NEW, "--head-fusion", "min", "--discard-ratio", "0.3"]
+    assert evaluate(folder, tmp_path, *words) == 0
+    summary = pd.read_csv(tmp_path / "faithfulness.csv")
+    assert list(summary["method"].unique()) == [*NEW, "uniform", "centred_gaussian"]
+    assert summary["overlap"].notna().all()
+    own = summary[summary["method"].isin(["rollout", "chefer"])]
+    for figure in ("pointing", "energy", "iou", "deletion", "insertion"):
+        assert own[figure].notna().all(), figure
+    stages = pd.read_csv(tmp_path / "randomised.csv")
+    below = ["head", "blocks.1", "blocks.0", "embed"]
+    assert list(stages["randomised_from_head_to"].unique()) == below
+    rollout = stages[stages["method"] == "rollout"].set_index("randomised_from_head_to")
+    assert rollout["correlation"]["head"] == pytest.approx(1)
+    assert rollout["correlation"]["embed"] < 0.9
+    facts = json.loads((tmp_path / "faithfulness.json").read_text())
+    assert facts["layers"] == {"rollout": [], "chefer": [], "vit_cx": ["blocks.1.norm1"]}
+    assert (facts["head_fusion"], facts["discard_ratio"]) == ("min", 0.3)
+    images = pd.read_csv(tmp_path / "faithfulness_images.csv")
+    first = images[(images["method"] == "rollout") & (images["filter"] == "none")].iloc[0]
+    run, path = load_run(folder / "eye"), folder / "photographs" / first["image"]
+    picture, box, _ = load_photograph(path, 32)
+    assert seen  # by the sanity check, as the maps that it is about
+    assert all(given.items() >= options.items() for given in seen)
+    map = explain.maps(run.model, picture[None], "rollout", [0], **options)[0, 0]
+    mask = cv2.imread(str(folder / "masks" / "bright" / f"{path.stem}_bright.png"), 0) > 0
+    wide = laid_back(map, box, mask.shape)
+    assert first["energy"] == pytest.approx(wide[mask].sum() / wide.sum(), rel=1e-4)

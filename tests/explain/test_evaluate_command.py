@@ -1,0 +1,131 @@
+"""`explain-eval` on runs of random weights."""
+
+import json
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from explained import evaluate, files, make_explained
+
+from fundus_diag import explain, load_run
+from fundus_diag.data import masks
+from fundus_diag.explain.metrics import randomization
+from fundus_diag.imaging.preprocess import load_photograph
+from fundus_diag.utils.errors import DataError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_explained(tmp_path_factory.mktemp("explain"))
+
+
+def test_maps_are_scored_beside_two_that_know_nothing(folder, tmp_path, capsys):
+    assert evaluate(folder, tmp_path, "--methods", "layer_cam", "grad_cam", "--adaptive") == 0
+    summary = pd.read_csv(tmp_path / "faithfulness.csv")
+    images = pd.read_csv(tmp_path / "faithfulness_images.csv")
+    facts = json.loads((tmp_path / "faithfulness.json").read_text())
+    manifest = pd.read_csv(folder / "photographs" / "manifest.csv")
+    test = manifest[manifest["split"] == "test"]
+    assert facts["photographs"] == len(test)
+    assert facts["scored"] == {"A": int(test["A"].sum())}
+    assert facts["without_lesion"] == {"A": int((test["A"] == 0).sum())}
+    assert list(zip(summary["method"], summary["filter"], strict=True)) == [
+        ("layer_cam", "none"), ("layer_cam", "median 3"), ("layer_cam", "median 3 + adaptive"),
+        ("grad_cam", "none"), ("grad_cam", "median 3"), ("grad_cam", "median 3 + adaptive"),
+        ("uniform", "none"), ("centred_gaussian", "none"),
+    ]  # fmt: skip
+    for method, name in zip(summary["method"], summary["filter"], strict=True):
+        own = images[(images["method"] == method) & (images["filter"] == name)]
+        line = summary[(summary["method"] == method) & (summary["filter"] == name)].iloc[0]
+        assert set(own["image"]) == set(test["image"][test["A"] == 1])
+        for figure in ("pointing", "energy", "overlap", "iou", "iou_best", "deletion"):
+            assert line[figure] == pytest.approx(own[figure].mean(), nan_ok=True), figure
+    uniform = images[images["method"] == "uniform"].iloc[0]
+    mask = cv2.imread(str(folder / "masks" / "bright" / f"{uniform['image'][:-4]}_bright.png"), 0)
+    box = load_photograph(folder / "photographs" / uniform["image"], 32)[1]
+    rows, columns = np.indices(mask.shape) + 0.5
+    inside = (rows > box[0]) & (rows < box[2]) & (columns > box[1]) & (columns < box[3])
+    share = (mask[inside] > 0).sum() / inside.sum()
+    assert uniform["energy"] == pytest.approx(share, rel=0.02)
+    stages = pd.read_csv(tmp_path / "randomised.csv")
+    assert list(stages["randomised_from_head_to"].unique()) == ["head", "conv2", "conv1"]
+    assert summary["randomised_correlation"][0] == pytest.approx(
+        stages[stages["method"] == "layer_cam"]["correlation"].iloc[-1]
+    )
+    assert cv2.imread(str(tmp_path / "deletion_insertion_A.png")).std() > 5
+    assert "photographs without a lesion" in capsys.readouterr().out
+
+
+def test_masks_of_another_size_are_resized_and_counted(folder, tmp_path, capsys):
+    other = tmp_path / "masks" / "bright"
+    other.mkdir(parents=True)
+    for path in (folder / "masks" / "bright").glob("*.png"):
+        mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        cv2.imwrite(str(other / path.name), cv2.resize(mask, None, fx=2, fy=2))
+    flags = ["--masks", tmp_path / "masks", "--methods", "grad_cam", "--randomised", "0"]
+    assert evaluate(folder, tmp_path / "out", *map(str, flags)) == 0
+    facts = json.loads((tmp_path / "out" / "faithfulness.json").read_text())
+    assert facts["resized_masks"] == facts["scored"]["A"] > 0
+    assert "resized by nearest neighbour" in capsys.readouterr().out
+
+
+def test_wrong_masks_and_lesions_are_one_line(folder, tmp_path, capsys):
+    for words, status, text in (
+        (["--masks", tmp_path / "none"], 1, "no such folder of masks"),
+        (["--lesions", "A=nothing"], 1, "no folder nothing in it"),
+        (["--lesions", "X=bright"], 2, "the run has A, B"),
+        (["--lesions", "A=../bright"], 2, "LABEL=FOLDER"),
+        (["--lesions", "A"], 2, "LABEL=FOLDER"),
+        (["--tolerance", "2"], 2, "--tolerance 2"),
+    ):
+        assert evaluate(folder, tmp_path / "out", *map(str, words)) == status, words
+        assert text in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_mask_belongs_to_its_photograph_alone(tmp_path):
+    (tmp_path / "MA").mkdir()
+    for name, place in (
+        ("eye_1.png", 0),
+        ("eye_1_MA.png", 1),
+        ("eye_12.png", 2),
+        ("eye_1b.png", 3),
+    ):
+        mask = np.zeros((4, 4), np.uint8)
+        mask[place] = 76  # the gray of pure red
+        cv2.imwrite(str(tmp_path / "MA" / name), mask)
+    got, resized = masks.read_mask(tmp_path, ("MA", "HE"), "x/eye_1.jpg", (4, 4))
+    np.testing.assert_array_equal(got.any(axis=1), [True, True, False, False])
+    assert not resized
+    colour = np.zeros((4, 4, 4), np.uint8)
+    colour[..., 3] = 255  # opaque everywhere, red in one corner
+    colour[0, 0, 2] = 255
+    cv2.imwrite(str(tmp_path / "MA" / "two.png"), colour)
+    assert masks.read_mask(tmp_path, ("MA",), "two.jpg", (4, 4))[0].sum() == 1
+    (tmp_path / "MA" / "three.png").write_bytes(b"text")
+    with pytest.raises(DataError, match=r"three\.png"):
+        masks.read_mask(tmp_path, ("MA",), "three.jpg", (4, 4))
+
+
+def test_the_sanity_check_leaves_the_weights_as_they_were_and_tells_who_ignores_them(folder):
+    run = load_run(folder / "eye")
+    before = [w.copy() for w in run.model.get_weights()]
+    images = np.stack([load_photograph(p, 32)[0] for p in files(folder, 4)])
+    draws = {
+        "maps": lambda: explain.maps(run.model, images, labels=[0])[:, 0],
+        "edges": lambda: np.abs(np.gradient(images.mean(axis=-1), axis=1)),  # knows no network
+        "one weight": lambda: (
+            run.model.get_layer("conv1").get_weights()[0][None, :, :, 0, 0].copy()
+        ),
+    }
+    stages = dict(randomization.cascade(run.model, images, draws))
+    for got, want in zip(run.model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(got, want)
+    assert list(stages) == ["head", "conv2", "conv1"]
+    assert all(len(found["maps"]) == 4 for found in stages.values())
+    np.testing.assert_allclose(stages["conv1"]["edges"], 1)
+    assert np.isfinite(stages["conv1"]["maps"]).all()
+    assert stages["conv1"]["maps"].mean() < 0.8
+    assert stages["conv2"]["one weight"] == pytest.approx(1)  # from the top down: not yet
+    assert stages["conv1"]["one weight"] < 0.9

@@ -1,0 +1,45 @@
+"""Photographs with spots, the masks of these, and runs of random weights to explain."""
+
+import cv2
+import numpy as np
+import pandas as pd
+from tiny import make_photographs, ready_run
+
+from fundus_diag.cli import main
+
+
+def make_explained(folder):
+    """Photographs, the masks of their spots, and a run over eyes and one over pairs."""
+    manifest = make_photographs(folder / "photographs")
+    for unit in ("eye", "patient"):
+        ready_run(manifest, folder / unit, unit=unit)
+    spots(manifest, folder / "masks")
+    return folder
+
+
+def spots(manifest, out):
+    """Writes the masks of the bright and the dark spots of drawn photographs."""
+    for row in pd.read_csv(manifest).to_dict("records"):
+        gray = cv2.imread(str(manifest.parent / row["image"]), cv2.IMREAD_GRAYSCALE)
+        stem = row["image"].removesuffix(".png")
+        for lesion, mask in (("bright", gray > 200), ("dark", (gray > 5) & (gray < 15))):
+            (out / lesion).mkdir(parents=True, exist_ok=True)
+            if mask.any():
+                path = out / lesion / f"{stem}_{lesion}.png"
+                cv2.imwrite(str(path), mask.astype(np.uint8) * 255)
+
+
+def files(folder, count=3):
+    return sorted((folder / "photographs").glob("*.png"))[:count]
+
+
+def rows_of(path):
+    return pd.read_csv(path, keep_default_na=False)
+
+
+def evaluate(folder, out, *words):
+    manifest = folder / "photographs" / "manifest.csv"
+    flags = ["--masks", folder / "masks", "--manifest", manifest, "--out", out]
+    flags += ["--image-root", manifest.parent, "--split", "test", "--lesions", "A=bright"]
+    flags += ["--randomised", "3", "--steps", "4", "--resamples", "100"]
+    return main([str(w) for w in ("explain-eval", folder / "eye", *flags, *words)])

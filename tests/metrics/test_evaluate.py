@@ -1,0 +1,155 @@
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics as skm
+from test_classification import made_up
+
+from fundus_diag.metrics import classification, curves, evaluate
+from fundus_diag.metrics.calibration import apply_calibration, fit_operating_points
+
+
+def table_of(y, p, patients, labels, **columns):
+    frame = {"patient": patients} | columns
+    frame |= {f"y_{x}": y[:, k] for k, x in enumerate(labels)}
+    return pd.DataFrame(frame | {f"p_{x}": p[:, k] for k, x in enumerate(labels)})
+
+
+def points_of(labels, thresholds):
+    entries = {
+        x: {"threshold": t, "slope": 1.0, "intercept": 0.0, "positives": 5, "negatives": 5}
+        for x, t in zip(labels, thresholds, strict=True)
+    }
+    return {"split": "val", "criterion": "f1", "labels": entries}
+
+
+def test_a_macro_figure_is_undefined_where_one_of_its_labels_is():
+    values = np.array([[0.8, 0.6, np.nan], [0.8, np.nan, 0.1]])
+    got = classification.mean_of_defined(values, np.array([True, True, False]))
+    np.testing.assert_array_equal(got, [0.7, np.nan])
+    assert np.isnan(classification.mean_of_defined(values, np.zeros(3, bool))).all()
+
+    rng = np.random.default_rng(0)
+    y = (rng.random((200, 2)) < 0.5).astype(float)
+    y[:, 1] = np.arange(200) < 1  # one positive: a third of the resamples have none
+    points = points_of("ab", [0.5, 0.5])
+    train = {"positives": {"a": 1, "b": 1}, "negatives": {"a": 1, "b": 1}}
+    table = table_of(y, rng.random((200, 2)), np.arange(200), "ab")
+    got = evaluate.score_table(table, ["a", "b"], points, train, n_resamples=200)
+    undefined = got["bootstrap"]["undefined"]
+    assert undefined["macro.roc_auc"] == undefined["labels.b.roc_auc"]
+    assert 40 < undefined["macro.roc_auc"] < 110
+    assert got["macro"]["roc_auc_ci"] is None
+    assert got["labels"]["a"]["roc_auc_ci"] is not None
+
+
+def test_the_score_table_holds_macro_prior_and_subgroups_by_its_own_rules():
+    y, p, _, patients = made_up(300)
+    y[:, 4] = np.where(np.isnan(y[:, 4]), np.nan, 0)
+    labels = list("abcde")
+    points = points_of(labels, [0.45, 0.45, None, 0.45, 0.45])
+    train = {"positives": dict(zip(labels, (10, 20, 30, 40, 0), strict=True))}
+    train["negatives"] = dict(zip(labels, (90, 80, 70, 60, 0), strict=True))
+    ages = np.where(np.arange(300) < 150, 30.0, 75.0)
+    ages[:4] = 1  # a placeholder, as published tables hold it
+    table = table_of(y, p, patients, labels, age=ages, sex=np.where(ages > 40, "f", "m"))
+    got = evaluate.score_table(table, labels, points, train, n_resamples=120)
+
+    aucs = [got["labels"][x]["roc_auc"] for x in labels]
+    assert aucs[4] is None
+    assert got["macro"]["roc_auc"] == pytest.approx(np.mean(aucs[:4]))
+    assert got["macro"]["n_labels"] == 4
+    assert got["labels"]["c"]["f1"] is None
+    assert got["macro"]["f1_n_labels"] == 3
+    assert got["odir"] == dict.fromkeys(("kappa", "f1", "auc", "final"))
+    low, high = got["labels"]["a"]["roc_auc_ci"]
+    assert low < aucs[0] < high
+    assert "ece_ci" not in got["labels"]["a"]
+
+    prior = got["prior_only"]["labels"]
+    assert [prior[x]["prior"] for x in labels] == pytest.approx([0.1, 0.2, 0.3, 0.4, None])
+    share = np.nanmean(y[:, 0])
+    assert prior["a"]["roc_auc"] == 0.5
+    assert prior["a"]["average_precision"] == pytest.approx(share)
+    assert prior["a"]["f1"] == pytest.approx(2 * share / (1 + share))
+    assert prior["e"]["brier"] is None
+
+    names = [group["name"] for group in got["subgroups"]["age"]]
+    assert names == ["under 40", "70 and over", "not given"]
+    young = got["subgroups"]["age"][0]
+    rows = ages == 30
+    use = [k for k in range(4) if 5 <= np.nansum(y[rows, k]) <= (~np.isnan(y[rows, k])).sum() - 5]
+    want = [
+        skm.roc_auc_score(y[rows, k][~np.isnan(y[rows, k])], p[rows, k][~np.isnan(y[rows, k])])
+        for k in use
+    ]
+    assert young["roc_auc"] == pytest.approx(np.mean(want))
+    assert young["labels"] == [labels[k] for k in use]
+    assert got["subgroups"]["age"][2]["roc_auc"] is None
+
+
+def test_a_specificity_asked_for_leaves_the_prior_only_model_no_call():
+    y, p, _, patients = made_up(100, 2)
+    y[:, 1] = y[:, 0]
+    points = points_of("ab", [0.4, 0.4]) | {"criterion": "specificity=0.9"}
+    train = {"positives": {"a": 1, "b": 1}, "negatives": {"a": 9, "b": 9}}
+    got = evaluate.score_table(table_of(y, p, patients, "ab"), ["a", "b"], points, train, 0)
+    assert got["prior_only"]["labels"]["a"]["recall"] == 0
+    assert got["prior_only"]["labels"]["a"]["specificity"] == 1
+    assert "roc_auc_ci" not in got["labels"]["a"]
+
+
+def test_grades_are_scored_as_grades():
+    rng = np.random.default_rng(0)
+    grade = rng.integers(0, 4, 200)
+    labels = [f"grade_{k}" for k in range(5)]  # grade 4 never occurs
+    logits = rng.normal(size=(200, 5)) - np.abs(np.arange(5) - grade[:, None])
+    y = np.eye(5)[grade]
+    points = fit_operating_points(y, logits, labels, task="grade")
+    p = apply_calibration(logits, points, labels)
+    train = {"positives": dict.fromkeys(labels, 10), "negatives": dict.fromkeys(labels, 40)}
+    train["positives"]["grade_2"] = 30
+    table = table_of(y, p, np.arange(200) // 2, labels)
+    got = evaluate.score_table(table, labels, points, train, n_resamples=100)
+    call = p.argmax(axis=1)
+    part = got["grade"]
+    assert part["accuracy"] == pytest.approx((call == grade).mean())
+    assert part["kappa"] == pytest.approx(skm.cohen_kappa_score(grade, call, weights="quadratic"))
+    np.testing.assert_array_equal(
+        part["confusion"], skm.confusion_matrix(grade, call, labels=range(5))
+    )
+    recall = skm.recall_score(grade, call, labels=range(4), average="macro")
+    assert part["recall"] == pytest.approx(recall)
+    assert part["recall_n_grades"] == 4
+    aucs = [skm.roc_auc_score(grade == k, p[:, k]) for k in range(4)]
+    assert part["roc_auc"] == pytest.approx(np.mean(aucs))
+    assert part["kappa_ci"][0] < part["kappa"] < part["kappa_ci"][1]
+    assert got["prior_only"]["grade"]["accuracy"] == pytest.approx((grade == 2).mean())
+    assert got["prior_only"]["grade"]["kappa"] == pytest.approx(0, abs=1e-12)
+
+
+def test_curves_end_where_the_figures_say():
+    y, p, _, patients = made_up(300, ungraded=0)
+    truth, score = y[:, 2] == 1, p[:, 2]
+    x, height = curves.roc_points(truth, score)
+    assert np.trapezoid(height, x) == pytest.approx(skm.roc_auc_score(truth, score), abs=1e-12)
+    recall, precision = curves.precision_recall_points(truth, score)
+    area = np.sum(np.diff(recall, prepend=0) * precision)
+    assert area == pytest.approx(skm.average_precision_score(truth, score), abs=1e-12)
+    grid, low, high = curves.roc_band(truth, score, patients)
+    inside = np.interp(grid[1:-1], *curves.roc_points(truth, score))
+    assert ((low[1:-1] - 0.02 <= inside) & (inside <= high[1:-1] + 0.02)).all()
+    mean, share, low, high = curves.reliability_points(truth, score)
+    assert ((low <= share + 1e-12) & (share <= high + 1e-12)).all()
+    assert (np.diff(mean) > 0).all()
+    few = np.array([True, False, False])
+    assert curves.roc_band(few, np.array([0.1, 0.2, 0.3]), np.arange(3)) is None
+
+
+def test_wilson_interval_of_a_bin_equals_the_roots_of_its_equation():
+    truth = np.array([True] * 3 + [False] * 17)
+    mean, share, low, high = curves.reliability_points(truth, np.full(20, 0.2))
+    assert mean == pytest.approx([0.2])
+    assert share == pytest.approx([0.15])
+    z2 = 1.959963984540054**2
+    roots = np.sort(np.roots([1 + z2 / 20, -(2 * 0.15 + z2 / 20), 0.15**2]))
+    assert [low[0], high[0]] == pytest.approx(roots)

@@ -1,0 +1,37 @@
+"""The page of explanations."""
+
+import pandas as pd
+import pytest
+from explained import make_explained
+
+from fundus_diag import load_run
+from fundus_diag.cli import main
+from fundus_diag.report.selection import picks
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_explained(tmp_path_factory.mktemp("explain"))
+
+
+def test_the_page_shows_the_surest_hits_and_the_worst_errors(folder):
+    assert main(["report", str(folder / "eye"), "--resamples", "100"]) == 0
+    page = (folder / "eye" / "explanations.html").read_text()
+    run = load_run(folder / "eye")
+    table = pd.read_csv(folder / "eye" / "predictions_test.csv")
+    for k, label in enumerate(run.labels):
+        called = table[f"p_{label}"].to_numpy() >= run.thresholds[k]
+        y, p, limit = table[f"y_{label}"], table[f"p_{label}"], run.thresholds[k]
+        best = table[(y == 1) & (p >= limit)].sort_values(f"p_{label}", ascending=False)
+        lost = table[(y == 1) & (p < limit)].sort_values(f"p_{label}")
+        alarm = table[(y == 0) & (p >= limit)].sort_values(f"p_{label}", ascending=False)
+        got = [(kind, table["image"][row]) for _, kind, row in picks(table, label, called)]
+        want = [("hit", x) for x in best["image"][:2]]
+        want += [("missed", x) for x in lost["image"][:1]]
+        want += [("false alarm", x) for x in alarm["image"][:1]]
+        assert got == want
+        for kind, image in want:
+            assert f"{kind}: {image}" in page
+    assert page.count("data:image/jpeg") == page.count("<h3>")
+    assert "not for clinical use" in page
+    assert "http" not in page.replace("http-equiv", "")

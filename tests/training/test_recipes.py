@@ -1,0 +1,93 @@
+"""Fine-tuning as published: a rate for every layer, what decays, ordinal grades, options."""
+
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from small_encoders import NARROW
+
+from fundus_diag.models import FEATURE_MAPS, build_classifier
+from fundus_diag.training import phases
+from fundus_diag.training.config import TrainConfig
+from fundus_diag.training.losses import WeightedBinaryCrossentropy
+from fundus_diag.training.recipes import IMAGE_SIZES, RECIPES
+
+HERE = pathlib.Path()
+
+
+def config(**flags):
+    flags = {"weights": "none", "image_size": 32, "schedule": "steps", **flags}
+    return TrainConfig(manifest=HERE, image_root=HERE, run_dir=HERE, **flags).resolved()
+
+
+def compiled(name, unit="eye", steps=1, **flags):
+    keras.utils.set_random_seed(0)
+    model = build_classifier(name, 32, 2, unit=unit, **NARROW[name])
+    loss = WeightedBinaryCrossentropy(np.ones(2))
+    phases.compile_phase(model, 2, config(**flags), loss, steps, pretrained=False)
+    return model
+
+
+def moves(model, gradient):
+    """{path: change of each variable} by one step along a gradient of one value everywhere."""
+    before = [v.numpy() for v in model.trainable_variables]
+    model.optimizer.apply([tf.fill(v.shape, gradient) for v in model.trainable_variables])
+    return {v.path: v.numpy() - a for v, a in zip(model.trainable_variables, before, strict=True)}
+
+
+# Wu et al. 2021, section 4.1; the command in RETFound's repository; Chowdary and Yin 2024.
+PUBLISHED = {
+    "cvt": {
+        "phase2_rate": 2.5e-4, "batch_size": 256, "schedule": "cosine", "weight_decay": 0.05,
+        "drop_path": 0.1, "label_smoothing": 0.1, "mixup": 0.8, "cutmix": 1.0, "clip_norm": 0.0,
+        "layer_decay": 1.0, "patience": 0,
+    },
+    "mae": {
+        "phase2_rate": 5e-3 * 16 / 256, "phase2_epochs": 50, "batch_size": 16, "warmup": 10 / 50,
+        "layer_decay": 0.65, "weight_decay": 0.05, "drop_path": 0.2, "label_smoothing": 0.1,
+        "mixup": 0.0, "cutmix": 0.0, "clip_norm": 0.0, "patience": 0,
+    },
+    "med_former": {
+        "phase2_rate": 1e-3, "phase2_epochs": 400, "batch_size": 16, "schedule": "steps",
+        "warmup": 0.0, "weight_decay": 0.0, "label_smoothing": 0.0, "mixup": 0.0, "cutmix": 0.0,
+        "patience": 0,
+    },
+    "se_xception": {"phase1_rate": 1e-3, "phase2_rate": 1e-5, "schedule": "cosine", "dropout": 0.5},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("recipe", PUBLISHED)
+def test_recipes_hold_the_published_values(recipe):
+    resolved = config(recipe=recipe, schedule=None)
+    for name, value in PUBLISHED[recipe].items():
+        assert getattr(resolved, name) == pytest.approx(value), name
+
+
+def test_a_recipe_is_that_of_the_encoder_and_gives_way_to_flags():
+    of = {"retfound": "mae", "mae_vit_tiny": "mae", "cvt_13": "cvt", "med_former": "med_former"}
+    for encoder, recipe in {**of, "se_xception": "se_xception"}.items():
+        assert config(encoder=encoder, weights="file").recipe == recipe
+        assert config(encoder=encoder, weights="none").recipe == "scratch"
+    assert len({tuple(sorted(r)) for r in RECIPES.values()}) == 1  # the same flags in each
+    assert config(recipe="cvt", mixup=0.3).mixup == 0.3
+    assert config(encoder="retfound", image_size=None).image_size == 224
+    for name, size in IMAGE_SIZES.items():
+        assert config(encoder=name, image_size=None).image_size == size
+    assert IMAGE_SIZES.keys() <= FEATURE_MAPS.keys()
+
+
+def test_smoothed_targets_equal_the_sum_done_by_hand():
+    rng = np.random.default_rng(0)
+    z, w = rng.normal(size=(5, 3)).astype("float32"), np.array([1.0, 2.0, 5.0])
+    y = (rng.random((5, 3)) < 0.5).astype("float32")
+    y[1, 2] = np.nan
+    got = WeightedBinaryCrossentropy(w, 0.2).call(tf.constant(y), tf.constant(z)).numpy()
+    for row in range(5):
+        total = 0
+        for k in range(3):
+            if not np.isnan(y[row, k]):
+                t, p = 0.8 * y[row, k] + 0.1, 1 / (1 + np.exp(-z[row, k]))
+                total -= w[k] * t * np.log(p) + (1 - t) * np.log(1 - p)
+        assert got[row] == pytest.approx(total / 3, rel=1e-4)
