@@ -6,7 +6,7 @@ __all__ = ["__version__", "load_run"]
 
 
 def load_run(run_dir):
-    """Opens a finished run; see `fundus_diag.runs.load_run`."""
+    """Opens a finished run; see `fundus_diag.runs.run.load_run`."""
     from fundus_diag.runs.run import load_run
 
     return load_run(run_dir)

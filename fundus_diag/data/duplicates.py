@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from fundus_diag.utils.files import sha256
+from fundus_diag.utils.progress import track
 
 THUMBNAIL = 32  # px
 MIDDLE = 0.64  # share of the short side that is compared
@@ -76,7 +77,6 @@ def same_content(paths: Sequence[Path]) -> list[list[int]]:
 
 
 def _map(function, paths, what):
-    from fundus_diag.utils.progress import track  # imports Keras, which takes seconds
 
     with ThreadPoolExecutor(WORKERS) as pool:
         return list(track(pool.map(function, paths), what, len(paths)))

@@ -54,7 +54,7 @@ def load_inputs(
     Args:
         manifest: `Manifest`.
         image_root: folder that the image paths start from.
-        image_size, crop, cache, cache_dir: see `data.load_pictures`.
+        image_size, crop, cache, cache_dir: see `pictures.load_pictures`.
         unit: "eye" or "patient".
         splits: names of the splits wanted; None is every row, under the name "all".
 
@@ -94,7 +94,7 @@ def load_table(manifest, image_root, config, split=None, on_bad_image="fail", ca
         config: of the run.
         split: rows of this split only; None is every row.
         on_bad_image: "fail" or "skip".
-        cache: see `data.load_pictures`.
+        cache: see `pictures.load_pictures`.
 
     Returns:
         (names of the table's labels, `Pictures`, `Rows`).

@@ -189,7 +189,7 @@ def pair_eyes(manifest: Manifest) -> Manifest:
     """One row per patient: patient, image_left, image_right, split, age, sex, dataset, labels.
 
     An eye without a picture is "". How labels of two eyes become the patient's: see
-    `fundus_diag.tables.pairing.pair_table`.
+    `pairing.pair_table`.
 
     Raises:
         DataError: a patient has two pictures of one eye, or a picture of neither.

@@ -57,7 +57,7 @@ def explain_eval(
 
     Args:
         run_dir: a finished run.
-        masks: folder of `explain.masks`.
+        masks: folder of `data.masks`.
         cases: function of the run to a list of `Case`.
         out: folder to write to.
         lesions: texts "LABEL=FOLDER,FOLDER"; by default the signs of the drawn photographs.

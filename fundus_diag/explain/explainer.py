@@ -5,8 +5,8 @@ Sources:
     Jiang et al. 2021, "LayerCAM", equations 4 to 7, https://doi.org/10.1109/TIP.2021.3089943
 
 Several layers go through one compiled graph: one forward pass, one backward pass a label. A single
-layer goes through tf-keras-vis (`single_layer`), which also has the methods that know one only.
-The methods of transformers alone are in `attention` and `vit_cx`.
+layer goes through tf-keras-vis (`methods.keras_vis`), which also has the methods that know one
+only. The methods of transformers alone are in `attention` and `vit_cx`.
 """
 
 import functools
@@ -49,8 +49,8 @@ def maps(
         labels: numbers of the logits, the same for all pictures (L,) or each picture's own (B, L).
             None is all.
         layers: names of layers whose output is a map. None: those of the encoder for `layer_cam`
-            (`models.cam_layers`), the last block's tokens for `vit_cx`, the one that the head pools
-            for the others. `rollout` and `chefer` go through all blocks and take none.
+            (`classifier.cam_layers`), the last block's tokens for `vit_cx`, the one that the head
+            pools for the others. `rollout` and `chefer` go through all blocks and take none.
         mask: (B, 2), 1 where the eye was photographed; None is all. The maps of a missing eye
             are zero.
         fuse: one map from all layers: each is divided by its maximum in this picture, shallow ones

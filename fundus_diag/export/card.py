@@ -30,7 +30,7 @@ def write_documents(out, folder, run, record):
     Args:
         out: `folder` or a folder in it.
         folder: with the model.
-        run: `runs.Run`.
+        run: `run.Run`.
         record: facts about the export, for export.json.
     """
     facts = {

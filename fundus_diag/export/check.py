@@ -70,7 +70,7 @@ def measured_on_val(run, answer):
     """What reduced arithmetic costs on the photographs of `val`.
 
     Args:
-        run: `runs.Run`.
+        run: `run.Run`.
         answer: function of inputs {name: array} to [probability, positive].
 
     Returns:

@@ -22,8 +22,8 @@ def signatures(run, precision="float32", explain=True):
     (K,), names. K is 0 where there is an error.
 
     Args:
-        run: `runs.Run`, finished.
-        precision: of the network, see `fast.freeze`.
+        run: `run.Run`, finished.
+        precision: of the network, see `freeze.freeze`.
         explain: whether maps are wanted; they take a second copy of the weights.
 
     Returns:

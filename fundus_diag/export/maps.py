@@ -17,9 +17,9 @@ def cam_function(run, probabilities, precision="float32"):
     """A frozen function from pictures and labels to LayerCAM maps.
 
     Args:
-        run: `runs.Run`.
+        run: `run.Run`.
         probabilities: function of logits, by which the likeliest label is chosen.
-        precision: see `fast.freeze`.
+        precision: see `freeze.freeze`.
 
     Returns:
         A function (inputs of one row, labels (K,)) to a list: fused maps (K, h, w), of a pair

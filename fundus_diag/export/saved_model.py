@@ -27,9 +27,9 @@ def write_saved_model(run, folder, precision="float32", explain=True):
     """Writes `folder/1`, with the requests to warm up on: drawn photographs, of nobody.
 
     Args:
-        run: `runs.Run`.
+        run: `run.Run`.
         folder: existing.
-        precision: see `fast.freeze`.
+        precision: see `freeze.freeze`.
         explain: whether it gets the signature `explain`.
     """
     made = signatures(run, precision, explain)

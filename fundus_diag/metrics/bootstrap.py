@@ -37,7 +37,7 @@ def distribution(statistic, patients, n_resamples, seed, width=1):
     """Values of every figure of `statistic` in every resample: name -> (R, ..) array.
 
     Args:
-        statistic: function of (N, r) weights, see `scores.statistic`.
+        statistic: function of (N, r) weights, see `classification.statistic`.
         patients: (N,) identifiers.
         n_resamples: R. With 0 the dict is empty.
         seed: of the draws.

@@ -5,7 +5,7 @@ Sources:
     Hu et al. 2018, "Squeeze-and-Excitation Networks", figure 3, https://arxiv.org/abs/1709.01507
 
 Layer names follow `keras.applications.Xception`, whose weights port by name
-(`fundus_diag.weights.port_xception`). Only the `*_se_*` layers have no counterpart there.
+(`weights.keras_xception.port_xception`). Only the `*_se_*` layers have no counterpart there.
 """
 
 from keras import layers

@@ -32,7 +32,7 @@ def grid_png(panel, items, columns=4):
 
 
 def roc_panel(ax, item):
-    """ROC curve, its band over patients, the chosen operating point. `item`: see `report_parts`."""
+    """ROC curve, its band over patients, the operating point. `item`: see `parts.panel_items`."""
     _square(ax, item, "false-positive rate", "sensitivity")
     if not _drawable(ax, item):
         return

@@ -18,8 +18,7 @@ from fundus_diag.data.datasets.descriptions import dataset_facts
 from fundus_diag.data.labels import label_text
 from fundus_diag.metrics import classification, evaluate
 from fundus_diag.models.weights.load import WEIGHT_TERMS
-from fundus_diag.report import figures
-from fundus_diag.report import parts as report_parts
+from fundus_diag.report import figures, parts
 from fundus_diag.report.selection import worst_errors
 from fundus_diag.runs import run_files
 from fundus_diag.runs.thresholds import load_operating_points
@@ -117,7 +116,7 @@ def write_report(
 
 def _draw(table, labels, metrics, history, config):
     """All pictures: {"files": {name: PNG}, "panels": {kind: [(label, PNG)]}, "curves": [..]}."""
-    items = report_parts.panel_items(table, labels, metrics, metrics["bootstrap"]["seed"])
+    items = parts.panel_items(table, labels, metrics, metrics["bootstrap"]["seed"])
     split, grade = metrics["split"], config["task"] == "grade"
     panels = {kind: [(x, figures.panel_png(draw, item))
                      for x, item in zip(labels, items, strict=True)]
@@ -131,14 +130,14 @@ def _draw(table, labels, metrics, history, config):
     rows = [(label_text(x)[:34], e["roc_auc"], e.get("roc_auc_ci"))
             for x, e in metrics["labels"].items()]  # fmt: skip
     files[f"overview_{split}"] = figures.overview_png(rows)
-    curves = report_parts.training_curves(history, config["task"], config.get("best_epoch"))
+    curves = parts.training_curves(history, config["task"], config.get("best_epoch"))
     return {"files": files | dict(curves), "panels": panels, "curves": curves}
 
 
 def _page(run_dir, config, points, table, metrics, images, source, foreign):
     grade = config["task"] == "grade"
     errors = worst_errors(table, config["labels"], metrics, grade)
-    note = report_parts.add_pictures(
+    note = parts.add_pictures(
         errors, config["data"].get("image_root"), config.get("crop", "fundus")
     )
     environment = jinja2.Environment(
@@ -155,7 +154,7 @@ def _page(run_dir, config, points, table, metrics, images, source, foreign):
         "data_count": lambda path: _count({"data": config["data"]["splits"]}, path),
         "file_name": _file_name,
         "label_text": label_text,
-        "url": report_parts.data_url,
+        "url": parts.data_url,
         "lookup": lambda path: _lookup(metrics, path),
     }
     return environment.get_template("report.html.j2").render(

@@ -68,10 +68,10 @@ def predict_logits(model, pictures, rows, batch_size=16, precision="float32"):
 
     Args:
         model: classifier.
-        pictures: `data.Pictures`.
+        pictures: `pictures.Pictures`.
         rows: `inputs.Rows`.
         batch_size: rows at a time.
-        precision: "float32", exact, or "auto", the fast path of `fast.fast_logits`.
+        precision: "float32", exact, or "auto", the fast path of `freeze.fast_logits`.
     """
     batches = scoring_batches(pictures, rows.pictures, batch_size)
     step = tf.function(lambda x: model(x, training=False), autograph=False, reduce_retracing=True)

@@ -52,7 +52,7 @@ class Fitting:
 
 
 def prepare(config, model, inputs, labels, pretrained, plan):
-    """`Fitting` of a new run; `plan` is what `training.sampling_plan` gives."""
+    """`Fitting` of a new run; `plan` is what `sampling.sampling_plan` gives."""
     factors, _, weights = plan
     graded = config.task == "grade"
     smoothing = config.label_smoothing

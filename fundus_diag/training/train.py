@@ -1,4 +1,4 @@
-"""Training: from a manifest to a finished run directory. The epochs themselves are in `fitting`."""
+"""Training: from a manifest to a finished run directory. The epochs themselves are in `loop`."""
 
 import dataclasses
 import sys

@@ -11,8 +11,7 @@ from report_recount import Page, Recount
 from report_runs import LABELS, write_run
 
 from fundus_diag.metrics import classification
-from fundus_diag.report import page
-from fundus_diag.report import parts as report_parts
+from fundus_diag.report import page, parts
 from fundus_diag.report.selection import worst_errors
 from fundus_diag.utils.errors import DataError, UsageError
 
@@ -143,7 +142,7 @@ def test_photographs_of_the_errors_are_shown_and_none_from_outside_the_root(tmp_
     (folder / "b.jpg").write_text("no picture")
     names = ["a.jpg", "b.jpg", "gone.jpg", "../secret.jpg", str(tmp_path / "secret.jpg")]
     errors = [{"images": [name], "pictures": []} for name in names]
-    note = report_parts.add_pictures(errors, folder, "fundus")
+    note = parts.add_pictures(errors, folder, "fundus")
     assert [len(error["pictures"]) for error in errors] == [1, 0, 0, 0, 0]
     assert errors[0]["pictures"][0].startswith("data:image/jpeg;base64,")
     assert note.endswith("not shown: 4.")

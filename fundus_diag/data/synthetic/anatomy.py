@@ -41,7 +41,7 @@ class Patient:
 
 @dataclass(frozen=True)
 class Eye:
-    """Places in one eye, in radii of the field (see `synthetic_canvas`)."""
+    """Places in one eye, in radii of the field (see `canvas`)."""
 
     disc: tuple[float, float]
     disc_axes: tuple[float, float]  # horizontal, vertical radius

@@ -1,6 +1,6 @@
 """Signs that are changes of a healthy part: of the disc, the vessels, the lens.
 
-Each function draws settings that `synthetic_eye.draw_eye` hands to the anatomy or to the camera. It
+Each function draws settings that `eye.draw_eye` hands to the anatomy or to the camera. It
 draws the same random numbers with and without the disease, so only what the disease changes moves.
 """
 

@@ -7,10 +7,8 @@ import cv2
 import numpy as np
 
 from fundus_diag.data.labels import LABELS
-from fundus_diag.data.synthetic import anatomy as anatomy
+from fundus_diag.data.synthetic import anatomy, changes, lesions
 from fundus_diag.data.synthetic import camera as optics
-from fundus_diag.data.synthetic import changes as changes
-from fundus_diag.data.synthetic import lesions as lesions
 from fundus_diag.data.synthetic.canvas import absorb, field_of_view, paint
 
 DISEASES = LABELS[1:]

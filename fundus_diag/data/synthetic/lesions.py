@@ -1,6 +1,6 @@
 """The signs of the seven diseases as marks: where, in what colour, below or above the vessels.
 
-Signs that change the disc, the vessels or the lens stand in `synthetic_changes`. Each disease has
+Signs that change the disc, the vessels or the lens stand in `changes`. Each disease has
 its own random stream, so adding one leaves the lesions of the others where they are.
 """
 

@@ -129,12 +129,12 @@ def check_options(head_fusion, discard_ratio):
 
 
 def has_attention(model):
-    """Whether a classifier attends over its whole map (`transformer.attend`), as both need it."""
+    """Whether a classifier attends over its whole map (`attention.attend`), as both need it."""
     return any(isinstance(x, FusedAttention | AttentionWeights) for x in model.layers)
 
 
 def raw_maps(model, method, head_fusion="mean", discard_ratio=0.0):
-    """A function (inputs, chosen (B, K)) to a list of one (N, h, w, K) tensor; see `cam.maps`.
+    """A function (inputs, chosen (B, K)) to a list of one (N, h, w, K); see `explainer.maps`.
 
     N is B, or 2 B for pairs of eyes, where the maps of a missing eye are zero.
     """

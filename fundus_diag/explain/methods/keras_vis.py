@@ -15,7 +15,7 @@ CHANNELS = 32  # of Score-CAM: those that vary most (Faster Score-CAM)
 
 
 def raw_maps(model, method, layer):
-    """A function (inputs, chosen (B, K)) to a list of one (N, h, w, K) array; see `cam.maps`.
+    """A function (inputs, chosen (B, K)) to a list of one (N, h, w, K) array; see `explainer.maps`.
 
     N is B, or 2 B for pairs of eyes.
     """

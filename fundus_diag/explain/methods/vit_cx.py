@@ -28,7 +28,7 @@ AT_ONCE = 16  # pictures (or pairs) in the network at a time, however many masks
 
 
 def raw_maps(model, layer):
-    """A function (inputs, chosen (B, K)) to a list of one (N, h, w, K) array; see `cam.maps`.
+    """A function (inputs, chosen (B, K)) to a list of one (N, h, w, K) array; see `explainer.maps`.
 
     N is B, or 2 B for pairs of eyes: one eye is masked at a time, the other stays as it is.
     """

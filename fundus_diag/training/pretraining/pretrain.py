@@ -19,7 +19,7 @@ from fundus_diag.utils.version import __version__
 
 
 def pretrain(config):
-    """Pretrains an encoder; see `pretrain_config.PretrainConfig` for every choice.
+    """Pretrains an encoder; see `config.PretrainConfig` for every choice.
 
     Writes config.json, history.csv, checkpoint/, loss.png and reconstructions/ along the way, and
     at the end encoder.weights.h5, which `ENCODERS[encoder](image_size)` loads.
