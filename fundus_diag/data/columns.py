@@ -6,7 +6,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 import numpy as np
 import pandas as pd
 
-from fundus_diag.data.labels import EYES, GRADE, LABEL_NAME, LABELS, SPLITS, task_of
+from fundus_diag.data.labels import EYE_VALUES, GRADE, LABEL_NAME, LABELS, SPLITS, task_of
 from fundus_diag.data.tables import TextTable
 from fundus_diag.utils.errors import DataError
 
@@ -86,7 +86,7 @@ def _read_meta(text: TextTable, name, need_split, problems):
     cells = text.column(name)
     if name == "age":
         return np.array([_read_age(text, i, cell, problems) for i, cell in enumerate(cells)])
-    allowed = {"eye": EYES, "split": SPLITS + (() if need_split else ("",))}
+    allowed = {"eye": EYE_VALUES, "split": SPLITS + (() if need_split else ("",))}
     for line, cell in zip(text.lines, cells, strict=True):
         wrong = None
         if name == "image":

@@ -1,4 +1,4 @@
-"""The vocabulary of tables: labels and their names, eyes, splits, grades."""
+"""The vocabulary of tables: labels and their names, grades, eyes, splits."""
 
 import re
 
@@ -14,20 +14,20 @@ LABEL_NAMES = {
     "M": "myopia",
     "O": "other",
 }
+LABELS = tuple(LABEL_NAMES)  # ODIR's eight, in its order
+# What any label may be called: it becomes part of file and column names.
+LABEL_NAME = re.compile(r"\w[\w .+()-]{0,63}")
+GRADE = re.compile(r"grade_\d+")
+EYES = ("left", "right")
+EYE_VALUES = (*EYES, "")  # of a table: "" where nobody knows
+SPLITS = ("train", "val", "test")
 
 
 def label_text(label):
     """The label as a reader knows it: "D diabetic retinopathy", "grade 2", or as it stands."""
     if label in LABEL_NAMES:
         return f"{label} {LABEL_NAMES[label]}"
-    return label.replace("_", " ") if re.fullmatch(r"grade_\d+", label) else label
-
-
-LABELS = ("N", "D", "G", "C", "A", "H", "M", "O")
-SPLITS = ("train", "val", "test")
-EYES = ("left", "right", "")
-GRADE = re.compile(r"grade_\d+")
-LABEL_NAME = re.compile(r"\w[\w .+()-]{0,63}")  # it becomes part of file and column names
+    return label.replace("_", " ") if GRADE.fullmatch(label) else label
 
 
 def task_of(path, labels) -> str:

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from fundus_diag.data.labels import EYES
 from fundus_diag.utils.errors import DataError
 
 ONCE = ("split", "age", "sex", "dataset")  # columns that belong to the patient
@@ -26,7 +27,7 @@ def pair_table(table: pd.DataFrame, labels: tuple[str, ...], task: str, path) ->
     groups = table.groupby("patient", sort=False)
     pairs = pd.DataFrame({"patient": list(groups.indices)}).set_index("patient", drop=False)
     pairs = pairs.loc[table["patient"].drop_duplicates()]
-    for eye in ("left", "right"):
+    for eye in EYES:
         images = table.loc[table["eye"] == eye].set_index("patient")["image"]
         pairs[f"image_{eye}"] = images.reindex(pairs.index).fillna("").astype(object)
     for name in ONCE:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fundus_diag.data.labels import EYES
 from fundus_diag.data.masks import check_folders, read_lesions, read_mask
-from fundus_diag.data.synthetic.eye import SIGNS
+from fundus_diag.data.synthetic.eye import PLACED
 from fundus_diag.explain import explainer
 from fundus_diag.explain.explain import Settings, explain_batch
 from fundus_diag.explain.metrics import localization
@@ -18,7 +19,7 @@ from fundus_diag.explain.output import laid_back
 from fundus_diag.explain.overlay import curves_png
 from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.metrics.summary import summarise
-from fundus_diag.runs.cases import EYES, load_cases
+from fundus_diag.runs.cases import load_cases
 from fundus_diag.runs.run import load_run
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import atomic, write_csv, write_json
@@ -32,8 +33,6 @@ CONTROLS = {
     "uniform": localization.uniform_map,
     "centred_gaussian": localization.centred_gaussian,
 }
-# Signs over the whole field, and those that a cup or a haze is drawn by: no place to point at.
-NOWHERE = ("tessellation", "haze")
 
 
 def explain_eval(
@@ -83,9 +82,7 @@ def explain_eval(
         )
     run, settings = load_run(run_dir), settings or Settings()
     layers = settings.check(run.model)
-    lesions = read_lesions(lesions, run.labels) or {
-        x: tuple(s for s in SIGNS[x] if s not in NOWHERE) for x in run.labels if x in SIGNS
-    }
+    lesions = read_lesions(lesions, run.labels) or {x: PLACED[x] for x in run.labels if x in PLACED}
     lesions = {label: names for label, names in lesions.items() if names}
     if not lesions:
         raise UsageError("--lesions: which folders show the signs of which label?")

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from fundus_diag.data.labels import EYES
 from fundus_diag.explain.explainer import explainer, model_inputs
 from fundus_diag.explain.filters import MEDIAN, OFFSET, clean, filter_maps
 from fundus_diag.explain.methods.registry import layer_names, method_name, possible
 from fundus_diag.explain.output import FIELDS, table_rows, write_case
-from fundus_diag.runs.cases import EYES, load_cases
+from fundus_diag.runs.cases import load_cases
 from fundus_diag.runs.run import load_run
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import atomic

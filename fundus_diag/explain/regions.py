@@ -20,7 +20,8 @@ eye is its mirror image); where the numbers come from:
 
 import numpy as np
 
-EYES = ("left", "right", "")
+from fundus_diag.data.labels import EYE_VALUES
+
 DISC = (0.49, 0.75, 0.13)  # y, x, radius in a right eye; see the module's text
 MACULA = (0.535, 0.40, 0.15)
 COLUMNS = (
@@ -53,12 +54,13 @@ def region_table(map, eye="", disc=None, macula=None):
         to each side by the part that lies there. All NaN for a map of zeros.
 
     Raises:
-        ValueError: the eye is none of `EYES`, or the map is not (h, w), negative or not finite.
+        ValueError: the eye is none of `EYE_VALUES`, or the map is not (h, w), negative or not
+            finite.
     """
     map = np.asarray(map, "float64")
     if map.ndim != 2 or not map.size or not (np.isfinite(map).all() and (map >= 0).all()):
         raise ValueError(f"a map must be (h, w), finite and not below 0; got shape {map.shape}")
-    if eye not in EYES:
+    if eye not in EYE_VALUES:
         raise ValueError(f"eye must be 'left', 'right' or ''; got {eye!r}")
     energy = map / map.max() if map.any() else np.full(map.shape, np.nan)
     energy = energy / energy.sum()

@@ -7,6 +7,7 @@ said in that row: nothing that is sent stops the others.
 import numpy as np
 import tensorflow as tf
 
+from fundus_diag.data.labels import EYES
 from fundus_diag.export.maps import cam_function, explained, laid_back
 from fundus_diag.export.reading import MAX_ROWS, NO_EYE, TOO_MANY, read, read_all, text_of_pair
 from fundus_diag.imaging.quality import blank, checked
@@ -129,7 +130,7 @@ def _of_pairs(run, logits, maps):
         found = logits(inputs_of(tf.reshape(folded, tf.shape(pictures)), there))
         return _answer(run, found, error, blanks, rows)
 
-    eyes = [tf.TensorSpec((), tf.string, f"{eye}_bytes") for eye in ("left", "right")]
+    eyes = [tf.TensorSpec((), tf.string, f"{eye}_bytes") for eye in EYES]
 
     @_signature(*eyes, _LABELS)
     def explain(left_bytes, right_bytes, labels):
@@ -141,7 +142,7 @@ def _of_pairs(run, logits, maps):
         found = explained(maps, inputs_of(pictures, there), labels, run.labels, error, pixels)
         placed = {
             f"map_{eye}": laid_back(found["map"][:, k], seen[k], found["error"])
-            for k, eye in enumerate(("left", "right"))
+            for k, eye in enumerate(EYES)
         }
         blanks = text_of_pair(tf.stack([x["blank"] for x in seen])[None], there)
         return placed | _answer_of_one(run, found, blanks)

@@ -4,6 +4,7 @@ import functools
 
 import tensorflow as tf
 
+from fundus_diag.data.labels import EYES
 from fundus_diag.imaging.decode import decode
 from fundus_diag.imaging.header import (
     MAX_BYTES,
@@ -84,7 +85,7 @@ def text_of_pair(errors, there):
     said = there & (errors != "")
     left, right = (
         tf.where(said[:, k], tf.strings.join([f"{eye} eye: ", errors[:, k]]), "")
-        for k, eye in enumerate(("left", "right"))
+        for k, eye in enumerate(EYES)
     )
     between = tf.where(tf.reduce_all(said, axis=1), "; ", "")
     return tf.strings.join([left, between, right])

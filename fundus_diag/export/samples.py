@@ -2,10 +2,11 @@
 
 import functools
 
+from fundus_diag.data.labels import EYES, LABELS
 from fundus_diag.data.synthetic.camera import compress
 from fundus_diag.data.synthetic.eye import draw_eye
 
-SHOWN = ({"N"}, {"D"}, {"G"}, {"C"}, {"A"}, {"H"}, {"M"}, {"D", "O"})
+SHOWN = (*({x} for x in LABELS if x != "O"), {"D", "O"})
 
 
 @functools.lru_cache(maxsize=2)
@@ -13,7 +14,6 @@ def drawn_photographs(count=8, size=320):
     """JPEG files of drawn eyes, healthy and not, in turn left and right: a tuple of bytes."""
     files = []
     for k in range(count):
-        eye = "left" if k % 2 == 0 else "right"
-        picture, _ = draw_eye((0, k // 2), SHOWN[k % len(SHOWN)], eye, size)
+        picture, _ = draw_eye((0, k // 2), SHOWN[k % len(SHOWN)], EYES[k % 2], size)
         files.append(compress(picture, 92))
     return tuple(files)

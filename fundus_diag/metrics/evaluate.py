@@ -11,24 +11,35 @@ from fundus_diag.metrics import bootstrap, classification
 from fundus_diag.metrics.calibration import thresholds_array
 from fundus_diag.metrics.thresholds import parse_criterion
 
-ODIR_LABELS = frozenset("NDGCAHMO")
 AGE_BANDS = ((2, 40), (40, 50), (50, 60), (60, 70), (70, 130))  # years; 0 and 1 are placeholders
 MIN_CLASS = 5  # positives and negatives that a label needs to enter a subgroup's mean
 
 
-def score_table(predictions, labels, points, train_summary, n_resamples=1000, seed=0):
+def score_table(
+    predictions,
+    labels,
+    points,
+    train_summary,
+    n_resamples=1000,
+    seed=0,
+    *,
+    grade=False,
+    official=False,
+):
     """Scores predictions and returns what `metrics_<split>.json` holds; undefined is None.
 
     Args:
         predictions: table with `patient`, `y_<label>` (1, 0, NaN), `p_<label>` (calibrated, in
             [0, 1]) and, where known, `age` (years), `sex`, `dataset`.
-        labels: L names. All of them `grade_<k>`: exclusive grades, called by the largest
-            probability; else each label is called at its threshold.
+        labels: L names.
         points: operating points, see `calibration.fit_operating_points`.
         train_summary: {"positives": {label: n}, "negatives": {label: n}} of the training split,
             from which the prior-only baseline takes its scores.
         n_resamples: of the bootstrap over patients; 0 for no intervals.
         seed: of the bootstrap.
+        grade: whether the labels are exclusive grades, in order, called by the largest probability;
+            else each label is called at its threshold.
+        official: whether the labels are those of ODIR's challenge, which has figures of its own.
 
     Returns:
         {"rows", "patients", "labels": {label: figures}, "macro", "micro", "exact_match",
@@ -38,11 +49,13 @@ def score_table(predictions, labels, points, train_summary, n_resamples=1000, se
     y_true = predictions[[f"y_{label}" for label in labels]].to_numpy("float64")
     y_score = predictions[[f"p_{label}" for label in labels]].to_numpy("float64")
     patients = predictions["patient"].to_numpy()
-    grade = is_grade_task(labels)
-    called = classification.call_grade(y_score) if grade else None
-    if called is None:
+    if grade:
+        called = classification.call_grade(y_score)
+    else:
         called = classification.call(y_score, thresholds_array(points, labels))
-    figures, ci, undefined = _evaluate(y_true, y_score, called, patients, labels, n_resamples, seed)
+    figures, ci, undefined = _evaluate(
+        y_true, y_score, called, patients, labels, n_resamples, seed, official=official
+    )
 
     out = {"rows": len(predictions), "patients": int(predictions["patient"].nunique())}
     out["labels"] = _label_part(y_true, called, labels, points, figures, ci)
@@ -53,7 +66,7 @@ def score_table(predictions, labels, points, train_summary, n_resamples=1000, se
     if grade:
         out["grade"] = _grade_part(y_true, called, patients, n_resamples, seed, out, undefined)
     prior = prior_scores(labels, train_summary)
-    out["prior_only"] = _prior_part(y_true, prior, labels, points, patients)
+    out["prior_only"] = _prior_part(y_true, prior, labels, points, patients, grade, official)
     out["subgroups"] = _subgroups(predictions, y_true, y_score, n_resamples, seed)
     out["bootstrap"] = {
         "unit": "patient",
@@ -67,11 +80,6 @@ def score_table(predictions, labels, points, train_summary, n_resamples=1000, se
     return out
 
 
-def is_grade_task(labels):
-    """Whether the labels are exclusive grades: `grade_0`, `grade_1`, .. in this order."""
-    return len(labels) > 1 and list(labels) == [f"grade_{k}" for k in range(len(labels))]
-
-
 def prior_scores(labels, train_summary):
     """(L,) share of positives among the graded training rows; NaN for a label without one."""
     positives, negatives = (
@@ -83,10 +91,17 @@ def prior_scores(labels, train_summary):
 
 
 def _evaluate(
-    y_true, y_score, called, patients, labels, n_resamples, seed, which=classification.FIGURES
+    y_true,
+    y_score,
+    called,
+    patients,
+    labels,
+    n_resamples,
+    seed,
+    which=classification.FIGURES,
+    official=False,
 ):
     """Figures {name: (L,) or ()}, their intervals {name: list} and undefined counts."""
-    official = set(labels) == ODIR_LABELS
     statistic = classification.statistic(y_true, y_score, called, which, official)
     point = statistic(np.ones((len(y_true), 1), "int32"))
     draws = bootstrap.distribution(statistic, patients, n_resamples, seed, width=len(labels))
@@ -175,7 +190,7 @@ def _grade_part(y_true, called, patients, n_resamples, seed, out, undefined):
     return part | {"n_grades": n_grades, "rows": len(truth), "confusion": table.tolist()}
 
 
-def _prior_part(y_true, prior, labels, points, patients):
+def _prior_part(y_true, prior, labels, points, patients, grade, official):
     """Figures of a model that knows only how common each label is in the training split.
 
     A constant score has two operating points, all or none. The criterion of the run chooses:
@@ -183,7 +198,6 @@ def _prior_part(y_true, prior, labels, points, patients):
     are called as the commonest one.
     """
     y_score = np.broadcast_to(prior, y_true.shape)
-    grade = is_grade_task(labels)
     if grade:
         called = np.zeros_like(y_true)
         called[:, np.nanargmax(prior) if not np.isnan(prior).all() else 0] = 1
@@ -191,7 +205,7 @@ def _prior_part(y_true, prior, labels, points, patients):
         call_all = parse_criterion(points["criterion"])[0] != "specificity"
         decided = ~np.isnan(thresholds_array(points, labels)) & ~np.isnan(prior)
         called = np.where(np.broadcast_to(decided, y_true.shape), float(call_all), np.nan)
-    figures, ci, _ = _evaluate(y_true, y_score, called, patients, labels, 0, 0)
+    figures, ci, _ = _evaluate(y_true, y_score, called, patients, labels, 0, 0, official=official)
     out = {"labels": {}}
     for k, label in enumerate(labels):
         entry = {"prior": None if np.isnan(prior[k]) else float(prior[k])}

@@ -8,12 +8,12 @@ import jinja2
 import numpy as np
 
 from fundus_diag.data.columns import inside
-from fundus_diag.data.labels import label_text
+from fundus_diag.data.labels import EYES, label_text
 from fundus_diag.explain.explain import Settings, explain_batch
 from fundus_diag.explain.output import explanation_page
 from fundus_diag.report.parts import data_url
 from fundus_diag.report.selection import picks
-from fundus_diag.runs.cases import EYES, Case
+from fundus_diag.runs.cases import Case
 from fundus_diag.runs.run import load_run
 from fundus_diag.runs.run_files import read_predictions
 from fundus_diag.utils.errors import DataError

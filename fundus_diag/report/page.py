@@ -15,7 +15,7 @@ import jinja2
 from markupsafe import Markup
 
 from fundus_diag.data.datasets.descriptions import dataset_facts
-from fundus_diag.data.labels import label_text
+from fundus_diag.data.labels import LABELS, label_text
 from fundus_diag.metrics import classification, evaluate
 from fundus_diag.models.weights.load import WEIGHT_TERMS
 from fundus_diag.report import figures, parts
@@ -92,7 +92,14 @@ def write_report(
     splits = config["data"]["splits"]
     metrics = {"split": split, "task": config["task"], "unit": config["unit"]}
     metrics |= evaluate.score_table(
-        table, labels, points, splits["train"], resamples, config.get("seed") or 0
+        table,
+        labels,
+        points,
+        splits["train"],
+        resamples,
+        config.get("seed") or 0,
+        grade=config["task"] == "grade",
+        official=set(labels) == set(LABELS),
     )
     images = _draw(table, labels, metrics, history, config)
     page = _page(run_dir, config, points, table, metrics, images, source, predictions is not None)

@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from fundus_diag.data.inputs import load_table, settle_bad
+from fundus_diag.data.labels import EYES
 from fundus_diag.imaging.image_file import check_files
 from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.utils.errors import UsageError
-
-EYES = ("left", "right")
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,17 @@
 """Reads the files of a run directory; everything in them is checked."""
 
 import math
-import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from fundus_diag.data.labels import LABEL_NAME
 from fundus_diag.data.manifest import read_manifest
 from fundus_diag.data.tables import read_table
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.files import read_json
 
-LABEL_NAME = re.compile(r"[A-Za-z0-9][\w .+-]{0,63}", re.ASCII)  # they become file names too
 TEXT_COLUMNS = ("image", "image_left", "image_right", "patient", "eye", "sex", "dataset")
 PRETRAINING = "pretraining"  # `kind` of a run that is not a classifier's
 ENCODER_WEIGHTS = "encoder.weights.h5"

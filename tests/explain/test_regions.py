@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from fundus_diag.data.labels import EYE_VALUES
 from fundus_diag.explain import regions
 from fundus_diag.explain.regions import region_table
 from fundus_diag.imaging.field import find_field
@@ -80,7 +81,7 @@ def test_disc_and_macula_of_an_unknown_eye_are_unknown():
 
 
 def test_a_map_of_zeros_points_nowhere():
-    for eye in regions.EYES:
+    for eye in EYE_VALUES:
         got = region_table(np.zeros((8, 8)), eye)
         assert len(got) == 8
         assert np.isnan(list(got.values())).all()

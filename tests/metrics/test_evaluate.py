@@ -109,7 +109,7 @@ def test_grades_are_scored_as_grades():
     train = {"positives": dict.fromkeys(labels, 10), "negatives": dict.fromkeys(labels, 40)}
     train["positives"]["grade_2"] = 30
     table = table_of(y, p, np.arange(200) // 2, labels)
-    got = evaluate.score_table(table, labels, points, train, n_resamples=100)
+    got = evaluate.score_table(table, labels, points, train, n_resamples=100, grade=True)
     call = p.argmax(axis=1)
     part = got["grade"]
     assert part["accuracy"] == pytest.approx((call == grade).mean())

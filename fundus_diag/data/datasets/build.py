@@ -17,7 +17,7 @@ from fundus_diag.data.datasets.descriptions import describe
 from fundus_diag.data.datasets.folders import folder_rows
 from fundus_diag.data.datasets.odir import odir_rows
 from fundus_diag.data.datasets.retinamnist import retinamnist_rows
-from fundus_diag.data.labels import EYES, LABEL_NAME, LABELS, SPLITS, task_of
+from fundus_diag.data.labels import EYE_VALUES, LABEL_NAME, LABELS, SPLITS, task_of
 from fundus_diag.data.manifest import from_table, summary, write_manifest
 from fundus_diag.utils.errors import DataError, UsageError
 
@@ -109,7 +109,7 @@ def _frame(rows, built, labels, description):
     frame = pd.DataFrame(rows)
     frame["dataset"] = description["dataset"]
     problems = row_problems(frame["line"], frame)
-    for name, allowed in (("eye", EYES), ("split", (*SPLITS, ""))):
+    for name, allowed in (("eye", EYE_VALUES), ("split", (*SPLITS, ""))):
         if name in frame:
             wrong = frame[~frame[name].isin(allowed)]
             problems += [(line, f"{name} {v!r}") for line, v in wrong[["line", name]].to_numpy()]

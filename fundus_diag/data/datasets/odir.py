@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 from fundus_diag.data.datasets.descriptions import find_file
+from fundus_diag.data.labels import EYES
 from fundus_diag.data.tables import read_table
 from fundus_diag.utils.errors import DataError
 
@@ -30,7 +31,7 @@ def odir_rows(root: Path, description: dict, labels: str, table: Path | None, ou
     unknown: Counter[str] = Counter()
     rows = []
     for i, line in enumerate(text.lines):
-        eyes = {eye: [cells[name][i] for name in columns[eye]] for eye in ("left", "right")}
+        eyes = {eye: [cells[name][i] for name in columns[eye]] for eye in EYES}
         if by_eye:
             name = cells[columns["row"]][i]
             eyes = {eye: pair for eye, pair in eyes.items() if pair[0] == name}

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from fundus_diag.data.labels import LABELS
+from fundus_diag.data.labels import EYES, LABELS
 from fundus_diag.data.manifest import write_manifest
 from fundus_diag.data.splits import split_patients
 from fundus_diag.data.synthetic.camera import compress
@@ -25,6 +25,7 @@ from fundus_diag.utils.errors import DataError, UsageError
 
 __all__ = ["DISEASES", "SIGNS", "draw_dataset", "draw_eye", "draw_labels"]
 
+COMMON = {"D": 1.5, "O": 1.1}  # how much oftener than the others a disease is drawn
 RATIOS = (0.7, 0.15, 0.15)  # train, val, test
 DRAWING = 1  # raised whenever the same seed draws another picture
 
@@ -38,17 +39,17 @@ def draw_labels(seed, index):
     rng = stream((seed, index), "labels")
     ill = rng.uniform() > 0.24
     count = rng.choice((1, 2, 3), p=(0.52, 0.34, 0.14)) if ill else 0
-    weights = np.array([1.5, 1, 1, 1, 1, 1, 1.1])
+    weights = np.array([COMMON.get(x, 1.0) for x in DISEASES])
     mine = rng.choice(DISEASES, count, replace=False, p=weights / weights.sum())
     eyes = {
         eye: {
             str(d) for d, shown in zip(mine, rng.uniform(size=count) < 0.82, strict=True) if shown
         }
-        for eye in ("left", "right")
+        for eye in EYES
     }
     lone = rng.uniform()
     if lone < 0.06:
-        del eyes["left" if lone < 0.03 else "right"]
+        del eyes[EYES[0] if lone < 0.03 else EYES[1]]
     return eyes
 
 

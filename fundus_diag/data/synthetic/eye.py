@@ -6,12 +6,11 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from fundus_diag.data.labels import LABELS
+from fundus_diag.data.labels import EYES, LABELS
 from fundus_diag.data.synthetic import anatomy, changes, lesions
 from fundus_diag.data.synthetic import camera as optics
 from fundus_diag.data.synthetic.canvas import absorb, field_of_view, paint
 
-DISEASES = LABELS[1:]
 SIGNS = {
     "D": ("microaneurysm", "haemorrhage", "hard_exudate", "cotton_wool"),
     "G": ("cup", "nerve_fibre_defect"),
@@ -21,6 +20,10 @@ SIGNS = {
     "M": ("tessellation", "peripapillary_crescent", "tilted_disc", "patchy_atrophy"),
     "O": ("laser_scar", "choroidal_naevus", "epiretinal_membrane", "vein_occlusion"),
 }
+DISEASES = tuple(SIGNS)
+# Over the whole field, with no place to point at: the haze of a cataract, the tessellation.
+NOWHERE = ("tessellation", "haze")
+PLACED = {label: tuple(x for x in signs if x not in NOWHERE) for label, signs in SIGNS.items()}
 MIN_SIZE = 32  # pixels
 _VISIBLE = 0.2  # change of a vessel's or the disc's coverage that belongs to a mask
 
@@ -89,7 +92,7 @@ def _checked(labels, eye, size):
         raise ValueError(f"unknown labels {sorted(unknown)}; known are {', '.join(LABELS)}")
     if "N" in labels and len(labels) > 1:
         raise ValueError(f"N is the absence of the others; got {sorted(labels)}")
-    if eye not in ("left", "right"):
+    if eye not in EYES:
         raise ValueError(f"eye must be 'left' or 'right', got {eye!r}")
     if size < MIN_SIZE:
         raise ValueError(f"size must be at least {MIN_SIZE} pixels, got {size}")

@@ -2,7 +2,8 @@
 
 The loop is `training.loop`'s without labels: every random number of an epoch, the masks among them,
 is drawn anew from (seed, epoch), so the state of a finished epoch is all that an interrupted run
-needs to go on. Masks of the pictures and of `val` are drawn from (seed, 0): the same after every epoch.
+needs to go on. Masks of the pictures and of `val` are drawn from (seed, 0): the same after every
+epoch.
 """
 
 import sys

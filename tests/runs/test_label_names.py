@@ -1,0 +1,67 @@
+"""What a table may call a label, a run may: one rule, from the table to the report."""
+
+import json
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import main, make_photographs, ready_run, train_flags
+
+from fundus_diag import load_run
+from fundus_diag.data.labels import LABEL_NAME
+from fundus_diag.data.manifest import read_manifest
+from fundus_diag.runs.run_files import read_config
+
+NAMES = ("AMD (wet)", "Œdème", "_x", "黄斑", "grade 2+", "a.b-c")
+
+
+def renamed(folder, names):
+    """The table of `make_photographs` with its labels called otherwise."""
+    path = make_photographs(folder, patients=20)
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table.rename(columns=dict(zip("AB", names, strict=True))).to_csv(path, index=False)
+    return path
+
+
+def test_a_run_trains_predicts_and_is_reported_with_labels_of_any_script(tmp_path):
+    manifest = renamed(tmp_path / "photographs", ("AMD (wet)", "黄斑"))
+    run_dir = tmp_path / "run"
+    flags = train_flags(manifest, run_dir, phase2_epochs=1)
+    assert main(flags) == 0
+    assert main([*flags, "--resume"]) == 0
+    assert main(["report", str(run_dir), "--resamples", "100"]) == 0
+    assert load_run(run_dir).labels == ("AMD (wet)", "黄斑")
+    assert set(json.loads((run_dir / "metrics_test.json").read_text())["labels"]) == {
+        "AMD (wet)", "黄斑",
+    }  # fmt: skip
+    assert "p_黄斑" in pd.read_csv(run_dir / "predictions_test.csv").columns
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_that_a_table_takes_open_a_run(tmp_path, name):
+    manifest = renamed(tmp_path / "photographs", (name, "plain"))
+    assert read_manifest(manifest).labels == (name, "plain")
+    ready_run(manifest, tmp_path / "run")
+    assert load_run(tmp_path / "run").labels == (name, "plain")
+
+
+@settings(max_examples=60, deadline=None)
+@given(name=st.text(max_size=70))
+def test_a_run_refuses_the_names_that_a_table_refuses(tmp_path_factory, name):
+    folder = tmp_path_factory.mktemp("run")
+    config = {
+        "encoder": "tiny", "image_size": 32, "unit": "eye", "task": "multi_label",
+        "labels": [name], "pretrained": False, "weights": "none", "flags": {}, "versions": {},
+        "data": {"splits": {"train": {
+            "positives": {}, "negatives": {}, "ungraded": {}, "rows": 1, "patients": 1,
+        }}}, "finished": "today",
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config))
+    try:
+        read_config(folder)
+        taken = True
+    except ValueError as error:
+        assert "labels" in str(error)
+        taken = False
+    assert taken == bool(LABEL_NAME.fullmatch(name))
