@@ -11,8 +11,8 @@ from matplotlib import colormaps, rc_context
 from matplotlib.figure import Figure
 from scipy import integrate
 
-from fundus_diag.utils.picture_grid import page, plain, png, widths, wrapped
-from fundus_diag.utils.plotting import BLUE, DPI, GREEN, GREY, ORANGE, RED, SKY, STYLE
+from fundus_diag.utils.picture_grid import page, png, widths, wrapped
+from fundus_diag.utils.plotting import BLUE, DPI, GREEN, GREY, ORANGE, RED, SKY, STYLE, plain
 
 COLOURS = colormaps["viridis"]
 LINE = (255, 255, 255)

@@ -8,7 +8,7 @@ A `panel` is a function that draws one label on given axes; `panel_png` makes on
 import numpy as np
 
 from fundus_diag.metrics import curves
-from fundus_diag.utils.plotting import BLUE, GREY, RED, SKY, figure_png
+from fundus_diag.utils.plotting import BLUE, GREY, RED, SKY, figure_png, plain
 
 
 def panel_png(panel, item):
@@ -67,7 +67,7 @@ def precision_recall_panel(ax, item):
 
 def reliability_panel(ax, item):
     """Share of positives against the mean probability, in bins of equally many rows."""
-    ax.set_title(item["title"])
+    ax.set_title(plain(item["title"]))
     ax.set_xlabel("mean probability")
     ax.set_ylabel("share of positives")
     if not _drawable(ax, item):
@@ -85,7 +85,7 @@ def reliability_panel(ax, item):
 
 def confusion_panel(ax, item):
     """Counts at the stored threshold, shaded by the share of their true class."""
-    ax.set_title(item["title"])
+    ax.set_title(plain(item["title"]))
     ax.grid(False)
     table = item["confusion"]
     if table is None:
@@ -131,7 +131,7 @@ def overview_png(rows):
         values = [x for _, value, pair in rows for x in (value, *(pair or ())) if x is not None]
         ax.axvline(0.5, color=GREY, linewidth=1, linestyle=":")
         ax.set(xlim=(min([0.48, *values]) - 0.01, 1.01), ylim=(len(rows) - 0.5, -0.5))
-        ax.set_yticks(range(len(rows)), [name for name, _, _ in rows])
+        ax.set_yticks(range(len(rows)), [plain(name) for name, _, _ in rows])
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
         ax.grid(axis="y", visible=False)
@@ -141,7 +141,7 @@ def overview_png(rows):
 
 
 def _square(ax, item, x, y):
-    ax.set_title(item["title"])
+    ax.set_title(plain(item["title"]))
     ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), xlabel=x, ylabel=y)
     ax.set_box_aspect(1)
 

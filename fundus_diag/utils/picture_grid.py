@@ -7,10 +7,10 @@ import io
 import textwrap
 
 import numpy as np
-from matplotlib import font_manager, rc_context
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from fundus_diag.utils.plotting import BLUE, STYLE
+from fundus_diag.utils.plotting import BLUE, STYLE, plain
 
 DPI = 110
 WIDTH = 1600  # pixels that a page keeps within as long as its columns are not at their narrowest
@@ -97,13 +97,6 @@ def wrapped(text, font):
     """`text` in lines that fit beside a row: list of (line, font)."""
     letters = 19 if font == "label" else 28
     return [(line, font) for line in textwrap.wrap(plain(text), letters)]
-
-
-def plain(text):
-    """`text` with what the font cannot draw as question marks: names of files may hold anything."""
-    font = font_manager.get_font(font_manager.findfont("DejaVu Sans"))
-    letters = (" " if letter.isspace() else letter for letter in str(text))
-    return "".join(c if font.get_char_index(ord(c)) else "?" for c in letters)
 
 
 def _short(name, width):

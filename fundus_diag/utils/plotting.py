@@ -3,7 +3,7 @@
 import io
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import font_manager, rc_context
 from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, RED, SKY, GREY = (
@@ -81,3 +81,10 @@ def figure_png(size, draw):
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=DPI)
     return buffer.getvalue()
+
+
+def plain(text):
+    """`text` with what the font cannot draw as question marks: names of files may hold anything."""
+    font = font_manager.get_font(font_manager.findfont("DejaVu Sans"))
+    letters = (" " if letter.isspace() else letter for letter in str(text))
+    return "".join(c if font.get_char_index(ord(c)) else "?" for c in letters)
