@@ -47,10 +47,10 @@ def main():
     run = load_run(args.run)
     answers = {"model.predict": lambda inputs: own(run, inputs), **exported(args)}
     data = run.config["data"]
-    labels, pictures, rows = load_table(
+    pictures, rows = load_table(
         data["manifest"], data["image_root"], run.config, args.split, cache="ram"
     )
-    y = np.stack([rows.y[:, labels.index(x)] for x in run.labels], axis=1)
+    y = rows.y
     found = {name: [] for name in answers}
     times = {name: [] for name in answers}
     for batch in map(as_arrays, scoring_batches(pictures, rows.pictures, BATCH)):

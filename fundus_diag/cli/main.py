@@ -35,7 +35,6 @@ COMMANDS = {
 NEED_TENSORFLOW = (
     train,
     pretrain,
-    predict,
     report,
     explain,
     explain_eval,

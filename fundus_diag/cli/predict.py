@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Literal
 
 from fundus_diag.cli.parsing import File
-from fundus_diag.utils.errors import UsageError
+from fundus_diag.cli.quiet import import_tensorflow
+from fundus_diag.utils.errors import DataError, UsageError
 
 
 def predict(
@@ -30,11 +31,21 @@ def predict(
         batch_size: Rows at a time.
         on_bad_image: Stop at a photograph that cannot be read, or leave its row out.
     """
-    from fundus_diag.runs.predict import predict as predict_table
-
     if batch_size < 1:
         raise UsageError(f"--batch-size {batch_size}: at least 1")
-    table = predict_table(
-        run, manifest, image_root, out, split, precision, batch_size, on_bad_image
-    )
-    print(f"{out}: {len(table)} rows")
+    # What is mistyped is said before TensorFlow is imported, which takes seconds.
+    from fundus_diag.data.manifest import for_run, read_manifest, resolve_images
+    from fundus_diag.runs.run_files import read_config
+
+    config = read_config(run)
+    table = read_manifest(manifest, need_labels=False)
+    resolve_images(for_run(table, config["labels"], split), image_root)
+    if not out.absolute().parent.is_dir():
+        raise DataError(f"{out}: there is no folder {out.parent}")
+    import_tensorflow()
+    from fundus_diag.runs.predict import predict as predict_table
+    from fundus_diag.runs.run import load_run
+
+    opened = load_run(run, config)
+    rows = predict_table(opened, table, image_root, out, split, precision, batch_size, on_bad_image)
+    print(f"{out}: {rows} rows")

@@ -26,18 +26,11 @@ def report(
     """
     from fundus_diag.report.report import report_run
 
-    page, metrics = report_run(run, predictions, out, split, resamples)
-    if explain and predictions is None and out is None:
-        explain_report(run, split)
+    own = predictions is None and out is None
+    page, metrics, explanations = report_run(run, predictions, out, split, resamples, explain)
+    if explain and own:
+        print(explanations or f"no page of explanations: the photographs of {run} are not here")
     print(headline(page, metrics))
-
-
-def explain_report(run, split):
-    """Writes the page of explanations and says where it lies."""
-    from fundus_diag.report.explanations import write_explanations
-
-    explanations = write_explanations(run, split)
-    print(explanations or f"no page of explanations: the photographs of {run} are not here")
 
 
 def headline(page, metrics):

@@ -9,7 +9,7 @@ import pandas as pd
 
 from fundus_diag.data import manifest as manifests
 from fundus_diag.data.pictures import Pictures, load_pictures
-from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.utils.errors import DataError
 
 LISTED = 20  # bad photographs named in an error; the rest are counted
 
@@ -22,11 +22,13 @@ class Rows:
         table: one row per unit: photographs, or patients with `image_left`, `image_right`.
         pictures: (N,) picture numbers, or (N, 2) for pairs, -1 where an eye is missing.
         y: (N, L) float32 of 1, 0, NaN.
+        labels: the L names.
     """
 
     table: pd.DataFrame
     pictures: np.ndarray
     y: np.ndarray
+    labels: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -48,13 +50,14 @@ def load_inputs(
     splits=None,
     cache="none",
     cache_dir=None,
+    title="reading photographs",
 ):
     """Decodes the photographs of a manifest and lays out its rows, without those of bad ones.
 
     Args:
         manifest: `Manifest`.
         image_root: folder that the image paths start from.
-        image_size, crop, cache, cache_dir: see `pictures.load_pictures`.
+        image_size, crop, cache, cache_dir, title: see `pictures.load_pictures`.
         unit: "eye" or "patient".
         splits: names of the splits wanted; None is every row, under the name "all".
 
@@ -69,7 +72,7 @@ def load_inputs(
     images = table["image"].tolist()
     unique = dict(zip(images, paths, strict=True))
     pictures, failures = load_pictures(
-        list(unique.values()), image_size, crop, cache=cache, cache_dir=cache_dir
+        list(unique.values()), image_size, crop, cache=cache, cache_dir=cache_dir, title=title
     )
     name_of = {path: image for image, path in unique.items()}
     bad = [[name_of[path], reason] for path, reason in failures]
@@ -89,7 +92,7 @@ def load_table(manifest, image_root, config, split=None, on_bad_image="fail", ca
     """A table of photographs as a run takes them; labels are read where there are any.
 
     Args:
-        manifest: table with image, patient, eye.
+        manifest: path of a table with image, patient, eye.
         image_root: folder that its image paths start from.
         config: of the run.
         split: rows of this split only; None is every row.
@@ -97,29 +100,26 @@ def load_table(manifest, image_root, config, split=None, on_bad_image="fail", ca
         cache: see `pictures.load_pictures`.
 
     Returns:
-        (names of the table's labels, `Pictures`, `Rows`).
+        (`Pictures`, `Rows`), with the labels that both know, in the run's order.
 
     Raises:
         DataError: the table or photographs cannot be read, or no row is left.
         UsageError: the table has no such split.
     """
     known = manifests.read_manifest(Path(manifest), need_labels=False)
-    if split is not None and split not in set(known.table.get("split", ())):
-        raise UsageError(f"--split {split}: {manifest} has no row in it")
     inputs = load_inputs(
-        known,
+        manifests.for_run(known, config["labels"], split),
         image_root,
         image_size=config["image_size"],
         crop=config["crop"],
         unit=config["unit"],
-        splits=None if split is None else (split,),
         cache=cache,
     )
     settle_bad(inputs.bad, on_bad_image)
-    rows = inputs.splits[split or "all"]
+    rows = inputs.splits["all"]
     if not len(rows.table):
         raise DataError(f"{manifest}: no row with a readable photograph")
-    return list(known.labels), inputs.pictures, rows
+    return inputs.pictures, rows
 
 
 def settle_bad(bad, on_bad_image):
@@ -151,4 +151,4 @@ def _rows(table, labels, number, unit):
     else:
         pictures = table["image"].map(number).to_numpy(np.int64)
     y = table[list(labels)].to_numpy(np.float32).reshape(len(table), len(labels))
-    return Rows(table, pictures, y)
+    return Rows(table, pictures, y, tuple(labels))

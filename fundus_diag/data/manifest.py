@@ -16,7 +16,7 @@ from fundus_diag.data.columns import META, parse, wrong_path
 from fundus_diag.data.labels import SPLITS, task_of
 from fundus_diag.data.pairing import pair_table
 from fundus_diag.data.tables import read_table
-from fundus_diag.utils.errors import DataError
+from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import write_text
 
 
@@ -120,6 +120,22 @@ def resolve_images(manifest: Manifest, image_root: Path) -> list[Path]:
         names = ", ".join(missing[:3])
         raise DataError(f"{manifest.path}: no such picture under {root}: {names}{more}")
     return paths
+
+
+def for_run(manifest: Manifest, labels: Sequence[str], split: str | None = None) -> Manifest:
+    """The rows of a manifest that are asked for, with the labels that a run knows, in its order.
+
+    Raises:
+        UsageError: the table has no such split.
+    """
+    table = manifest.table
+    if split is not None and split not in set(table.get("split", ())):
+        raise UsageError(f"--split {split}: {manifest.path} has no row in it")
+    if split is not None:
+        table = table[table["split"] == split].reset_index(drop=True)
+    known = tuple(x for x in labels if x in manifest.labels)
+    others = [x for x in manifest.labels if x not in known]
+    return dataclasses.replace(manifest, table=table.drop(columns=others), labels=known)
 
 
 def write_manifest(table: pd.DataFrame, path: Path) -> None:

@@ -31,7 +31,15 @@ class Pictures:
     array: np.ndarray | None
 
 
-def load_pictures(paths, image_size, crop="fundus", cache="ram", cache_dir=None, workers=None):
+def load_pictures(
+    paths,
+    image_size,
+    crop="fundus",
+    cache="ram",
+    cache_dir=None,
+    workers=None,
+    title="reading photographs",
+):
     """Decodes every photograph once.
 
     Args:
@@ -42,6 +50,7 @@ def load_pictures(paths, image_size, crop="fundus", cache="ram", cache_dir=None,
             or "none": only checked here, decoded again in each epoch.
         cache_dir: folder for "disk".
         workers: threads; None is one a core.
+        title: of the bar; None where the caller shows one of its own.
 
     Returns:
         (Pictures, bad): `bad` is a list of (path, reason). Rows with such a picture have to be
@@ -72,7 +81,7 @@ def load_pictures(paths, image_size, crop="fundus", cache="ram", cache_dir=None,
     first = [load(index) for index in range(len(paths))[:1]]
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         reasons = chain(first, pool.map(load, range(len(paths))[1:]))
-        reasons = track(reasons, "reading photographs", len(paths))
+        reasons = track(reasons, title, len(paths)) if title else reasons
         bad = [(paths[i], reason) for i, reason in enumerate(reasons) if reason]
     if cache == "disk":
         array.flush()

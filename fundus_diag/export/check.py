@@ -12,7 +12,7 @@ from fundus_diag.export.samples import drawn_photographs
 from fundus_diag.imaging.preprocess import map_to_original, traced
 from fundus_diag.metrics.calibration import apply_calibration
 from fundus_diag.metrics.classification import macro_auc
-from fundus_diag.runs.run_files import training_table
+from fundus_diag.runs.run_files import own_table
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.progress import track
 
@@ -81,10 +81,10 @@ def measured_on_val(run, answer):
     Raises:
         DataError: an answer is no number, or the loss of AUC is above `MAX_LOSS`.
     """
-    table, root, reason = training_table(run)
+    table, root, reason = own_table(run.config)
     if reason:
         return {"not_measured": reason}
-    labels, pictures, rows = load_table(table.path, root, run.config, "val", "skip", cache="ram")
+    pictures, rows = load_table(table.path, root, run.config, "val", "skip", cache="ram")
     batches = scoring_batches(pictures, rows.pictures, BATCH)
     steps = -(-len(rows.pictures) // BATCH)
     parts = [
@@ -94,8 +94,7 @@ def measured_on_val(run, answer):
     want, found, positive = (np.concatenate(x) for x in zip(*parts, strict=True))
     apart = _apart(want, found)
     _refuse("an answer on val", apart, 1)
-    y = np.stack([rows.y[:, labels.index(x)] for x in run.labels], axis=1)
-    exact, reduced = macro_auc(y, want), macro_auc(y, found)
+    exact, reduced = macro_auc(rows.y, want), macro_auc(rows.y, found)
     loss = None if exact is None else exact - reduced
     if loss is not None and loss > MAX_LOSS:
         raise DataError(

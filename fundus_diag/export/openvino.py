@@ -7,7 +7,7 @@ from dataclasses import replace
 from fundus_diag.data.inputs import load_inputs, settle_bad
 from fundus_diag.data.pipeline import scoring_batches
 from fundus_diag.export.pixels import OUTPUTS, as_arrays
-from fundus_diag.runs.run_files import training_table
+from fundus_diag.runs.run_files import own_table
 from fundus_diag.utils.errors import DataError
 
 CALIBRATION = 256  # photographs that int8 is fitted on
@@ -82,7 +82,7 @@ def _in_int8(model, run, inputs):
 
 def _training_inputs(run):
     """Inputs {name: array} of training rows drawn at random, of `CALIBRATION` patients."""
-    table, root, reason = training_table(run)
+    table, root, reason = own_table(run.config)
     if reason:
         raise DataError(f"{run.run_dir}: int8 is fitted on its training photographs: {reason}")
     rows = table.table[table.table["split"] == "train"].sample(frac=1, random_state=0)

@@ -14,8 +14,6 @@ What is undefined is NaN: never 0 and never 0.5. Sources: Fawcett 2006 (ROC), Da
 
 import numpy as np
 
-from fundus_diag.metrics import classification
-
 ECE_BINS = 15  # equal-width bins, as in Guo et al. 2017
 OFFICIAL_THRESHOLD = 0.5  # of the ODIR challenge; a score above it is a call
 RANKED = ("roc_auc", "average_precision")
@@ -284,8 +282,6 @@ def _check(y_true, y_score, called):
 def macro_auc(y_true, y_score):
     """Mean ROC AUC of the labels that have one; None where none has."""
     unused = np.full(np.shape(y_true), np.nan)
-    figures = classification.statistic(y_true, y_score, unused, ("roc_auc",))(
-        np.ones((len(y_true), 1))
-    )
+    figures = statistic(y_true, y_score, unused, ("roc_auc",))(np.ones((len(y_true), 1)))
     areas = figures["labels.roc_auc"][0]
     return None if np.isnan(areas).all() else float(np.nanmean(areas))

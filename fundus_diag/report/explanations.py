@@ -14,8 +14,7 @@ from fundus_diag.explain.output import explanation_page
 from fundus_diag.report.parts import data_url
 from fundus_diag.report.selection import picks
 from fundus_diag.runs.cases import Case
-from fundus_diag.runs.run import load_run
-from fundus_diag.runs.run_files import read_predictions
+from fundus_diag.runs.run_files import own_photographs, read_predictions
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.files import write_text
 from fundus_diag.utils.progress import track
@@ -23,11 +22,11 @@ from fundus_diag.utils.progress import track
 TEMPLATES = Path(str(resources.files("fundus_diag"))) / "report" / "templates"
 
 
-def write_explanations(run_dir, split="test"):
+def write_explanations(run, split="test"):
     """Writes explanations.html (explanations_<split>.html for another split than test).
 
     Args:
-        run_dir: a finished run with predictions of the split.
+        run: an opened `Run` with predictions of the split.
         split: name of the split.
 
     Returns:
@@ -36,10 +35,8 @@ def write_explanations(run_dir, split="test"):
     Raises:
         DataError: a file of the run is missing or wrong.
     """
-    run_dir = Path(run_dir)
-    run = load_run(run_dir)
-    root = Path(run.config["data"].get("image_root") or "")
-    if not run.config["data"].get("image_root") or not root.is_dir():
+    run_dir, root = run.run_dir, own_photographs(run.config)
+    if root is None:
         return None
     unit = run.config["unit"]
     table = read_predictions(run_dir / f"predictions_{split}.csv", list(run.labels), unit)

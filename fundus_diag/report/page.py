@@ -7,7 +7,6 @@ nothing of the network: pictures are data URLs, fonts are the reader's own, ther
 import csv
 import io
 import json
-import re
 from importlib import resources
 from pathlib import Path
 
@@ -22,8 +21,8 @@ from fundus_diag.report import figures, parts
 from fundus_diag.report.selection import worst_errors
 from fundus_diag.runs import run_files
 from fundus_diag.runs.thresholds import load_operating_points
-from fundus_diag.utils.errors import DataError, UsageError
-from fundus_diag.utils.files import atomic
+from fundus_diag.utils.errors import DataError
+from fundus_diag.utils.files import write_bytes
 
 TEMPLATES = Path(str(resources.files("fundus_diag"))) / "report" / "templates"
 COLUMNS = {
@@ -45,41 +44,27 @@ PANELS = {
 }
 
 
-def write_report(
-    run_dir: Path,
-    split: str = "test",
-    predictions: Path | None = None,
-    out: Path | None = None,
-    resamples: int = 1000,
-) -> Path:
+def write_report(run_dir, config, split="test", predictions=None, out=None, resamples=1000):
     """Scores a run's predictions and writes the report.
 
     Args:
-        run_dir: a finished run: config.json, history.csv, thresholds.json, and
-            predictions_<split>.csv unless `predictions` is given.
+        run_dir: a finished run: history.csv, thresholds.json, and predictions_<split>.csv unless
+            `predictions` is given.
+        config: its config.json, as `read_config` gives it.
         split: which split the predictions are of; it names the files that are written.
         predictions: another table of predictions of this run, from other photographs; with `out`.
         out: folder to write into; the run directory by default.
         resamples: of the bootstrap over patients; at least 100.
 
     Returns:
-        The page's path: report.html, or report_<split>.html for another split than test in the
-        run directory itself. Beside it: metrics_<split>.json, metrics_<split>.csv, figures/.
+        (path of the page, metrics). The page is report.html, or report_<split>.html for another
+        split than test in the run directory itself. Beside it: metrics_<split>.json,
+        metrics_<split>.csv, figures/.
 
     Raises:
-        DataError: a file is missing or wrong, or the run is not finished.
-        UsageError: the arguments contradict each other.
+        DataError: a file is missing or wrong.
     """
     run_dir = Path(run_dir)
-    if not re.fullmatch(r"[\w-]{1,40}", split, re.ASCII):
-        raise UsageError(f"split {split!r} is not a name")
-    if resamples < 100:
-        raise UsageError(f"--resamples {resamples}: an interval needs at least 100")
-    if predictions is not None and out is None:
-        raise UsageError("--predictions needs --out: the run's own report stays as it is")
-    if not run_dir.is_dir():
-        raise DataError(f"{run_dir}: not a directory")
-    config = run_files.read_config(run_dir)
     labels = config["labels"]
     history = run_files.read_history(run_dir / "history.csv")
     points = load_operating_points(run_dir / "thresholds.json")
@@ -114,11 +99,10 @@ def write_report(
     try:
         (out / "figures").mkdir(parents=True, exist_ok=True)
         for path, content in contents.items():
-            with atomic(out / path) as partial:
-                partial.write_bytes(content)
+            write_bytes(out / path, content)
     except OSError as error:
         raise DataError(f"{error.filename or out}: cannot be written: {error.strerror}") from error
-    return out / name
+    return out / name, metrics
 
 
 def _draw(table, labels, metrics, history, config):

@@ -1,15 +1,17 @@
 """`report`: predictions of a split, made when they are not there yet, then scored and drawn."""
 
-import json
+import re
 from pathlib import Path
 
+from fundus_diag.report.explanations import write_explanations
 from fundus_diag.report.page import write_report
 from fundus_diag.runs.predict import predict
-from fundus_diag.runs.run_files import read_config
-from fundus_diag.utils.errors import DataError
+from fundus_diag.runs.run import load_run
+from fundus_diag.runs.run_files import own_table, read_config
+from fundus_diag.utils.errors import DataError, UsageError
 
 
-def report_run(run_dir, predictions=None, out=None, split="test", resamples=1000):
+def report_run(run_dir, predictions=None, out=None, split="test", resamples=1000, explain=False):
     """Scores a split of a run's own manifest, or a table of other predictions of it.
 
     Args:
@@ -19,36 +21,42 @@ def report_run(run_dir, predictions=None, out=None, split="test", resamples=1000
         out: folder for the report; None is the run directory.
         split: name of the split.
         resamples: of the bootstrap.
+        explain: whether the page of explanations is written too: of the run's own split, in its
+            own folder.
 
     Returns:
-        (path of the page, metrics as written).
+        (path of the page, metrics as written, path of the explanations or None where the
+        photographs are not here or they were not asked for).
 
     Raises:
         DataError: files are missing or wrong, or the manifest has changed since the training.
+        UsageError: the arguments contradict each other.
     """
+    _check(split, predictions, out, resamples)
     run_dir = Path(run_dir)
-    config = read_config(run_dir)
-    if predictions is None and not (run_dir / f"predictions_{split}.csv").exists():
-        data = config["data"]
-        if _sha256(data["manifest"]) != data["sha256"]:
-            raise DataError(f"{data['manifest']}: has changed since this run was trained on it")
-        predict(
-            run_dir,
-            data["manifest"],
-            data["image_root"],
-            run_dir / f"predictions_{split}.csv",
-            split=split,
-            on_bad_image=config["flags"]["on_bad_image"],
-        )
-    page = write_report(run_dir, split, predictions, out, resamples)
-    metrics = json.loads((page.parent / f"metrics_{split}.json").read_text(encoding="utf-8"))
-    return page, metrics
+    if not run_dir.is_dir():
+        raise DataError(f"{run_dir}: not a directory")
+    config, run = read_config(run_dir), None
+    own = run_dir / f"predictions_{split}.csv"
+    if predictions is None and not own.exists():
+        table, root, reason = own_table(config)
+        if reason:
+            where = config["data"].get("manifest")
+            raise DataError(f"{own}: not here, and not to be made: {reason} ({where})")
+        run, skip_or_fail = load_run(run_dir, config), config["flags"]["on_bad_image"]
+        predict(run, table, root, own, split=split, on_bad_image=skip_or_fail)
+    page, metrics = write_report(run_dir, config, split, predictions, out, resamples)
+    explanations = None
+    if explain and predictions is None and out is None:
+        explanations = write_explanations(run or load_run(run_dir, config), split)
+    return page, metrics, explanations
 
 
-def _sha256(path):
-    import hashlib
-
-    try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+def _check(split, predictions, out, resamples):
+    """Refuses, before any work, arguments that contradict each other."""
+    if not re.fullmatch(r"[\w-]{1,40}", split, re.ASCII):
+        raise UsageError(f"split {split!r} is not a name")
+    if resamples < 100:
+        raise UsageError(f"--resamples {resamples}: an interval needs at least 100")
+    if predictions is not None and out is None:
+        raise UsageError("--predictions needs --out: the run's own report stays as it is")

@@ -11,9 +11,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fundus_diag.data.manifest import summary
-from fundus_diag.models.weights.load import weights_record
+from fundus_diag.runs.run_files import read_config
 from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.utils.files import write_json
 from fundus_diag.utils.flags import flag
 from fundus_diag.utils.mixed_precision import has_gpu
 from fundus_diag.utils.version import __version__
@@ -22,13 +22,17 @@ from fundus_diag.utils.version import __version__
 FREE_FLAGS = {"resume", "overwrite", "cache", "cache_dir"}
 
 
-def claim(config, sha256, read):
+# Stand by themselves in config.json, before the other flags.
+FIRST = ("encoder", "image_size", "unit", "task", "crop", "weights", "seed")
+
+
+def claim(config, sha256, kind):
     """Checks that a run may be written to its folder. Changes nothing: see `make_room`.
 
     Args:
         config: of the run, with `run_dir`, `resume`, `overwrite`, `manifest`.
         sha256: of the manifest.
-        read: function of a folder to the `config.json` of a run of this kind, finished or not.
+        kind: of the run, see `run_files.read_config`.
 
     Returns:
         The `config.json` of the run to go on with, or None for a new run.
@@ -47,18 +51,18 @@ def claim(config, sha256, read):
             raise UsageError(
                 f"--run-dir {folder}: holds something else than a run, not overwritten"
             )
-        read(folder)
+        read_config(folder, kind, finished=False)
         return None
     if not config.resume:
         raise UsageError(f"--run-dir {folder}: not empty; use --resume or --overwrite")
     if not (folder / "config.json").exists():
         return None  # killed before it wrote anything that matters
-    before = read(folder)
+    before = read_config(folder, kind, finished=False)
     for name, value in flags(config).items():
-        if name not in FREE_FLAGS and before["flags"].get(name) != value:
+        then = before[name] if name in FIRST else before["flags"].get(name)
+        if name not in FREE_FLAGS and then != value:
             raise UsageError(
-                f"{flag(name)}: the run in {folder} was started with "
-                f"{before['flags'].get(name)}, not {value}"
+                f"{flag(name)}: the run in {folder} was started with {then}, not {value}"
             )
     if before["data"]["sha256"] != sha256:
         raise DataError(f"{config.manifest}: has changed since the run in {folder} was started")
@@ -76,42 +80,28 @@ def _plain(value):
     return list(value) if isinstance(value, tuple) else value
 
 
-def describe(config, manifest, inputs, test, model, pretrained, plan):
+def describe(config, manifest, splits, bad, model):
     """`config.json` of a run that starts: what it is made of and where it runs.
 
-    `test` is the table of the test rows: they are counted, nothing more.
+    Args:
+        config: of the run.
+        manifest: its table.
+        splits: {name: counts of its rows}.
+        bad: [photograph, reason] of those left out.
+        model: the network.
     """
-    factors, repeats, weights = plan
-    labels = list(manifest.labels)
-    tables = {name: rows.table for name, rows in inputs.splits.items()}
-    if len(test):
-        tables["test"] = test
+    given = flags(config)
     return {
         "version": __version__,
-        "encoder": config.encoder,
-        "image_size": config.image_size,
-        "unit": config.unit,
-        "task": config.task,
-        "labels": labels,
-        "crop": config.crop,
-        "pretrained": pretrained,
-        "weights": config.weights,
-        "weights_record": weights_record(config.weights),
-        "seed": config.seed,
+        **{name: given.pop(name) for name in FIRST if name in given},
         "parameters": model.count_params(),
-        "flags": flags(config),
+        "flags": given,
         "data": {
             "manifest": str(config.manifest.resolve()),
             "sha256": manifest.sha256,
             "image_root": str(config.image_root.resolve()),
-            "bad_images": inputs.bad,
-            "splits": {
-                name: summary(table.assign(split=name), labels)[name]
-                for name, table in tables.items()
-            },
-            "rows_per_epoch": round(float(factors.sum()), 1),
-            "repeat_factors": dict(zip(labels, repeats.round(4).tolist(), strict=True)),
-            "pos_weight": dict(zip(labels, weights.round(4).tolist(), strict=True)),
+            "bad_images": bad,
+            "splits": splits,
         },
         **circumstances(),
     }
@@ -144,8 +134,11 @@ def _device():
     return f"{len(gpus)} x {details.get('device_name', 'GPU')}"
 
 
-def make_room(config):
-    """Makes the run's folder; with --overwrite the run in it goes, once the new one can begin."""
+def begin(config, facts):
+    """Makes the run's folder and writes what is known of the run so far.
+
+    With --overwrite the run in it goes, now that the new one can begin.
+    """
     if config.overwrite and config.run_dir.exists():
         for entry in config.run_dir.iterdir():
             if entry.is_dir() and not entry.is_symlink():
@@ -153,3 +146,9 @@ def make_room(config):
             else:
                 entry.unlink()
     config.run_dir.mkdir(parents=True, exist_ok=True)
+    write_json(config.run_dir / "config.json", facts)
+
+
+def finish(config, facts):
+    """Writes all that is known of the run, and that it is finished."""
+    write_json(config.run_dir / "config.json", {**facts, "finished": now()})

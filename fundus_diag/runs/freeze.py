@@ -15,6 +15,18 @@ from fundus_diag.utils.errors import UsageError
 from fundus_diag.utils.mixed_precision import cpu_has_bfloat16, has_gpu
 
 
+def inference(model, precision="float32"):
+    """A function from the model's inputs to its outputs, traced once for any number of rows.
+
+    Args:
+        model: any Keras model for "float32", a classifier for the others.
+        precision: "float32", exact, or as of `fast_logits`.
+    """
+    if precision != "float32":
+        return fast_logits(model, precision)
+    return tf.function(lambda x: model(x, training=False), autograph=False, reduce_retracing=True)
+
+
 def fast_logits(model, name="auto"):
     """A function from the model's inputs to logits (B, L).
 

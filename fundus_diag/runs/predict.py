@@ -1,25 +1,28 @@
-"""`predict`: a run applied to a table of photographs."""
+"""`predict`: a run applied to a table of photographs, part by part."""
 
+import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 
 from fundus_diag.data.columns import META
-from fundus_diag.data.inputs import load_table
+from fundus_diag.data.inputs import load_inputs, settle_bad
+from fundus_diag.data.manifest import for_run, pair_eyes, resolve_images
 from fundus_diag.data.pipeline import scoring_batches
 from fundus_diag.metrics.calibration import apply_calibration
-from fundus_diag.runs.freeze import fast_logits
-from fundus_diag.runs.run import load_run
+from fundus_diag.runs.freeze import inference
 from fundus_diag.utils.errors import DataError
-from fundus_diag.utils.files import write_csv
 from fundus_diag.utils.progress import track
+
+AT_ONCE = 16  # batches of a part: what is in memory at once, while as much again is being read
 
 
 def predict(
-    run_dir,
+    run,
     manifest,
     image_root,
     out,
@@ -28,39 +31,104 @@ def predict(
     batch_size=16,
     on_bad_image="fail",
 ):
-    """Writes calibrated probabilities of every row of a table.
+    """Writes calibrated probabilities of every row of a table, as they come.
+
+    They go to OUT.partial, which becomes OUT with the last row: what a kill leaves behind is never
+    taken for the whole. Memory does not grow with the rows.
 
     Args:
-        run_dir: a finished run.
-        manifest: table with image, patient, eye; labels that the run knows too are carried along.
+        run: an opened `Run`.
+        manifest: `Manifest` of photographs; labels that the run knows too are carried along.
         image_root: folder that the image paths start from.
         out: CSV to write.
         split: rows of this split only; None is every row.
         precision: "float32", or "auto" for the fast path.
         batch_size: rows at a time.
-        on_bad_image: "fail" or "skip".
+        on_bad_image: "fail" or "skip". Where a photograph cannot be read, "fail" predicts no
+            further, but reads the others too, so that all bad ones are named at once.
 
     Returns:
-        The table written.
+        Number of rows written.
 
     Raises:
-        DataError: the run, the table or photographs cannot be read.
+        DataError: photographs cannot be read, or the file cannot be written.
         UsageError: the table has no such split.
     """
-    run = load_run(run_dir)
-    if Path(out).parent != Path() and not Path(out).parent.is_dir():
-        raise DataError(f"{out}: there is no folder {Path(out).parent}")
-    labels, pictures, rows = load_table(
-        manifest, image_root, run.config, split, on_bad_image, cache="ram"
-    )
-    unknown = [x for x in labels if x not in run.labels]
+    out = Path(out)
+    unknown = [x for x in manifest.labels if x not in run.labels]
     if unknown:
         print(f"note: labels not of this run, left out: {', '.join(unknown)}", file=sys.stderr)
-    logits = predict_logits(run.model, pictures, rows, batch_size, precision)
-    probabilities = apply_calibration(logits, run.points, run.labels)
-    table = prediction_table(rows, labels, run.labels, probabilities)
-    write_csv(out, table)
-    return table
+    manifest = for_run(manifest, run.labels, split)
+    resolve_images(manifest, image_root)
+    if run.config["unit"] == "patient":
+        pair_eyes(manifest)  # refuses, before hours of work, what cannot be paired
+    step = inference(run.model, precision)
+    bad, written = [], 0
+    partial = out.with_name(f"{out.name}.partial")
+    try:
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            for inputs in _parts(run, manifest, image_root, AT_ONCE * batch_size):
+                bad += inputs.bad
+                rows = inputs.splits["all"]
+                if not len(rows.table) or (bad and on_bad_image == "fail"):
+                    continue
+                batches = _batches(inputs.pictures.array, rows.pictures, batch_size)
+                logits = np.concatenate([np.asarray(step(x)) for x in batches])
+                probabilities = apply_calibration(logits, run.points, run.labels)
+                table = prediction_table(rows, run.labels, probabilities)
+                table.to_csv(file, header=not written, index=False)
+                file.flush()
+                written += len(table)
+            os.fsync(file.fileno())
+        settle_bad(bad, on_bad_image)
+        if not written:
+            raise DataError(f"{manifest.path}: no row with a readable photograph")
+        os.replace(partial, out)
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written: {error.strerror}") from error
+    finally:
+        if partial.exists() and written:
+            print(f"note: {partial} holds the first {written} rows", file=sys.stderr)
+        elif partial.exists():
+            partial.unlink()
+    return written
+
+
+def _parts(run, manifest, image_root, size):
+    """`Inputs` of `size` rows, or patients, at a time; the next ones are read meanwhile."""
+    by = "patient" if run.config["unit"] == "patient" else "image"
+    part = pd.factorize(manifest.table[by])[0] // size
+    numbers = range(int(part.max()) + 1 if len(part) else 0)
+
+    def load(number):
+        table = manifest.table[part == number].reset_index(drop=True)
+        return load_inputs(
+            replace(manifest, table=table),
+            image_root,
+            image_size=run.config["image_size"],
+            crop=run.config["crop"],
+            unit=run.config["unit"],
+            cache="ram",
+            title=None,
+        )
+
+    with ThreadPoolExecutor(1) as reader:
+        waiting = [reader.submit(load, number) for number in numbers[:1]]
+        for number in track(numbers, f"predicting, {size} rows at a time", len(numbers)):
+            waiting += [reader.submit(load, x) for x in numbers[number + 1 : number + 2]]
+            yield waiting.pop(0).result()
+
+
+def _batches(array, rows, batch_size):
+    """Inputs of the model, a batch at a time; the place of a missing eye is black and masked."""
+    for start in range(0, len(rows), batch_size):
+        chosen = rows[start : start + batch_size]
+        if chosen.ndim == 1:
+            yield array[chosen].astype(np.float32)
+            continue
+        here = chosen >= 0
+        images = np.where(here[..., None, None, None], array[chosen], 0).astype(np.float32)
+        yield {"images": images, "mask": here.astype(np.float32)}
 
 
 def predict_logits(model, pictures, rows, batch_size=16, precision="float32"):
@@ -74,26 +142,23 @@ def predict_logits(model, pictures, rows, batch_size=16, precision="float32"):
         precision: "float32", exact, or "auto", the fast path of `freeze.fast_logits`.
     """
     batches = scoring_batches(pictures, rows.pictures, batch_size)
-    step = tf.function(lambda x: model(x, training=False), autograph=False, reduce_retracing=True)
-    if precision != "float32":
-        step = fast_logits(model, precision)
+    step = inference(model, precision)
     steps = -(-len(rows.pictures) // batch_size)
     return np.concatenate([np.asarray(step(x)) for x in track(batches, "predicting", steps)])
 
 
-def prediction_table(rows, labels, run_labels, probabilities):
+def prediction_table(rows, labels, probabilities):
     """Table of `predictions_<split>.csv`: who, what is known (`y_`), what is predicted (`p_`).
 
     Args:
-        rows: `inputs.Rows`.
-        labels: labels of the manifest.
-        run_labels: labels of the run; those that both know get a `y_` column.
-        probabilities: (N, len(run_labels)).
+        rows: `inputs.Rows`; their labels get a `y_` column.
+        labels: L names, of the run.
+        probabilities: (N, L).
     """
     keys = (*META, "image_left", "image_right")
     table = rows.table[[c for c in rows.table.columns if c in keys]].copy()
-    known = {f"y_{x}": rows.y[:, labels.index(x)] for x in run_labels if x in labels}
-    scored = {f"p_{x}": probabilities[:, k] for k, x in enumerate(run_labels)}
+    known = {f"y_{x}": rows.y[:, k] for k, x in enumerate(rows.labels)}
+    scored = {f"p_{x}": probabilities[:, k] for k, x in enumerate(labels)}
     table = pd.concat([table, pd.DataFrame({**known, **scored}, index=table.index)], axis=1)
     for column in known:
         table[column] = table[column].astype("Int64")  # 1, 0 and empty, not 1.0

@@ -17,6 +17,8 @@ from fundus_diag.runs.thresholds import load_operating_points
 from fundus_diag.utils.errors import DataError, UsageError
 
 WEIGHTS = "model.weights.h5"
+# Of the network, beside what config.json says first: its encoder, size, unit and labels.
+OWN_FLAGS = ("encoder_options", "drop_path", "recipe", "pool", "grade_head", "dropout")
 
 
 @dataclass(frozen=True)
@@ -93,44 +95,70 @@ class Run:
         return np.array(pictures), mask
 
 
-def load_run(run_dir, finished=True):
-    """Opens a run.
+def load_run(run_dir, config=None):
+    """Opens a finished run.
 
     Args:
         run_dir: folder that `train` made.
-        finished: whether the run has to be complete. False is for the training itself.
+        config: its config.json, where `read_config` has read it already.
 
     Raises:
         DataError: no run is there, it is not finished, or its files do not fit each other.
     """
     run_dir = Path(run_dir)
-    config = read_config(run_dir, finished)
-    model = build_model(config)
+    config = config or read_config(run_dir)
+    model = build_model(**network(config))
     load_classifier(run_dir / WEIGHTS, model)
-    path = run_dir / "thresholds.json"
-    points = load_operating_points(path) if finished else None
-    return Run(run_dir, config, model, points)
+    return Run(run_dir, config, model, load_operating_points(run_dir / "thresholds.json"))
 
 
-def build_model(config, weights=None):
-    """The classifier that a `config.json` describes; `weights` as `build_classifier` takes them."""
-    flags = config.get("flags", {})
-    options = parse_options(config["encoder"], flags.get("encoder_options", ()))
-    if flags.get("drop_path"):
-        if not has_option(config["encoder"], "drop_path"):
+def network(config):
+    """Arguments of `build_model` by a run's config.json."""
+    flags = config["flags"]
+    own = {name: flags[name] for name in OWN_FLAGS if name in flags}
+    facts = {name: config[name] for name in ("encoder", "image_size", "unit")}
+    return {**facts, "num_labels": len(config["labels"]), **own}
+
+
+def build_model(
+    encoder,
+    image_size,
+    num_labels,
+    unit,
+    *,
+    encoder_options=(),
+    drop_path=0.0,
+    recipe=None,
+    pool="mean",
+    grade_head="softmax",
+    dropout=0.5,
+    weights=None,
+):
+    """The classifier of a run, by the values of its flags; see `TrainConfig`.
+
+    Args:
+        weights: encoder to start from, as `build_classifier` takes it.
+        recipe: where `drop_path` may come from, for the message.
+
+    Raises:
+        UsageError: the encoder does not have what a flag asks for.
+    """
+    options = parse_options(encoder, encoder_options)
+    if drop_path:
+        if not has_option(encoder, "drop_path"):
             raise UsageError(
-                f"--drop-path {flags['drop_path']} (given, or of --recipe {flags.get('recipe')}): "
-                f"--encoder {config['encoder']} has none; --drop-path 0"
+                f"--drop-path {drop_path} (given, or of --recipe {recipe}): "
+                f"--encoder {encoder} has none; --drop-path 0"
             )
-        options["drop_path"] = flags["drop_path"]
+        options["drop_path"] = drop_path
     return build_classifier(
-        config["encoder"],
-        config["image_size"],
-        len(config["labels"]),
-        unit=config["unit"],
+        encoder,
+        image_size,
+        num_labels,
+        unit=unit,
         weights=weights,
-        pool=flags.get("pool", "mean"),
-        ordinal=flags.get("grade_head") == "ordinal",
-        dropout=flags.get("dropout", 0.5),
+        pool=pool,
+        ordinal=grade_head == "ordinal",
+        dropout=dropout,
         **options,
     )

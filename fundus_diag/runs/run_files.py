@@ -13,37 +13,49 @@ from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.files import read_json
 
 TEXT_COLUMNS = ("image", "image_left", "image_right", "patient", "eye", "sex", "dataset")
-PRETRAINING = "pretraining"  # `kind` of a run that is not a classifier's
 ENCODER_WEIGHTS = "encoder.weights.h5"
+CLASSIFIER, PRETRAINING = "classifier", "pretraining"  # what stands, or would stand, under `kind`
+_EVERY = {"encoder": str, "data": dict, "flags": dict}
 KEYS = {
-    "encoder": str,
-    "image_size": int,
-    "unit": str,
-    "task": str,
-    "labels": list,
-    "pretrained": bool,
-    "weights": str,
-    "data": dict,
-    "flags": dict,
-    "versions": dict,
+    CLASSIFIER: {
+        **_EVERY,
+        "image_size": int,
+        "unit": str,
+        "task": str,
+        "labels": list,
+        "pretrained": bool,
+        "weights": str,
+        "versions": dict,
+    },
+    PRETRAINING: _EVERY,
 }
 
 
-def read_config(run_dir, finished=True):
+def read_config(run_dir, kind=CLASSIFIER, finished=True):
     """config.json of a run, as a dict.
 
     Args:
         run_dir: folder.
+        kind: of the run, `CLASSIFIER` or `PRETRAINING`.
         finished: whether the run has to be complete.
 
     Raises:
-        DataError: there is none, it is not one, or the run is not finished.
+        DataError: there is none, it is not one of this kind, or the run is not finished.
     """
     path = Path(run_dir) / "config.json"
     config = read_json(path)
-    if config.get("kind") == PRETRAINING:
-        raise DataError(f"{path}: of a pretraining; `train --weights` takes its {ENCODER_WEIGHTS}")
-    _check_keys(path, config, KEYS)
+    if config.get("kind", CLASSIFIER) != kind:
+        hint = f"; `train --weights` takes its {ENCODER_WEIGHTS}" if kind == CLASSIFIER else ""
+        raise DataError(f"{path}: of a {config.get('kind', CLASSIFIER)}, not of a {kind}{hint}")
+    _check_keys(path, config, KEYS[kind])
+    if kind == CLASSIFIER:
+        _check_classifier(path, config)
+    if finished and not config.get("finished"):
+        raise DataError(f"{path}: the run is not finished; go on with it by --resume")
+    return config
+
+
+def _check_classifier(path, config):
     labels = config["labels"]
     if not labels or not all(isinstance(x, str) and LABEL_NAME.fullmatch(x) for x in labels):
         raise DataError(f"{path}: 'labels' is not a list of label names")
@@ -52,19 +64,6 @@ def read_config(run_dir, finished=True):
     if config["unit"] not in ("eye", "patient") or config["task"] not in ("multi_label", "grade"):
         raise DataError(f"{path}: unknown unit {config['unit']!r} or task {config['task']!r}")
     _check_splits(path, config["data"].get("splits"))
-    if finished and not config.get("finished"):
-        raise DataError(f"{path}: the run is not finished; go on with it by --resume")
-    return config
-
-
-def read_pretraining(run_dir):
-    """config.json of a pretraining run, finished or not, as a dict; errors as of `read_config`."""
-    path = Path(run_dir) / "config.json"
-    config = read_json(path)
-    if config.get("kind") != PRETRAINING:
-        raise DataError(f"{path}: not of a pretraining")
-    _check_keys(path, config, {key: KEYS[key] for key in ("encoder", "data", "flags")})
-    return config
 
 
 def leaks(record):
@@ -175,15 +174,21 @@ def _count(value):
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
 
 
-def training_table(run):
+def own_table(config):
     """(`Manifest`, folder of its photographs, "") of a run, or (None, None, why it is not here)."""
-    data = run.config["data"]
-    manifest, root = Path(data.get("manifest") or ""), Path(data.get("image_root") or "")
+    data = config["data"]
+    manifest, root = Path(data.get("manifest") or ""), own_photographs(config)
     if not manifest.is_file():
         return None, None, "its table is not here"
-    if not root.is_dir():
+    if root is None:
         return None, None, "the folder of its photographs is not here"
     table = read_manifest(manifest)
     if table.sha256 != data.get("sha256"):
         return None, None, "its table has changed since"
     return table, root, ""
+
+
+def own_photographs(config):
+    """The folder of a run's photographs, or None where it is not on this machine."""
+    root = config["data"].get("image_root")
+    return Path(root) if root and Path(root).is_dir() else None

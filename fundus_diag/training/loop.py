@@ -1,29 +1,25 @@
 """The epochs of both phases.
 
 The loop is written out: draw the epoch's rows, fit them, score `val`, write the state, decide.
-Every random number is drawn anew at the start of an epoch from (seed, epoch), so the state of a
-finished epoch is all that an interrupted run needs to go on.
 """
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
 import numpy as np
-import pandas as pd
 import tensorflow as tf
 
 from fundus_diag.data.inputs import Inputs
 from fundus_diag.data.pipeline import scoring_batches, training_batches
 from fundus_diag.models.batch_norm import calibrate_batch_norm
-from fundus_diag.training import checkpoint, phases, sampling, validation
-from fundus_diag.training.callbacks import EpochBar, label_scores, summary_line
+from fundus_diag.runs.freeze import inference
+from fundus_diag.training import checkpoint, epochs, phases, sampling, validation
+from fundus_diag.training.callbacks import label_scores, summary_line
 from fundus_diag.training.config import TrainConfig
 from fundus_diag.training.losses import WeightedBinaryCrossentropy, grade_loss
-from fundus_diag.utils.files import write_csv
-from fundus_diag.utils.variables import assign, reseed, values
+from fundus_diag.utils.variables import assign, values
 
 
 @dataclass(frozen=True)
@@ -60,7 +56,7 @@ def prepare(config, model, inputs, labels, pretrained, plan):
     val = scoring_batches(inputs.pictures, inputs.splits["val"].pictures, config.batch_size)
     # Not `model.predict`: over several devices it hands one of them the empty rest of the last
     # batch, on which BatchNorm fails.
-    score = tf.function(lambda x: model(x, training=False), autograph=False, reduce_retracing=True)
+    score = inference(model)
     state = {"history": [], "best": None, "best_epoch": None, "seconds": 0.0}
     labels = list(labels)
     return Fitting(
@@ -71,26 +67,28 @@ def prepare(config, model, inputs, labels, pretrained, plan):
 def fit(fitting):
     """Runs what is left of both phases and leaves the best weights in the model."""
     config, model, state = fitting.config, fitting.model, fitting.state
-    arrays = _load(fitting)
+    arrays = epochs.take_up(fitting.folder, model, state)
+    if arrays is not None and "pos_weight" in arrays:
+        fitting.loss.pos_weight.assign(arrays["pos_weight"][0])
     if arrays is None and not fitting.pretrained:
         rows = fitting.inputs.splits["train"].pictures
         calibrate_batch_norm(
             model, scoring_batches(fitting.inputs.pictures, rows, config.batch_size)
         )
     history = state["history"]
-    _write_history(config.run_dir, history)
+    epochs.write_history(config.run_dir, history)
     board = tf.summary.create_file_writer(str(config.run_dir / "tensorboard"))
-    for phase, epochs in ((1, config.phase1_epochs), (2, config.phase2_epochs)):
-        if epochs == 0 or (history and history[-1]["phase"] > phase):
+    for phase, length in ((1, config.phase1_epochs), (2, config.phase2_epochs)):
+        if length == 0 or (history and history[-1]["phase"] > phase):
             continue
         phases.compile_phase(model, phase, config, fitting.loss, fitting.steps, fitting.pretrained)
         if history and history[-1]["phase"] == phase:
             assign(model.optimizer.variables, arrays["optimizer"], "optimizer")
-        while sum(row["phase"] == phase for row in history) < epochs:
+        while sum(row["phase"] == phase for row in history) < length:
             if validation.stopped(history, phase, config.patience):
                 break
             _run_epoch(fitting, phase)
-            _write_history(config.run_dir, history)
+            epochs.write_history(config.run_dir, history)
             _write_board(board, history[-1])
         best, _ = checkpoint.load_arrays(fitting.folder / _best_name(state["best_epoch"]))
         assign(model.variables, best["model"], "best weights")
@@ -102,7 +100,6 @@ def _run_epoch(fitting, phase):
     config, model, state = fitting.config, fitting.model, fitting.state
     history, started = state["history"], time.monotonic()
     epoch = len(history) + 1
-    reseed(model, [config.seed, epoch])
     rows = fitting.inputs.splits["train"]
     batches = training_batches(
         fitting.inputs.pictures,
@@ -114,8 +111,9 @@ def _run_epoch(fitting, phase):
         config.deterministic,
     )
     title = f"epoch {epoch} of {config.phase1_epochs + config.phase2_epochs}, phase {phase}"
-    bar = EpochBar(title, fitting.steps, label_scores(history, fitting.labels))
-    fitted = model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=[bar])
+    scores = label_scores(history, fitting.labels)
+    numbers = [config.seed, epoch]
+    loss = epochs.fit_epoch(model, batches, numbers, title, fitting.steps, scores)
     y = fitting.inputs.splits["val"].y
     with phases.averaged(model):
         logits = np.concatenate([fitting.score(inputs) for inputs in fitting.val_batches])
@@ -123,7 +121,7 @@ def _run_epoch(fitting, phase):
             "epoch": epoch,
             "phase": phase,
             "learning_rate": float(model.optimizer.learning_rate),
-            "loss": float(fitted.history["loss"][-1]),
+            "loss": loss,
             # Not `loss(..)`: inside a strategy Keras divides that by the number of devices.
             "val_loss": float(np.mean(fitting.loss.call(tf.constant(y), tf.constant(logits)))),
             **validation.epoch_scores(y, logits, fitting.labels, config.task),
@@ -141,8 +139,11 @@ def _run_epoch(fitting, phase):
     history.append(row)
     seconds = time.monotonic() - started
     state["seconds"] += seconds
-    _save(fitting)
-    print(f"{title}, {seconds:.0f} s: {summary_line(row, fitting.labels)}", file=sys.stderr)
+    others = {}
+    if config.task == "multi_label":
+        others["pos_weight"] = [fitting.loss.pos_weight.numpy()]
+    epochs.keep(fitting.folder, model, state, others, [_best_name(state["best_epoch"])])
+    epochs.say(f"{title}, {seconds:.0f} s: {summary_line(row, fitting.labels)}")
 
 
 def augmentation(config, epoch):
@@ -157,39 +158,8 @@ def augmentation(config, epoch):
     }
 
 
-def _save(fitting):
-    arrays = {
-        "model": values(fitting.model.variables),
-        "optimizer": values(fitting.model.optimizer.variables),
-    }
-    if fitting.config.task == "multi_label":
-        arrays["pos_weight"] = [fitting.loss.pos_weight.numpy()]
-    keep = [_best_name(fitting.state["best_epoch"])]
-    checkpoint.save_state(
-        fitting.folder, len(fitting.state["history"]), arrays, fitting.state, keep
-    )
-
-
-def _load(fitting):
-    """Takes up the newest state; returns its arrays, or None when there is none."""
-    saved = checkpoint.load_state(fitting.folder)
-    if saved is None:
-        return None
-    arrays, facts = saved
-    fitting.state.update(facts)
-    assign(fitting.model.variables, arrays["model"], "model")
-    if "pos_weight" in arrays:
-        fitting.loss.pos_weight.assign(arrays["pos_weight"][0])
-    print(f"going on after epoch {len(facts['history'])}", file=sys.stderr)
-    return arrays
-
-
 def _best_name(epoch):
     return f"best-{epoch:05d}.npz"
-
-
-def _write_history(run_dir, history):
-    write_csv(run_dir / "history.csv", pd.DataFrame(history))
 
 
 def _write_board(board, row):

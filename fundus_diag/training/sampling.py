@@ -7,8 +7,6 @@ positives that are still rare *after* that.
 
 import numpy as np
 
-from fundus_diag.training import sampling
-
 
 def label_repeats(y_true, oversample_to=1.0):
     """How often the rows of each label are to be repeated.
@@ -95,8 +93,8 @@ def reweight_by_sensitivity(weights, base, confusion, *, bound=3.0, smoothing=0.
 
 def sampling_plan(config, y):
     """(row factors (N,), label repeats (L,), positive weights (L,)) of the training rows."""
-    repeats = sampling.label_repeats(y, config.oversample_to)
-    factors = sampling.row_repeats(y, repeats)
+    repeats = label_repeats(y, config.oversample_to)
+    factors = row_repeats(y, repeats)
     weighted = config.pos_weight == "median" and config.task == "multi_label"
-    weights = sampling.positive_weights(y, factors) if weighted else np.ones(y.shape[1])
+    weights = positive_weights(y, factors) if weighted else np.ones(y.shape[1])
     return factors, repeats, weights

@@ -24,9 +24,13 @@ def atomic(path):
         partial.unlink(missing_ok=True)
 
 
-def write_text(path, text):
+def write_bytes(path, content):
     with atomic(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(content)
+
+
+def write_text(path, text):
+    write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path, value):

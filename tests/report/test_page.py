@@ -11,7 +11,8 @@ from report_recount import Page, Recount
 from report_runs import LABELS, write_run
 
 from fundus_diag.metrics import classification
-from fundus_diag.report import page, parts
+from fundus_diag.report import parts
+from fundus_diag.report.report import report_run
 from fundus_diag.report.selection import worst_errors
 from fundus_diag.utils.errors import DataError, UsageError
 
@@ -25,7 +26,7 @@ def runs(tmp_path_factory):
     kinds = {"eye": {}, "patient": {"unit": "patient"}, "grade": {"task": "grade"}}
     for kind, options in kinds.items():
         write_run(folder / kind, **options)
-        page.write_report(folder / kind, resamples=RESAMPLES)
+        report_run(folder / kind, resamples=RESAMPLES)
     return folder
 
 
@@ -93,7 +94,7 @@ def test_what_a_reader_must_know_is_said(runs):
     assert 'id="val-notice"' not in text
     assert "No threshold: val held 0 positives" in text
     assert "their folder is not on this machine" in text
-    path = page.write_report(runs / "eye", "val", resamples=RESAMPLES)
+    path, _, _ = report_run(runs / "eye", split="val", resamples=RESAMPLES)
     assert path.name == "report_val.html"
     assert 'id="val-notice"' in path.read_text()
     assert (runs / "eye" / "report.html").read_text() == text
@@ -160,7 +161,11 @@ def test_photographs_of_the_errors_are_shown_and_none_from_outside_the_root(tmp_
         ("history.csv", lambda t: t.replace("phase", "fase"), "no column 'epoch' or no column"),
         ("thresholds.json", None, "thresholds.json: not found"),
         ("thresholds.json", lambda t: t.replace('"H"', '"X"'), "nothing about label H"),
-        ("predictions_test.csv", None, "predictions_test.csv: not found"),
+        (
+            "predictions_test.csv",
+            None,
+            "predictions_test.csv: not here, and not to be made: its table is not here",
+        ),
         ("predictions_test.csv", lambda t: t.replace("p_D", "q_D"), "no column p_D"),
         ("predictions_test.csv", lambda t: t.replace("test-000", ""), "line 2: empty patient"),
         ("predictions_test.csv", lambda t: re.sub(r",0\.\d+\n", ",1.5\n", t), "line 2: p_H is 1.5"),
@@ -180,7 +185,7 @@ def test_a_run_directory_that_is_wrong_is_one_line_that_names_the_file(
         (run / name).write_text(change(text))
     before = sorted(run.rglob("*"))
     with pytest.raises(DataError) as caught:
-        page.write_report(run, resamples=RESAMPLES)
+        report_run(run, resamples=RESAMPLES)
     assert message in str(caught.value)
     assert str(run) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -190,20 +195,20 @@ def test_a_run_directory_that_is_wrong_is_one_line_that_names_the_file(
 def test_arguments_that_contradict_each_other_are_usage_errors(runs, tmp_path):
     run = runs / "eye"
     with pytest.raises(UsageError, match="--predictions needs --out"):
-        page.write_report(run, predictions=run / "predictions_val.csv")
+        report_run(run, predictions=run / "predictions_val.csv")
     with pytest.raises(UsageError, match="--resamples 10"):
-        page.write_report(run, resamples=10)
+        report_run(run, resamples=10)
     with pytest.raises(UsageError, match="is not a name"):
-        page.write_report(run, split="../x")
+        report_run(run, split="../x")
     with pytest.raises(DataError, match="not a directory"):
-        page.write_report(tmp_path / "none")
+        report_run(tmp_path / "none")
 
 
 def test_predictions_of_other_photographs_are_reported_elsewhere(runs, tmp_path):
     table = pd.read_csv(runs / "eye" / "predictions_val.csv", dtype={"patient": str})
     table.drop(columns=["y_G", "sex", "age"]).to_csv(tmp_path / "other.csv", index=False)
     before = (runs / "eye" / "report.html").read_text()
-    path = page.write_report(
+    path, _, _ = report_run(
         runs / "eye", predictions=tmp_path / "other.csv", out=tmp_path / "out", resamples=RESAMPLES
     )
     assert path == tmp_path / "out" / "report.html"

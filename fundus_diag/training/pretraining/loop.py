@@ -1,12 +1,9 @@
 """The epochs of pretraining: their batches, losses, pictures and state.
 
-The loop is `training.loop`'s without labels: every random number of an epoch, the masks among them,
-is drawn anew from (seed, epoch), so the state of a finished epoch is all that an interrupted run
-needs to go on. Masks of the pictures and of `val` are drawn from (seed, 0): the same after every
-epoch.
+The masks of an epoch are among its random numbers (`training.epochs`). Those of the pictures and of
+`val` are drawn from (seed, 0): the same after every epoch.
 """
 
-import sys
 import time
 from dataclasses import dataclass
 
@@ -17,17 +14,17 @@ import tensorflow as tf
 
 from fundus_diag.data.pictures import Pictures
 from fundus_diag.data.pipeline import scoring_batches, training_batches
-from fundus_diag.training import checkpoint
-from fundus_diag.training.callbacks import EpochBar
+from fundus_diag.runs.freeze import inference
+from fundus_diag.training import epochs
 from fundus_diag.training.optimizers import AdamW
 from fundus_diag.training.pretraining.config import PretrainConfig
 from fundus_diag.training.pretraining.reconstructions import reconstruction_png
 from fundus_diag.training.sampling import draw_epoch
 from fundus_diag.utils.errors import UsageError
-from fundus_diag.utils.files import atomic, write_csv
+from fundus_diag.utils.files import write_bytes
 from fundus_diag.utils.mixed_precision import has_gpu
 from fundus_diag.utils.plotting import curve_png
-from fundus_diag.utils.variables import assign, reseed, values
+from fundus_diag.utils.variables import assign, reseed
 
 SHOWN = 6  # photographs whose reconstruction is drawn
 
@@ -86,18 +83,14 @@ def fit(run):
     """Runs the epochs that are left."""
     config, model, state = run.config, run.model, run.state
     compile_model(model, config, run.steps)
-    saved = checkpoint.load_state(run.folder)
-    if saved is not None:
-        arrays, facts = saved
-        state.update(facts)
-        assign(model.variables, arrays["model"], "model")
+    arrays = epochs.take_up(run.folder, model, state)
+    if arrays is not None:
         assign(model.optimizer.variables, arrays["optimizer"], "optimizer")
-        say(f"going on after epoch {len(state['history'])}")
-    write_csv(config.run_dir / "history.csv", pd.DataFrame(state["history"]))
-    see = tf.function(lambda x: model(x, training=False), autograph=False, reduce_retracing=True)
+    epochs.write_history(config.run_dir, state["history"])
+    see = inference(model)
     while len(state["history"]) < config.epochs:
         _run_epoch(run, see)
-        write_csv(config.run_dir / "history.csv", pd.DataFrame(state["history"]))
+        epochs.write_history(config.run_dir, state["history"])
 
 
 def compile_model(model, config, steps):
@@ -144,11 +137,9 @@ def _run_epoch(run, see):
     config, model, state = run.config, run.model, run.state
     history, started = state["history"], time.monotonic()
     epoch = len(history) + 1
-    reseed(model, [config.seed, epoch])
     title = f"epoch {epoch} of {config.epochs}"
-    bar = EpochBar(title, run.steps)
-    fitted = model.fit(epoch_batches(run, epoch), verbose=0, shuffle=False, callbacks=[bar])
-    loss = float(fitted.history["loss"][-1])
+    batches = epoch_batches(run, epoch)
+    loss = epochs.fit_epoch(model, batches, [config.seed, epoch], title, run.steps)
     if not np.isfinite(loss):
         raise UsageError(f"--rate {config.rate:g}: the loss of epoch {epoch} is {loss}")
     row = {"epoch": epoch, "learning_rate": float(model.optimizer.learning_rate), "loss": loss}
@@ -160,13 +151,9 @@ def _run_epoch(run, see):
         _draw(run, see)
     seconds = time.monotonic() - started
     state["seconds"] += seconds
-    arrays = {
-        "model": values(model.variables),
-        "optimizer": values(model.optimizer.variables),
-    }
-    checkpoint.save_state(run.folder, epoch, arrays, state)
+    epochs.keep(run.folder, model, state)
     figures = ", ".join(f"{k.replace('_', ' ')} {row[k]:.4f}" for k in row if "loss" in k)
-    say(f"{title}, {seconds:.0f} s: {figures}")
+    epochs.say(f"{title}, {seconds:.0f} s: {figures}")
 
 
 def _val_loss(run, see):
@@ -192,12 +179,8 @@ def _draw(run, see):
     loss = curve_png(history.assign(phase=1), curves, "loss of the hidden patches", None)
     folder = config.run_dir / "reconstructions"
     folder.mkdir(exist_ok=True)
-    for path, content in (
-        (folder / f"epoch-{epoch:04d}.png", page),
-        (config.run_dir / "loss.png", loss),
-    ):
-        with atomic(path) as partial:
-            partial.write_bytes(content)
+    write_bytes(folder / f"epoch-{epoch:04d}.png", page)
+    write_bytes(config.run_dir / "loss.png", loss)
 
 
 def _as_seen(batches, size):
@@ -209,7 +192,3 @@ def _as_seen(batches, size):
         return tf.image.resize(images, (size, size), antialias=True)
 
     return batches.map(resize)
-
-
-def say(line):
-    print(line, file=sys.stderr)

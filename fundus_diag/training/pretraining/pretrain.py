@@ -1,20 +1,16 @@
 """Pretraining: from photographs without labels to the weights of an encoder."""
 
-import keras
-import tensorflow as tf
-
 from fundus_diag.data.inputs import load_inputs, settle_bad
 from fundus_diag.data.manifest import read_photographs
 from fundus_diag.models.encoders import build_encoder
 from fundus_diag.models.masked_autoencoder import copy_to_encoder, masked_autoencoder, vit_settings
 from fundus_diag.models.weights import h5
 from fundus_diag.runs import directory
-from fundus_diag.runs.run_files import ENCODER_WEIGHTS, PRETRAINING, read_pretraining
-from fundus_diag.training.distributed import device_strategy
-from fundus_diag.training.pretraining.loop import fit, prepare, say
+from fundus_diag.runs.run_files import ENCODER_WEIGHTS, PRETRAINING
+from fundus_diag.training.epochs import say
+from fundus_diag.training.pretraining.loop import fit, prepare
+from fundus_diag.training.session import at_work, start
 from fundus_diag.utils.errors import DataError, UsageError
-from fundus_diag.utils.files import write_json
-from fundus_diag.utils.mixed_precision import precision
 from fundus_diag.utils.version import __version__
 
 
@@ -34,30 +30,28 @@ def pretrain(config):
     config = config.resolved()
     manifest = read_photographs(config.manifest)
     weights = config.run_dir / ENCODER_WEIGHTS
-    before = directory.claim(config, manifest.sha256, read_pretraining)
+    before = directory.claim(config, manifest.sha256, PRETRAINING)
     if before and before["finished"]:
         say(f"{config.run_dir}: this run is finished")
         return weights
-    if config.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    keras.utils.set_random_seed(config.seed)
-    strategy = device_strategy()
-    with precision(config.precision) as arithmetic, strategy.scope():
+    strategy = start(config)
+    with at_work(config, strategy) as arithmetic:
         model = build(config)
-    # Outside: reduced precision is for the network, never for the pictures.
     pictures, splits, bad = load_photographs(config, manifest)
     run = prepare(config, model, pictures, splits)
-    facts = _describe(config, manifest, splits, bad, model)
+    counts = {
+        name: {"rows": len(x.table), "patients": int(x.table["patient"].nunique())}
+        for name, x in splits.items()
+    }
+    facts = {"kind": PRETRAINING, **directory.describe(config, manifest, counts, bad, model)}
     facts["precision"] = arithmetic
-    directory.make_room(config)
-    write_json(config.run_dir / "config.json", facts)
-    with precision(config.precision), strategy.scope():
+    directory.begin(config, facts)
+    with at_work(config, strategy):
         fit(run)
         encoder = build_encoder(config.encoder, config.image_size)
         copy_to_encoder(model, encoder)
         h5.save(encoder, weights, _record(config, manifest))
-    facts["seconds"] = round(run.state["seconds"], 1)
-    write_json(config.run_dir / "config.json", {**facts, "finished": directory.now()})
+    directory.finish(config, facts | {"seconds": round(run.state["seconds"], 1)})
     return weights
 
 
@@ -121,29 +115,4 @@ def _record(config, manifest):
         "encoder": config.encoder,
         "image_size": config.image_size,
         "version": __version__,
-    }
-
-
-def _describe(config, manifest, splits, bad, model):
-    """`config.json` of a run that starts."""
-    return {
-        "kind": PRETRAINING,
-        "version": __version__,
-        "encoder": config.encoder,
-        "image_size": config.image_size,
-        "crop": config.crop,
-        "seed": config.seed,
-        "parameters": model.count_params(),
-        "flags": directory.flags(config),
-        "data": {
-            "manifest": str(config.manifest.resolve()),
-            "sha256": manifest.sha256,
-            "image_root": str(config.image_root.resolve()),
-            "bad_images": bad,
-            "splits": {
-                name: {"rows": len(x.table), "patients": int(x.table["patient"].nunique())}
-                for name, x in splits.items()
-            },
-        },
-        **directory.circumstances(),
     }

@@ -1,0 +1,69 @@
+"""What every training does with an epoch: its random numbers, its bar, its state on disk.
+
+Every random number is drawn anew at the start of an epoch from numbers such as (seed, epoch), so
+the state of a finished epoch is all that an interrupted run needs to go on.
+"""
+
+import sys
+
+import pandas as pd
+
+from fundus_diag.training import checkpoint
+from fundus_diag.training.callbacks import EpochBar
+from fundus_diag.utils.files import write_csv
+from fundus_diag.utils.variables import assign, reseed, values
+
+
+def take_up(folder, model, state):
+    """Sets model and `state` to the newest state in the folder.
+
+    Returns its arrays, the optimizer's among them, or None where there is none.
+
+    Raises:
+        DataError: the state is damaged, or of another model.
+    """
+    saved = checkpoint.load_state(folder)
+    if saved is None:
+        return None
+    arrays, facts = saved
+    state.update(facts)
+    assign(model.variables, arrays["model"], "model")
+    say(f"going on after epoch {len(state['history'])}")
+    return arrays
+
+
+def fit_epoch(model, batches, numbers, title, steps, scores=""):
+    """Fits one epoch behind a bar and returns its mean loss.
+
+    Args:
+        numbers: that the random state of every layer is drawn from.
+        title, steps, scores: see `callbacks.EpochBar`.
+    """
+    reseed(model, numbers)
+    bar = EpochBar(title, steps, scores)
+    fitted = model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=[bar])
+    return float(fitted.history["loss"][-1])
+
+
+def keep(folder, model, state, others=None, files=()):
+    """Writes the state of a finished epoch in place of the one before.
+
+    Args:
+        others: {group: list of arrays} beside those of model and optimizer.
+        files: names of files of the folder that stay.
+    """
+    arrays = {
+        "model": values(model.variables),
+        "optimizer": values(model.optimizer.variables),
+        **(others or {}),
+    }
+    checkpoint.save_state(folder, len(state["history"]), arrays, state, files)
+
+
+def write_history(run_dir, history):
+    """history.csv: a row an epoch."""
+    write_csv(run_dir / "history.csv", pd.DataFrame(history))
+
+
+def say(line):
+    print(line, file=sys.stderr)

@@ -1,0 +1,34 @@
+"""What every training does around its epochs: where it runs, with which numbers to start from."""
+
+import contextlib
+
+import keras
+import tensorflow as tf
+
+from fundus_diag.utils.mixed_precision import precision
+
+
+def device_strategy():
+    """Mirrored over the GPUs where there are several, else TensorFlow's default."""
+    gpus = tf.config.list_logical_devices("GPU")
+    if len(gpus) > 1:
+        return tf.distribute.MirroredStrategy([gpu.name for gpu in gpus])
+    return tf.distribute.get_strategy()
+
+
+def start(config):
+    """Draws every random number from the run's seed; returns the strategy of its devices."""
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(config.seed)
+    return device_strategy()
+
+
+@contextlib.contextmanager
+def at_work(config, strategy):
+    """Arithmetic and devices of the network; yields the name of the arithmetic.
+
+    Not for the pictures: they are read outside, in full precision.
+    """
+    with precision(config.precision) as arithmetic, strategy.scope():
+        yield arithmetic
