@@ -89,40 +89,32 @@ def _platt(truth, z):
 
     A slope of 0 or less would turn the ranking round on the strength of a few rows.
     """
-    slope, intercept = _newton(truth, z, slope_free=True)
-    if slope > 0:
-        return {"slope": slope, "intercept": intercept}
-    _, intercept = _newton(truth, z, slope_free=False)
-    note = f"fitted slope {slope:.3g} is not above 0: slope 1, intercept only"
-    return {"slope": 1.0, "intercept": intercept, "note": note}
-
-
-def _newton(truth, z, slope_free):
-    """Minimises the penalised negative log-likelihood, which is strictly convex: damped Newton."""
-    design = np.stack([z if slope_free else np.zeros_like(z), np.ones_like(z)], axis=1)
-    offset = 0 if slope_free else z
-    prior = np.diag([SLOPE_PRIOR, 0.0])
     share = truth.mean()
 
     def loss(theta):
-        u = design @ theta + offset
-        penalty = SLOPE_PRIOR * (theta[0] - 1) ** 2 / 2
-        return np.sum(np.logaddexp(0, u) - truth * u) + penalty
+        """Penalised negative log-likelihood and its gradient."""
+        u, beyond = theta[0] * z + theta[1], theta[0] - 1
+        rest = special.expit(u) - truth
+        value = np.sum(np.logaddexp(0, u) - truth * u) + SLOPE_PRIOR * beyond**2 / 2
+        return value, np.array([rest @ z + SLOPE_PRIOR * beyond, rest.sum()])
 
-    theta = np.array([1.0, math.log(share / (1 - share)) - np.median(z)])
-    for _ in range(200):
-        p = special.expit(design @ theta + offset)
-        gradient = design.T @ (p - truth) + prior @ (theta - [1.0, 0.0])
-        if np.abs(gradient).max() < 1e-10 * len(z):
-            break
-        curvature = np.maximum(p * (1 - p), 1e-12)
-        hessian = (design * curvature[:, None]).T @ design + prior
-        step = np.linalg.solve(hessian, gradient)
-        now, scale = loss(theta), 1.0
-        while loss(theta - scale * step) > now - 1e-4 * scale * (gradient @ step) and scale > 1e-8:
-            scale /= 2
-        theta = theta - scale * step
-    return float(theta[0]), float(theta[1])
+    def curvature(theta):
+        p = special.expit(theta[0] * z + theta[1])
+        w = p * (1 - p)
+        return np.array([[w @ z**2 + SLOPE_PRIOR, w @ z], [w @ z, w.sum()]])
+
+    start = [1.0, math.log(share / (1 - share)) - np.median(z)]
+    found = optimize.minimize(
+        loss, start, jac=True, hess=curvature, method="trust-exact", options={"gtol": 1e-10}
+    )
+    slope, intercept = found.x
+    if slope > 0:
+        return {"slope": float(slope), "intercept": float(intercept)}
+    # Far enough out for every probability to be 0, or 1.
+    ends = -z.max() - 50, 50 - z.min()
+    intercept = optimize.brentq(lambda b: special.expit(z + b).sum() - truth.sum(), *ends)
+    note = f"fitted slope {slope:.3g} is not above 0: slope 1, intercept only"
+    return {"slope": 1.0, "intercept": float(intercept), "note": note}
 
 
 def _temperature(y_true, logits):

@@ -5,6 +5,7 @@ at least one row of each class.
 """
 
 import numpy as np
+from scipy import stats
 
 from fundus_diag.metrics import bootstrap
 
@@ -70,7 +71,10 @@ def reliability_points(truth, score, bins=RELIABILITY_BINS):
     keep = n > 0
     mean = np.bincount(place, score, len(edges) + 1)[keep] / n[keep]
     share = np.bincount(place, truth, len(edges) + 1)[keep] / n[keep]
-    n, z = n[keep], 1.959963984540054
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    return mean, share, centre - half, centre + half
+    positives = np.bincount(place[truth], minlength=len(edges) + 1)[keep]
+    intervals = [
+        stats.binomtest(int(k), int(m)).proportion_ci(method="wilson")
+        for k, m in zip(positives, n[keep], strict=True)
+    ]
+    low, high = np.array(intervals).T
+    return mean, share, low, high
