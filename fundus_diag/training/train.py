@@ -10,7 +10,6 @@ import tensorflow as tf
 from fundus_diag.data.inputs import Inputs, load_inputs, settle_bad
 from fundus_diag.data.manifest import check_trainable, read_manifest
 from fundus_diag.metrics import calibration
-from fundus_diag.models.encoders import build_encoder
 from fundus_diag.models.options import parse_options
 from fundus_diag.models.weights.load import load_encoder
 from fundus_diag.runs import directory
@@ -103,10 +102,7 @@ def load_training_inputs(config, manifest):
 def _build(config, labels):
     """(classifier, pretrained); the size and name of the encoder are checked on the way."""
     options = parse_options(config.encoder, config.encoder_options)
-    build = partial(build_encoder, config.encoder)
-    encoder, pretrained = load_encoder(
-        config.encoder, config.image_size, config.weights, partial(build, **options)
-    )
+    encoder, pretrained = load_encoder(config.encoder, config.image_size, config.weights, **options)
     facts = {**dataclasses.asdict(config), "labels": labels}
     return build_model({**facts, "flags": facts}, weights=encoder), pretrained
 
