@@ -18,12 +18,12 @@ def port(source: File, /, encoder: str, out: Path, image_size: int | None = None
         out: File to write, .weights.h5.
         image_size: Width and height of the pictures, px. Default: the source's, or 224.
     """
+    from fundus_diag.models.weights.namings import note_of
     from fundus_diag.models.weights.port import port as port_file
 
     record = port_file(source, encoder, out, image_size)
     if record["left_out"]:
         print(f"left out: {', '.join(record['left_out'])}")
-    if encoder.startswith(("mae_vit", "retfound")):
-        print("pictures are standardised by ImageNet's mean and deviation: weights trained with .5")
-        print("and .5, as some of timm's, do not fit")
+    if note := note_of(record["naming"]):
+        print(note)
     print(f"{out}: {encoder} at {record['image_size']} px, of {record['naming']}")

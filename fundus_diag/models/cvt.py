@@ -4,13 +4,18 @@ Source: Wu et al. 2021, "CvT: Introducing Convolutions to Vision Transformers", 
 section 3, https://arxiv.org/abs/2103.15808
 
 Layers are named as in Microsoft's code (`stage2.blocks.0.attn.proj_q`), so that its weights port
-by name.
+by name: https://github.com/microsoft/CvT, and on Hugging Face microsoft/cvt-13 and others (MIT
+there, Apache-2.0 here by their cards). Hugging Face's class computes the exact GELU where
+Microsoft's code, with which the weights were trained, approximates it; ported weights are the same,
+and the encoder approximates (`activation=exact_gelu` does not). All LayerNorms add 1e-5, here and
+there. The norm before the head is left out.
 """
 
 import math
 
 from keras import layers
 
+from fundus_diag.models.family import Naming, Preset
 from fundus_diag.models.layers.attention import attend
 from fundus_diag.models.layers.preprocessing import LARGEST, imagenet_normalization
 from fundus_diag.models.layers.tokens import (
@@ -25,6 +30,27 @@ from fundus_diag.utils.errors import UsageError
 
 EPSILON = 1e-5  # of every normalisation, as in PyTorch
 HEAD = {"norm": EPSILON, "hidden": 0}
+PRESETS = {
+    "cvt_13": Preset(recipe="cvt"),
+    "cvt_21": Preset({"depths": (1, 4, 16)}, recipe="cvt"),
+    "cvt_w24": Preset(
+        {"depths": (2, 2, 20), "widths": (192, 768, 1024), "heads": (3, 12, 16)},
+        image_size=384,
+        recipe="cvt",
+    ),
+    # For pictures of about 28 px: the first embedding is 3 x 3 at stride 2, as the others are, so
+    # the stages see 14, 7 and 4 cells a side; half of CvT-13's blocks and channels.
+    "cvt_28": Preset(
+        {
+            "depths": (1, 2, 4),
+            "widths": (32, 96, 192),
+            "heads": (1, 3, 6),
+            "patches": ((3, 2, 1),) * 3,
+        },
+        image_size=28,
+        recipe="cvt",
+    ),
+}
 
 
 def feature_map(
@@ -134,3 +160,42 @@ def _project(x, kind, *, name):
 def _pad(x, size, *, name):
     # "same" would pad even sides at stride 2 on one side only; upstream pads both.
     return layers.ZeroPadding2D(size, name=name)(x) if size else x
+
+
+# How other programs name the arrays; the names here are those of the layers.
+_MICROSOFT = Naming(
+    title="Microsoft's CvT",
+    mark=r"stage\d+\.(patch_embed|blocks|cls_token).*",
+    renames=(),
+    left_out=(
+        r"norm\.(weight|bias)",
+        r"head\.(weight|bias)",
+        r"stage\d+\.blocks\.\d+\.attn\.conv_proj_[qkv]\.bn\.num_batches_tracked",
+    ),
+)
+_PROJECTION = r"\.attention\.attention\.convolution_projection_([qkv])\w+\.convolution_projection"
+_HUGGINGFACE = Naming(
+    title="Hugging Face's CvtModel",
+    mark=r"(cvt\.)?encoder\.stages\.\d+\..+",
+    renames=(
+        (r"^(cvt\.)?encoder\.stages\.(\d+)\.", r"stage\2."),
+        (r"\.embedding\.convolution_embeddings\.projection\.", ".patch_embed.proj."),
+        (r"\.embedding\.convolution_embeddings\.normalization\.", ".patch_embed.norm."),
+        (r"\.layers\.(\d+)\.", r".blocks.\1."),
+        (_PROJECTION + r"\.convolution\.", r".attn.conv_proj_\1.conv."),
+        (_PROJECTION + r"\.normalization\.", r".attn.conv_proj_\1.bn."),
+        (r"\.attention\.attention\.projection_([qkv])\w+\.", r".attn.proj_\1."),
+        (r"\.attention\.output\.dense\.", ".attn.proj."),
+        (r"\.intermediate\.dense\.", ".mlp.fc1."),
+        (r"\.output\.dense\.", ".mlp.fc2."),
+        (r"\.layernorm_before\.", ".norm1."),
+        (r"\.layernorm_after\.", ".norm2."),
+    ),
+    left_out=(
+        r"layernorm\.(weight|bias)",
+        r"classifier\.(weight|bias)",
+        r"(cvt\.)?encoder\.stages\.\d+\.layers\.\d+\.attention\.attention\.\w+"
+        r"\.convolution_projection\.normalization\.num_batches_tracked",
+    ),
+)
+NAMINGS = (_MICROSOFT, _HUGGINGFACE)

@@ -1,10 +1,20 @@
-"""Encoders by name.
+"""Encoders by name, out of the files of their families.
 
-An encoder is described by a function from pictures to a feature map, both Keras tensors:
-`FEATURE_MAPS[name](images, **options)`. `ENCODERS[name](image_size, **options)` wraps it as a
-`keras.Model`; `classifier.build_classifier` calls it on its own input, so that the classifier is
-one flat functional model in which every layer can be reached (class activation maps cannot look
-into nested models).
+A family is one file of this folder and one entry of the list below. The file has
+
+- `feature_map(images, **options)`: the network, from pictures (B, S, S, 3), RGB in [0, 255], to a
+  feature map (B, h, w, C), both Keras tensors. Its layers are named after the block that they are
+  of, as `classifier.block_of` reads it;
+- `PRESETS`: {name: `family.Preset`}, the encoders: their options, picture size, recipe, weights;
+- `HEAD`: what it is fine-tuned with: units of a dense layer as `hidden`, epsilon of a LayerNorm
+  before it as `norm`, `options` of the feature map in a classifier;
+- `cam_layers(names)`: of the network's layers, those whose class activation maps are shown;
+- `NAMINGS`: `family.Naming`s, as other programs publish its weights.
+
+`ENCODERS[name](image_size, **options)` is the feature map as a `keras.Model`;
+`classifier.build_classifier` calls it on its own input, so that the classifier is one flat
+functional model in which every layer can be reached (class activation maps cannot look into nested
+models). An encoder may also be added to `FEATURE_MAPS` alone: all else then has its default.
 """
 
 import functools
@@ -13,46 +23,23 @@ import inspect
 import keras
 
 from fundus_diag.models import cvt, mae_vit, med_former, se_xception
+from fundus_diag.models.family import Preset
 from fundus_diag.models.layers.preprocessing import LARGEST, SMALLEST
 from fundus_diag.utils.errors import UsageError
 
-# Presets of each family: a module with the feature map, its layers for class activation maps
-# (`cam_layers`) and the head that it is fine-tuned with (`HEAD`).
-_FAMILIES = {
-    se_xception: {
-        "se_xception": {},
-        # For small pictures and quick runs: a quarter of the channels, two middle blocks.
-        "se_xception_small": {"width": 0.25, "middle_blocks": 2},
-    },
-    cvt: {
-        "cvt_13": {},
-        "cvt_21": {"depths": (1, 4, 16)},
-        "cvt_w24": {"depths": (2, 2, 20), "widths": (192, 768, 1024), "heads": (3, 12, 16)},
-        # For pictures of about 28 px: the first embedding is 3 x 3 at stride 2, as the others are,
-        # so the stages see 14, 7 and 4 cells a side; half of CvT-13's blocks and channels.
-        "cvt_28": {
-            "depths": (1, 2, 4),
-            "widths": (32, 96, 192),
-            "heads": (1, 3, 6),
-            "patches": ((3, 2, 1),) * 3,
-        },
-    },
-    mae_vit: {
-        "mae_vit_tiny": {"width": 192, "heads": 3},
-        "mae_vit_small": {"width": 384, "heads": 6},
-        "mae_vit_base": {},
-        "mae_vit_large": {"width": 1024, "depth": 24, "heads": 16},
-        "retfound": {"width": 1024, "depth": 24, "heads": 16},
-    },
-    med_former: {"med_former": {}},
-}
-_MODULES = {name: module for module, presets in _FAMILIES.items() for name in presets}
-FEATURE_MAPS = {
-    name: functools.partial(module.feature_map, **_FAMILIES[module][name])
-    for name, module in _MODULES.items()
-}
-CAM_LAYERS = {name: module.cam_layers for name, module in _MODULES.items()}
-HEADS = {name: module.HEAD for name, module in _MODULES.items()}
+FAMILIES = []
+PRESETS, FEATURE_MAPS, CAM_LAYERS, HEADS, ENCODERS = {}, {}, {}, {}, {}
+
+
+def add_family(module):
+    """Makes the encoders of a family known by their names."""
+    FAMILIES.append(module)
+    for name, preset in module.PRESETS.items():
+        PRESETS[name] = preset
+        FEATURE_MAPS[name] = functools.partial(module.feature_map, **preset.options)
+        CAM_LAYERS[name] = module.cam_layers
+        HEADS[name] = module.HEAD
+        ENCODERS[name] = functools.partial(build_encoder, name)
 
 
 def build_encoder(name, image_size, **options):
@@ -65,22 +52,43 @@ def build_encoder(name, image_size, **options):
     return keras.Model(images, feature_map(name, images, image_size, options), name=name)
 
 
-ENCODERS = {name: functools.partial(build_encoder, name) for name in FEATURE_MAPS}
+def preset_of(name):
+    """The `Preset` of an encoder, with all defaults where none describes it."""
+    return PRESETS.get(name, Preset())
 
 
-def has_option(encoder, option):
+def members(module):
+    """Names of the encoders whose feature map is a family's."""
+    made = {name: getattr(x, "func", x) for name, x in FEATURE_MAPS.items()}
+    return [name for name, function in made.items() if function is module.feature_map]
+
+
+def defaults(name):
+    """{option: default} of an encoder's feature map.
+
+    Raises:
+        UsageError: unknown name.
+    """
+    if name not in FEATURE_MAPS:
+        raise UsageError(f"--encoder {name}: unknown; there are {', '.join(FEATURE_MAPS)}")
+    parameters = inspect.signature(FEATURE_MAPS[name]).parameters
+    return {k: x.default for k, x in parameters.items() if k != "images"}
+
+
+def has_option(name, option):
     """Whether an encoder's feature map takes an option of this name."""
-    known = FEATURE_MAPS.get(encoder)
-    return known is not None and option in inspect.signature(known).parameters
+    return option in defaults(name)
 
 
 def feature_map(name, images, image_size, options):
-    if name not in FEATURE_MAPS:
-        raise UsageError(f"--encoder {name}: unknown; there are {', '.join(FEATURE_MAPS)}")
-    known = inspect.signature(FEATURE_MAPS[name]).parameters
+    known = defaults(name)
     for option in options:
         if option not in known:
             raise UsageError(f"{option}: --encoder {name} has no such option")
     if not SMALLEST <= image_size <= LARGEST:
         raise UsageError(f"--image-size {image_size}: must lie from {SMALLEST} to {LARGEST} px")
     return FEATURE_MAPS[name](images, **options)
+
+
+for _module in (se_xception, cvt, mae_vit, med_former):
+    add_family(_module)

@@ -9,12 +9,18 @@ Sources:
     https://doi.org/10.1038/s41586-023-06555-x
 
 Layers are named as in timm and in MAE's code (`blocks.0.attn.proj`); only their joint `qkv` is
-three layers here, `q`, `k` and `v`.
+three layers here, `q`, `k` and `v`. Weights that port by name: of MAE
+(https://github.com/facebookresearch/mae, facebook/vit-mae-base and others) and of RETFound
+(https://github.com/rmaphoh/RETFound), both CC BY-NC 4.0. LayerNorm adds 1e-6 here as in their code
+(Hugging Face's class adds 1e-12). Pictures are standardised by ImageNet's mean and standard
+deviation, as for these; a ViT of timm that was trained on other values (.5 and .5) must not be
+ported.
 """
 
 import keras
 from keras import layers
 
+from fundus_diag.models.family import Naming, Preset
 from fundus_diag.models.layers.attention import attend
 from fundus_diag.models.layers.positions import PositionEmbedding
 from fundus_diag.models.layers.preprocessing import imagenet_normalization, nearest_side
@@ -25,6 +31,16 @@ from fundus_diag.utils.errors import UsageError
 EPSILON = 1e-6  # of every LayerNorm
 # MAE and RETFound fine-tune so: the mean of the patches, then LayerNorm, then the logits.
 HEAD = {"norm": EPSILON, "hidden": 0, "options": {"final_norm": False}}
+_LARGE = {"width": 1024, "depth": 24, "heads": 16}
+# The published decoder stands beside a wide encoder, one two thirds as wide as the encoder beside a
+# narrow one.
+PRESETS = {
+    "mae_vit_tiny": Preset({"width": 192, "heads": 3}, recipe="mae", decoder=(4, 128)),
+    "mae_vit_small": Preset({"width": 384, "heads": 6}, recipe="mae", decoder=(4, 256)),
+    "mae_vit_base": Preset(recipe="mae"),
+    "mae_vit_large": Preset(_LARGE, recipe="mae"),
+    "retfound": Preset(_LARGE, recipe="mae"),
+}
 
 
 def feature_map(
@@ -105,3 +121,49 @@ def block(x, heads, drop_path=0.0, readable=False, *, name):
     branch = layers.LayerNormalization(epsilon=EPSILON, name=f"{name}.norm2")(x)
     branch = mlp(branch, 4 * width, exact_gelu, name=f"{name}.mlp")
     return residual(x, branch, drop_path, name=f"{name}.mlp")
+
+
+# How other programs name the arrays; the names here are those of the layers.
+_NOTE = """pictures are standardised by ImageNet's mean and deviation: weights trained with .5
+and .5, as some of timm's, do not fit"""
+_TIMM = Naming(
+    title="timm's ViT, MAE or RETFound",
+    mark=r"(patch_embed|blocks)\..+",
+    renames=(),
+    left_out=(
+        r"head\.(weight|bias)",
+        r"fc_norm\.(weight|bias)",
+        r"mask_token",
+        r"decoder_pos_embed",
+        r"decoder_(embed|norm|pred)\.(weight|bias)",
+        r"decoder_blocks\.\d+\.(norm[12]|attn\.(qkv|proj)|mlp\.fc[12])\.(weight|bias)",
+    ),
+    joint=r"(blocks\.\d+\.attn\.)qkv(\.weight|\.bias)",
+    note=_NOTE,
+)
+_HUGGINGFACE = Naming(
+    title="Hugging Face's ViTMAEModel",
+    mark=r"(vit\.)?(embeddings\.|encoder\.layer\.\d+\.).+",
+    renames=(
+        (r"^(vit\.)?embeddings\.cls_token$", "cls_token"),
+        (r"^(vit\.)?embeddings\.position_embeddings$", "pos_embed"),
+        (r"^(vit\.)?embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
+        (r"^(vit\.)?encoder\.layer\.(\d+)\.", r"blocks.\2."),
+        (r"\.attention\.attention\.(q)uery\.", r".attn.\1."),
+        (r"\.attention\.attention\.(k)ey\.", r".attn.\1."),
+        (r"\.attention\.attention\.(v)alue\.", r".attn.\1."),
+        (r"\.attention\.output\.dense\.", ".attn.proj."),
+        (r"\.intermediate\.dense\.", ".mlp.fc1."),
+        (r"\.output\.dense\.", ".mlp.fc2."),
+        (r"\.layernorm_before\.", ".norm1."),
+        (r"\.layernorm_after\.", ".norm2."),
+        (r"^(vit\.)?layernorm\.", "norm."),
+    ),
+    left_out=(
+        r"decoder\.(mask_token|decoder_pos_embed)",
+        r"decoder\.decoder_(embed|norm|pred)\.(weight|bias)",
+        r"decoder\.decoder_(layers|encoder\.layer)\.\d+\.[\w.]+\.(weight|bias)",
+    ),
+    note=_NOTE,
+)
+NAMINGS = (_TIMM, _HUGGINGFACE)

@@ -14,13 +14,14 @@ import numpy as np
 from keras import layers, ops
 
 from fundus_diag.models import mae_vit
-from fundus_diag.models.encoders import FEATURE_MAPS
+from fundus_diag.models.encoders import FEATURE_MAPS, members, preset_of
 from fundus_diag.models.layers.positions import PositionEmbedding
 from fundus_diag.models.layers.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from fundus_diag.utils.errors import UsageError
 
 HEAD_CHANNELS = 32  # of each of the decoder's heads: 16 heads at MAE's width of 512
 EPSILON = 1e-6  # beside the variance of a patch
+PUBLISHED_DECODER = (8, 512)  # blocks, channels
 
 
 @keras.saving.register_keras_serializable("fundus_diag")
@@ -41,8 +42,8 @@ def masked_autoencoder(
     heads=12,
     patch=16,
     mask_ratio=0.75,
-    decoder_depth=8,
-    decoder_width=512,
+    decoder_depth=PUBLISHED_DECODER[0],
+    decoder_width=PUBLISHED_DECODER[1],
     normalise_target=True,
 ):
     """The network that is pretrained, with its loss; compile it with an optimizer alone.
@@ -107,14 +108,15 @@ def vit_settings(encoder):
     Raises:
         UsageError: it is none that a masked autoencoder can pretrain.
     """
-    able = {
-        name: made.keywords
-        for name, made in FEATURE_MAPS.items()
-        if getattr(made, "func", None) is mae_vit.feature_map
-    }
+    able = members(mae_vit)
     if encoder not in able:
         raise UsageError(f"--encoder {encoder}: pretraining is for {', '.join(able)}")
-    return able[encoder]
+    return getattr(FEATURE_MAPS[encoder], "keywords", {})
+
+
+def decoder_of(encoder):
+    """(blocks, channels) of the decoder that an encoder is pretrained with by default."""
+    return preset_of(encoder).decoder or PUBLISHED_DECODER
 
 
 def copy_to_encoder(model, encoder):

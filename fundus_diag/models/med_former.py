@@ -25,6 +25,7 @@ Further sources:
 import keras
 from keras import layers, ops
 
+from fundus_diag.models.family import Preset
 from fundus_diag.models.layers.preprocessing import imagenet_normalization, nearest_side
 from fundus_diag.models.layers.transformer import drop_path_rates, exact_gelu, mlp, residual
 from fundus_diag.models.layers.windows import window_attention
@@ -32,6 +33,8 @@ from fundus_diag.utils.errors import UsageError
 
 EPSILON = 1e-5  # of every LayerNorm, as in PyTorch
 HEAD = {"norm": EPSILON, "hidden": 0}
+PRESETS = {"med_former": Preset(image_size=256, recipe="med_former")}
+NAMINGS = ()  # nobody publishes weights
 
 ATTENTIONS = ("window", "local_global")
 FUSIONS = ("none", "concat", "saf")

@@ -1,26 +1,22 @@
 """Options of encoders as words of a command line: NAME=VALUE."""
 
 import contextlib
-import inspect
 
-from fundus_diag.models.encoders import FEATURE_MAPS
+from fundus_diag.models.encoders import defaults
 from fundus_diag.models.layers.preprocessing import LARGEST
 from fundus_diag.utils.errors import UsageError
 
 # Parameters of feature maps that are not for `parse_options`: flags of their own, or inner matters.
-_OWN = {"images", "drop_path", "activation", "final_norm", "readable", "class_token", "patches"}
+_OWN = {"drop_path", "activation", "final_norm", "readable", "class_token", "patches"}
 
 
 def parse_options(encoder, words):
     """Options of an encoder from words NAME=VALUE: numbers, true, false, 1,2,10 or text.
 
     Raises:
-        UsageError: no such option, or a word of another form.
+        UsageError: no such encoder or option, or a word of another form.
     """
-    if encoder not in FEATURE_MAPS:
-        raise UsageError(f"--encoder {encoder}: unknown; there are {', '.join(FEATURE_MAPS)}")
-    parameters = inspect.signature(FEATURE_MAPS[encoder]).parameters
-    known = {k: x.default for k, x in parameters.items() if k not in _OWN}
+    known = {k: x for k, x in defaults(encoder).items() if k not in _OWN}
     options = {}
     for word in words:
         name, equals, value = str(word).partition("=")

@@ -10,10 +10,18 @@ Layer names follow `keras.applications.Xception`, whose weights port by name
 
 from keras import layers
 
+from fundus_diag.models.family import Preset
 from fundus_diag.models.layers.squeeze_excite import squeeze_excite
+from fundus_diag.models.weights import keras_xception
 from fundus_diag.utils.errors import UsageError
 
 HEAD = {"hidden": 512}  # ReLU, as in the original system
+PRESETS = {
+    "se_xception": Preset(image_size=299, keras_weights=keras_xception),
+    # For small pictures and quick runs: a quarter of the channels, two middle blocks.
+    "se_xception_small": Preset({"width": 0.25, "middle_blocks": 2}, image_size=128),
+}
+NAMINGS = ()
 
 
 def feature_map(images, *, se_ratio=1 / 16, width=1.0, middle_blocks=8):

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from fundus_diag.metrics.thresholds import parse_criterion
-from fundus_diag.training.recipes import FAMILY_RECIPES, IMAGE_SIZES, RECIPES
+from fundus_diag.training.recipes import RECIPES
 from fundus_diag.utils.errors import UsageError
 from fundus_diag.utils.flags import check_limits
 
@@ -22,8 +22,8 @@ class TrainConfig:
     """Folder of the run; made here."""
 
     encoder: str = "se_xception"
-    """Network: se_xception (_small: for small pictures and quick runs), cvt_13, cvt_21, cvt_w24,
-    cvt_28, mae_vit_tiny, mae_vit_small, mae_vit_base, mae_vit_large, retfound or med_former."""
+    """Network: se_xception (_small: for small pictures and quick runs), cvt_13, mae_vit_base,
+    retfound, med_former or another of docs/encoders.md. A name that is unknown lists all."""
     encoder_options: tuple[str, ...] = ()
     """Changes of the network, NAME=VALUE, such as depths=1,1,4 or patch=8."""
     weights: str = "imagenet"
@@ -48,7 +48,7 @@ class TrainConfig:
     on_bad_image: Literal["fail", "skip"] = "fail"
     """A photograph that cannot be read stops the run, or its row is left out and counted."""
 
-    recipe: Literal["auto", "se_xception", "scratch", "cvt", "mae", "med_former"] = "auto"
+    recipe: Literal["auto", *RECIPES] = "auto"
     """Defaults of the schedule; auto: scratch with --weights none, else the encoder's own."""
     phase1_epochs: int | None = None
     """Epochs with the encoder frozen. Default: the recipe's."""
@@ -120,19 +120,24 @@ class TrainConfig:
         Raises:
             UsageError: a value out of its range, or flags that contradict each other.
         """
-        recipe = self.recipe
+        # Here, and not above: it imports Keras.
+        from fundus_diag.models.encoders import preset_of
+
+        preset, recipe = preset_of(self.encoder), self.recipe
         if recipe == "auto":
-            family = [r for name, r in FAMILY_RECIPES.items() if self.encoder.startswith(name)]
-            recipe = "scratch" if self.weights == "none" else [*family, "se_xception"][0]
+            recipe = "scratch" if self.weights == "none" else preset.recipe
         given = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
-        defaults = {"image_size": IMAGE_SIZES.get(self.encoder, 224), **RECIPES[recipe]}
+        defaults = {"image_size": preset.image_size, **RECIPES[recipe]}
         config = dataclasses.replace(self, **{**defaults, **given, "recipe": recipe})
         config._check()
         return config
 
     def _check(self):
+        from fundus_diag.data.augment import LARGEST_RAND_AUGMENT
+        from fundus_diag.models.layers.preprocessing import LARGEST, SMALLEST
+
         limits = {
-            "image_size": (16, 2048),
+            "image_size": (SMALLEST, LARGEST),
             "phase1_epochs": (0, 10_000),
             "phase2_epochs": (0, 10_000),
             "phase1_rate": (0, 1),
@@ -151,7 +156,7 @@ class TrainConfig:
             "label_smoothing": (0, 0.9),
             "mixup": (0, 100),
             "cutmix": (0, 1),
-            "rand_augment": (0, 0.2),
+            "rand_augment": (0, LARGEST_RAND_AUGMENT),
             "seed": (0, 2**31 - 1),
         }
         check_limits(self, limits)

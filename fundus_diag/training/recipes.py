@@ -78,14 +78,4 @@ RECIPES = {
         "patience": 0,
     },
 }
-# The recipe of a pretrained encoder, by how its name begins.
-FAMILY_RECIPES = {"cvt": "cvt", "mae_vit": "mae", "retfound": "mae", "med_former": "med_former"}
-# Of pictures, px, where it is not 224.
-IMAGE_SIZES = {
-    "se_xception": 299,
-    "se_xception_small": 128,
-    "cvt_28": 28,
-    "cvt_w24": 384,
-    "med_former": 256,
-}
 STEPS = 4  # parts of a phase with --schedule steps; each has a tenth of the rate before it

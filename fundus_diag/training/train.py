@@ -1,11 +1,8 @@
 """Training: from a manifest to a finished run directory. The epochs themselves are in `loop`."""
 
-from functools import partial
-
 from fundus_diag.data.inputs import Inputs, load_inputs, settle_bad
 from fundus_diag.data.manifest import check_trainable, read_manifest, summary
 from fundus_diag.metrics import calibration
-from fundus_diag.models.encoders import build_encoder
 from fundus_diag.models.options import parse_options
 from fundus_diag.models.weights.load import load_encoder, weights_record
 from fundus_diag.runs import directory
@@ -93,10 +90,7 @@ def load_training_inputs(config, manifest):
 def _build(config, labels):
     """(classifier, pretrained); the size and name of the encoder are checked on the way."""
     options = parse_options(config.encoder, config.encoder_options)
-    build = partial(build_encoder, config.encoder)
-    encoder, pretrained = load_encoder(
-        config.encoder, config.image_size, config.weights, partial(build, **options)
-    )
+    encoder, pretrained = load_encoder(config.encoder, config.image_size, config.weights, **options)
     return _classifier(config, len(labels), weights=encoder), pretrained
 
 

@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 
 from fundus_diag import models
-from fundus_diag.models import cvt, mae_vit
+from fundus_diag.models import cvt, encoders, mae_vit
+from fundus_diag.models.family import Preset
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 SIZE = 64
 PRESETS = {
-    "cvt_narrow": functools.partial(
-        cvt.feature_map, depths=(1, 2, 3), widths=(8, 12, 18), heads=(1, 2, 3)
+    "cvt_narrow": Preset(
+        {"depths": (1, 2, 3), "widths": (8, 12, 18), "heads": (1, 2, 3)}, recipe="cvt"
     ),
-    "mae_vit_narrow": functools.partial(mae_vit.feature_map, width=24, depth=3, heads=3),
+    "mae_vit_narrow": Preset({"width": 24, "depth": 3, "heads": 3}, recipe="mae"),
 }
 
 
@@ -24,7 +25,9 @@ PRESETS = {
 def narrow_presets():
     """`--encoder cvt_narrow` and `mae_vit_narrow` are known inside."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, feature_map in PRESETS.items():
+        for (name, preset), family in zip(PRESETS.items(), (cvt, mae_vit), strict=True):
+            patch.setitem(encoders.PRESETS, name, preset)
+            feature_map = functools.partial(family.feature_map, **preset.options)
             patch.setitem(models.FEATURE_MAPS, name, feature_map)
             build = functools.partial(models.build_encoder, name)
             patch.setitem(models.ENCODERS, name, build)

@@ -8,16 +8,14 @@ import pytest
 import tensorflow as tf
 from small_encoders import NARROW, SIZE, shake
 
-from fundus_diag.models import CAM_LAYERS, ENCODERS, FEATURE_MAPS, HEADS, build_classifier
+from fundus_diag.models import CAM_LAYERS, ENCODERS, HEADS, build_classifier
 from fundus_diag.models.batch_norm import calibrate_batch_norm
 from fundus_diag.models.classifier import copy_encoder_weights, encoder_layers
+from fundus_diag.models.encoders import PRESETS
 from fundus_diag.models.weights.keras_xception import port_xception
 from fundus_diag.models.weights.load import load_encoder
-from fundus_diag.training.recipes import IMAGE_SIZES
 from fundus_diag.utils.errors import DataError, UsageError
 
-# Other tests add a network of their own, which is no preset.
-PRESETS = [name for name in FEATURE_MAPS if name != "tiny"]
 pytestmark = pytest.mark.usefixtures("eager")
 
 
@@ -172,7 +170,7 @@ def test_published_weights_load_from_a_file(upstream, images, tmp_path):
     upstream.save_weights(tmp_path / "xception.weights.h5")
     path = tmp_path / "xception_notop.h5"
     upstream.save(path)  # the legacy format that Keras publishes
-    encoder, pretrained = load_encoder("se_xception", SIZE, str(path), ENCODERS["se_xception"])
+    encoder, pretrained = load_encoder("se_xception", SIZE, str(path))
     assert pretrained
     want = upstream.get_layer("block14_sepconv2").get_weights()
     for got, array in zip(encoder.get_layer("block14_sepconv2").get_weights(), want, strict=True):
@@ -225,7 +223,7 @@ def test_impossible_models_are_refused(name, size, message):
 
 def test_there_are_no_imagenet_weights_for_the_small_preset():
     with pytest.raises(UsageError, match="--weights none"):
-        load_encoder("se_xception_small", SIZE, "imagenet", ENCODERS["se_xception_small"])
+        load_encoder("se_xception_small", SIZE, "imagenet")
 
 
 # With a layer of 1,000 logits, in millions: Wu et al. 2021, table 2; timm's results table (ViT).
@@ -244,7 +242,7 @@ PUBLISHED = {
 @pytest.mark.parametrize("name", [name for name in PRESETS if name != "retfound"])  # as the large
 def test_every_preset_is_built_at_its_size(name, images):
     gc.collect()  # of the one before, which has up to a gigabyte
-    encoder = ENCODERS[name](IMAGE_SIZES.get(name, 224))
+    encoder = ENCODERS[name](PRESETS[name].image_size)
     side = encoder.input.shape[1]
     picture = tf.image.resize(images[:1], (side, side))
     features = np.asarray(encoder(picture))

@@ -8,11 +8,12 @@ import pytest
 import tensorflow as tf
 from small_encoders import NARROW
 
-from fundus_diag.models import FEATURE_MAPS, build_classifier
+from fundus_diag.models import build_classifier
+from fundus_diag.models.encoders import PRESETS
 from fundus_diag.training import phases
 from fundus_diag.training.config import TrainConfig
 from fundus_diag.training.losses import WeightedBinaryCrossentropy
-from fundus_diag.training.recipes import IMAGE_SIZES, RECIPES
+from fundus_diag.training.recipes import RECIPES
 
 HERE = pathlib.Path()
 
@@ -72,10 +73,10 @@ def test_a_recipe_is_that_of_the_encoder_and_gives_way_to_flags():
         assert config(encoder=encoder, weights="none").recipe == "scratch"
     assert len({tuple(sorted(r)) for r in RECIPES.values()}) == 1  # the same flags in each
     assert config(recipe="cvt", mixup=0.3).mixup == 0.3
-    assert config(encoder="retfound", image_size=None).image_size == 224
-    for name, size in IMAGE_SIZES.items():
-        assert config(encoder=name, image_size=None).image_size == size
-    assert IMAGE_SIZES.keys() <= FEATURE_MAPS.keys()
+    sizes = {"se_xception": 299, "cvt_w24": 384, "cvt_28": 28, "retfound": 224, "tiny": 224}
+    for encoder, size in sizes.items():
+        assert config(encoder=encoder, image_size=None).image_size == size
+    assert {preset.recipe for preset in PRESETS.values()} <= RECIPES.keys()
 
 
 def test_smoothed_targets_equal_the_sum_done_by_hand():

@@ -56,16 +56,9 @@ def resize_positions(embedding, side):
     grid = round((embedding.shape[1] - 1) ** 0.5)
     if grid == side:
         return embedding
-    table, weights = np.reshape(embedding[:, 1:], (grid, grid, -1)), _bicubic(grid, side)
-    wide = np.einsum("ri,cj,ijk->rck", weights, weights, table, optimize=True)
-    wide = np.reshape(wide, (1, side * side, -1)).astype(embedding.dtype)
-    return np.concatenate([embedding[:, :1], wide], axis=1)
-
-
-def _bicubic(grid, side):
-    """Weights (side, grid) of old places in new ones; near a rim only of places that there are."""
-    centres = (np.arange(side) + 0.5) * grid / side - 0.5
-    t = np.abs(centres[:, None] - np.arange(grid)) / max(1.0, grid / side)
-    near, far = (1.5 * t - 2.5) * t * t + 1, ((2.5 - 0.5 * t) * t - 4) * t + 2
-    weights = np.where(t < 1, near, np.where(t < 2, far, 0.0))
-    return weights / weights.sum(axis=1, keepdims=True)
+    table = np.reshape(embedding[:, 1:], (1, grid, grid, -1))
+    table = ops.image.resize(
+        table, (side, side), "bicubic", antialias=True, data_format="channels_last"
+    )
+    places = np.reshape(ops.convert_to_numpy(table), (1, side * side, -1))
+    return np.concatenate([embedding[:, :1], places], axis=1)

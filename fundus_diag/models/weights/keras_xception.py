@@ -1,4 +1,4 @@
-"""ImageNet weights of `keras.applications.Xception` for `se_xception`.
+"""ImageNet weights of `keras.applications.Xception` for `se_xception`, as `family.Preset` has them.
 
 The weights are published with Keras (https://keras.io/api/applications/xception/), trained on
 ImageNet; layer names are the same but for the four shortcut convolutions, which upstream leaves
@@ -29,7 +29,7 @@ def port_xception(upstream, encoder):
     _fill(TITLE, {x.name: _arrays_of(x) for x in upstream.layers if x.weights}, encoder)
 
 
-def port_xception_file(path, encoder):
+def port_file(path, encoder):
     """The same from the `.h5` file without top that Keras publishes.
 
     Raises:
@@ -38,16 +38,21 @@ def port_xception_file(path, encoder):
     _fill(path, keras_arrays(path), encoder)
 
 
-def imagenet_xception():
-    """Keras's Xception without top with its ImageNet weights, downloaded by Keras or cached."""
+def port_imagenet(encoder):
+    """The same from the weights that Keras downloads or has in its cache.
+
+    Raises:
+        DataError: they can be had from neither.
+    """
     try:
-        return keras.applications.Xception(weights="imagenet", include_top=False)
+        upstream = keras.applications.Xception(weights="imagenet", include_top=False)
     except Exception as error:  # Keras raises a bare Exception when the download fails
         reason = " ".join(str(error).split())[:200]
         raise DataError(
             "--weights imagenet: the weights could not be fetched and are not in Keras's cache "
             f"({reason}); give the file with --weights FILE, or train with --weights none"
         ) from error
+    port_xception(upstream, encoder)
 
 
 def _fill(path, source, encoder):

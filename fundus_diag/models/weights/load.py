@@ -2,29 +2,32 @@
 
 from pathlib import Path
 
+from fundus_diag.models.encoders import build_encoder, has_option, preset_of
 from fundus_diag.models.weights import h5
-from fundus_diag.models.weights.keras_xception import (
-    imagenet_xception,
-    port_xception,
-    port_xception_file,
-)
+from fundus_diag.models.weights.namings import POSITIONS
 from fundus_diag.models.weights.strict import fill, fit_positions, own_targets
 from fundus_diag.utils.errors import DataError, UsageError
 
 MOST_LISTED = 8  # differences of a file that was written for another encoder
+# What `--weights` names on the command line, with its terms.
+WEIGHT_TERMS = {
+    "none": "none: trained from scratch",
+    "imagenet": "ImageNet weights of keras.applications (Apache-2.0; ImageNet's own terms are "
+    "for non-commercial research)",
+}
 
 
-def load_encoder(encoder, image_size, weights, build):
+def load_encoder(encoder, image_size, weights, **options):
     """Encoder with the weights asked for.
 
     Args:
-        encoder: name of the encoder.
+        encoder: name in `ENCODERS`.
         image_size: px.
         weights: "none", "imagenet" or a file: `.weights.h5` as `encoder.save_weights` and
-            `fundus-diag port` write it, or the `.h5` of `keras.applications.Xception` without its
-            top. A position embedding of another grid is resized. Where the file has no final
-            `norm`, as after fine-tuning, the encoder has none.
-        build: function of the image size, and options, that makes the encoder, `ENCODERS[encoder]`.
+            `fundus-diag port` write it, or the `.h5` without top of `keras.applications`, where
+            that has the encoder's network. A position embedding of another grid is resized. Where
+            the file has no final `norm`, as after fine-tuning, the encoder has none.
+        **options: of the encoder.
 
     Returns:
         (model, pretrained): `pretrained` is False for "none".
@@ -34,24 +37,25 @@ def load_encoder(encoder, image_size, weights, build):
         DataError: the file is missing, is no weights file, or does not fit.
     """
     if weights == "none":
-        return build(image_size), False
+        return build_encoder(encoder, image_size, **options), False
+    upstream = preset_of(encoder).keras_weights
     if weights == "imagenet":
-        if encoder != "se_xception":
+        if upstream is None:
             raise UsageError(
                 f"--weights imagenet: there are none for --encoder {encoder}; "
                 "use --weights none or a file"
             )
-        model = build(image_size)
-        port_xception(imagenet_xception(), model)
+        model = build_encoder(encoder, image_size, **options)
+        upstream.port_imagenet(model)
         return model, True
     path = Path(weights)
     if not path.is_file():
         raise DataError(f"{path}: no such weights file (--weights imagenet | none | FILE)")
     if path.name.endswith(".weights.h5"):
-        return _load_own(path, image_size, build), True
-    if path.suffix == ".h5" and encoder == "se_xception":
-        model = build(image_size)
-        port_xception_file(path, model)
+        return _load_own(path, encoder, image_size, options), True
+    if path.suffix == ".h5" and upstream is not None:
+        model = build_encoder(encoder, image_size, **options)
+        upstream.port_file(path, model)
         return model, True
     raise DataError(
         f"{path}: weights of --encoder {encoder} end in .weights.h5; `fundus-diag port` makes them"
@@ -77,21 +81,12 @@ def weights_record(weights):
     return h5.read_record(weights) if str(weights).endswith(".weights.h5") else None
 
 
-def _load_own(path, image_size, build):
+def _load_own(path, encoder, image_size, options):
     arrays = h5.own_arrays(path)
-    model = build(image_size)
+    if has_option(encoder, "final_norm") and not any(key.startswith("norm/") for key in arrays):
+        options = {**options, "final_norm": False}
+    model = build_encoder(encoder, image_size, **options)
     targets = own_targets(model)
-    if "norm/0" in targets and not any(key.startswith("norm/") for key in arrays):
-        model = build(image_size, final_norm=False)
-        targets = own_targets(model)
-    arrays = fit_positions(targets, arrays, "pos_embed/0")
+    arrays = fit_positions(targets, arrays, f"{POSITIONS}/0")
     fill(path, f"--encoder {model.name}", targets, arrays, most=MOST_LISTED)
     return model
-
-
-# What `--weights` names on the command line, with its terms.
-WEIGHT_TERMS = {
-    "none": "none: trained from scratch",
-    "imagenet": "ImageNet weights of keras.applications (Apache-2.0; ImageNet's own terms are "
-    "for non-commercial research)",
-}

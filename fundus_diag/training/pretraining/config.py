@@ -12,10 +12,6 @@ from typing import Literal
 from fundus_diag.utils.errors import UsageError
 from fundus_diag.utils.flags import check_limits
 
-# Blocks and width of the decoder, where a flag is not given: the published one beside a wide
-# encoder, one two thirds as wide as the encoder beside a narrow one.
-DECODERS = {"mae_vit_tiny": (4, 128), "mae_vit_small": (4, 256)}
-PUBLISHED_DECODER = (8, 512)
 # With fewer photographs a step the rate falls by the square root, as Adam's should: Malladi et al.
 # 2022, https://arxiv.org/abs/2205.10287. In proportion, small steps would hardly learn.
 PUBLISHED_RATE, PUBLISHED_BATCH = 2.4e-3, 4096
@@ -38,7 +34,7 @@ class PretrainConfig:
     val_loss: bool = False
     """Report the loss on the rows of val after every epoch; nothing is chosen by it."""
     encoder: str = "mae_vit_tiny"
-    """Network: mae_vit_tiny, mae_vit_small, mae_vit_base, mae_vit_large or retfound."""
+    """Network: mae_vit_tiny or another ViT. A name that is unknown lists all."""
     image_size: int = 224
     """Side of the square picture the network sees, px; a multiple of 16."""
     crop: Literal["fundus", "none"] = "fundus"
@@ -53,10 +49,10 @@ class PretrainConfig:
     mask_ratio: float = 0.75
     """Share of the patches that are hidden."""
     decoder_depth: int | None = None
-    """Blocks of the decoder. Default: 8; 4 beside mae_vit_tiny and mae_vit_small."""
+    """Blocks of the decoder. Default: the published 8, fewer beside a small encoder."""
     decoder_width: int | None = None
-    """Channels of the decoder, a multiple of 32. Default: 512; 128 beside mae_vit_tiny, 256 beside
-    mae_vit_small."""
+    """Channels of the decoder, a multiple of 32. Default: the published 512, fewer beside a small
+    encoder."""
     normalise_target: bool = True
     """Paint each patch standardised by its own mean and deviation, not its plain pixels."""
 
@@ -99,7 +95,10 @@ class PretrainConfig:
         Raises:
             UsageError: a value out of its range, or flags that contradict each other.
         """
-        depth, width = DECODERS.get(self.encoder, PUBLISHED_DECODER)
+        # Here, and not above: it imports Keras.
+        from fundus_diag.models.masked_autoencoder import decoder_of
+
+        depth, width = decoder_of(self.encoder)
         defaults = {
             "decoder_depth": depth,
             "decoder_width": width,
@@ -114,11 +113,13 @@ class PretrainConfig:
         return config
 
     def _check(self):
+        from fundus_diag.models.layers.preprocessing import LARGEST, SMALLEST
+
         check_limits(
             self,
             {
-                "image_size": (32, 2048),
-                "source_size": (32, 4096),
+                "image_size": (2 * SMALLEST, LARGEST),
+                "source_size": (2 * SMALLEST, 2 * LARGEST),
                 "mask_ratio": (0.05, 0.95),
                 "decoder_depth": (1, 64),
                 "decoder_width": (32, 4096),

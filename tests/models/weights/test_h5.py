@@ -1,6 +1,5 @@
 """Our own `.weights.h5`: loaded whole or not at all, positions resized, nothing followed."""
 
-import functools
 import json
 
 import h5py
@@ -28,12 +27,8 @@ def presets():
         yield
 
 
-def builder(name, **options):
-    return functools.partial(build_encoder, name, **options)
-
-
 def load(path, name, size=SIZE, **options):
-    return load_encoder(name, size, str(path), builder(name, **options))[0]
+    return load_encoder(name, size, str(path), **options)[0]
 
 
 def write(folder, name, size=SIZE, **options):

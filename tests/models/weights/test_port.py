@@ -1,6 +1,5 @@
 """Ported weights compute what upstream's own code computes; the goldens say how they were made."""
 
-import functools
 import json
 
 import h5py
@@ -58,8 +57,7 @@ def ported(request, tmp_path_factory):
     words = ["port", write(folder, state), "--encoder", encoder, "--out", out]
     words += [] if encoder == "mae_vit_narrow" else ["--image-size", SIZE]  # the ViT's file tells
     assert main([str(x) for x in words]) == 0
-    build = functools.partial(build_encoder, encoder, **options)
-    model, pretrained = load_encoder(encoder, SIZE, str(out), build)
+    model, pretrained = load_encoder(encoder, SIZE, str(out), **options)
     assert pretrained
     return request.param, arrays, model
 
@@ -220,8 +218,7 @@ def test_what_fine_tuning_made_ports_without_the_final_norm(tmp_path):
     tuned = {k.replace("norm.", "fc_norm.") if k[:5] == "norm." else k: x for k, x in state.items()}
     record = port(write(tmp_path, tuned), "mae_vit_narrow", tmp_path / "a.weights.h5")
     assert record["left_out"] == ["fc_norm.bias", "fc_norm.weight", "head.bias", "head.weight"]
-    build = ENCODERS["mae_vit_narrow"]
-    model, _ = load_encoder("mae_vit_narrow", SIZE, str(tmp_path / "a.weights.h5"), build)
+    model, _ = load_encoder("mae_vit_narrow", SIZE, str(tmp_path / "a.weights.h5"))
     assert "norm" not in [x.name for x in model.layers]
     arrays, _ = golden("vit_timm")
     got = model.predict(arrays["images"].astype("float32"), verbose=0)
@@ -257,7 +254,7 @@ def test_published_xception_ports(tmp_path):
     out = tmp_path / "a.weights.h5"
     record = port(tmp_path / "xception_notop.h5", "se_xception", out, 96)
     assert record["naming"] == "keras.applications.Xception"
-    encoder, _ = load_encoder("se_xception", 96, str(out), ENCODERS["se_xception"])
+    encoder, _ = load_encoder("se_xception", 96, str(out))
     for name in ("block1_conv1", "block4_sepconv2", "block14_sepconv2_bn"):
         for a, b in zip(upstream.get_layer(name).get_weights(),
                         encoder.get_layer(name).get_weights(), strict=True):  # fmt: skip

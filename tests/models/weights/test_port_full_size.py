@@ -3,13 +3,10 @@
 Needs PyTorch and transformers (`pip install '.[parity]'`).
 """
 
-import functools
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from fundus_diag.models import build_encoder
 from fundus_diag.models.layers.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from fundus_diag.models.layers.transformer import exact_gelu
 from fundus_diag.models.weights.load import load_encoder
@@ -47,8 +44,7 @@ def ported(model, folder, name, **options):
     source, out = folder / "model.safetensors", folder / "a.weights.h5"
     port(source, name, out)
     source.unlink()  # it may have more than a gigabyte
-    build = functools.partial(build_encoder, name, **options)
-    encoder, _ = load_encoder(name, SIZE, str(out), build)
+    encoder, _ = load_encoder(name, SIZE, str(out), **options)
     out.unlink()
     return encoder
 
