@@ -4,14 +4,15 @@ from pathlib import Path
 from typing import Literal
 
 from fundus_diag.cli.parsing import File
+from fundus_diag.export.formats import FORMATS, PRECISIONS
 
 
 def export(
     run: File,
     /,
     out: Path,
-    format: Literal["saved_model", "onnx", "openvino"] = "saved_model",
-    precision: Literal["float32", "auto", "bfloat16", "int8"] = "float32",
+    format: Literal[*FORMATS] = "saved_model",
+    precision: Literal[*PRECISIONS] = "float32",
     explain: bool = True,
     overwrite: bool = False,
 ):

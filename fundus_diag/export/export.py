@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from fundus_diag.export.card import DOCUMENTS, write_documents
 from fundus_diag.export.check import check_pixels, check_saved_model, measured_on_val
+from fundus_diag.export.formats import FORMATS, MODULES
 from fundus_diag.export.onnx import load_onnx, write_onnx
 from fundus_diag.export.openvino import load_openvino, write_openvino
 from fundus_diag.export.pixels import pixel_function
@@ -19,12 +20,6 @@ from fundus_diag.runs.run import load_run
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.mixed_precision import cpu_has_bfloat16
 
-FORMATS = {  # precisions of each, the default first
-    "saved_model": ("float32", "auto", "bfloat16"),
-    "onnx": ("float32",),
-    "openvino": ("float32", "int8"),
-}
-MODULES = {"onnx": ("tf2onnx", "onnxruntime"), "openvino": ("openvino",)}
 # What an export may consist of; a folder with anything else in it is not overwritten.
 FILES = {VERSION, "model.onnx", "model.xml", "model.bin", *DOCUMENTS}
 

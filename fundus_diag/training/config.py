@@ -1,25 +1,17 @@
 """Everything that decides a training run, with its defaults, units and ranges."""
 
 import dataclasses
-from pathlib import Path
 from typing import Literal
 
 from fundus_diag.metrics.thresholds import parse_criterion
 from fundus_diag.training.recipes import RECIPES
+from fundus_diag.training.run_config import RunConfig
 from fundus_diag.utils.errors import UsageError
-from fundus_diag.utils.flags import check_limits
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(RunConfig):
     """Train a classifier in two phases: the head alone, then everything."""
-
-    manifest: Path
-    """Table of photographs: image, patient, eye, split and one column per label."""
-    image_root: Path
-    """Folder that the table's image paths start from."""
-    run_dir: Path
-    """Folder of the run; made here."""
 
     encoder: str = "se_xception"
     """Network: se_xception (_small: for small pictures and quick runs), cvt_13, mae_vit_base,
@@ -39,14 +31,6 @@ class TrainConfig:
     image_size: int | None = None
     """Side of the square picture the network sees, px. Default: the encoder's, 299 for Xception,
     224 for most others."""
-    crop: Literal["fundus", "none"] = "fundus"
-    """Crop to the field of view, or not at all (OCT)."""
-    cache: Literal["ram", "disk", "none"] = "ram"
-    """Where decoded photographs are kept between epochs."""
-    cache_dir: Path | None = None
-    """Folder of --cache disk, shared between runs. Default: .pictures beside the run."""
-    on_bad_image: Literal["fail", "skip"] = "fail"
-    """A photograph that cannot be read stops the run, or its row is left out and counted."""
 
     recipe: Literal["auto", *RECIPES] = "auto"
     """Defaults of the schedule; auto: scratch with --weights none, else the encoder's own."""
@@ -102,17 +86,6 @@ class TrainConfig:
 
     criterion: str = "f1"
     """Thresholds chosen on val: f1 (the best), sensitivity=0.9 or specificity=0.95."""
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Arithmetic of training; auto takes the fastest that the device has."""
-    seed: int = 0
-    """Start of every random number."""
-    deterministic: bool = False
-    """Equal results bit by bit on equal machines, slower."""
-
-    resume: bool = False
-    """Go on with an interrupted run from its last epoch."""
-    overwrite: bool = False
-    """Replace an earlier run in the same folder."""
 
     def resolved(self):
         """The same with the recipe's values filled in.
@@ -157,9 +130,8 @@ class TrainConfig:
             "mixup": (0, 100),
             "cutmix": (0, 1),
             "rand_augment": (0, LARGEST_RAND_AUGMENT),
-            "seed": (0, 2**31 - 1),
         }
-        check_limits(self, limits)
+        self.check(limits)
         parse_criterion(self.criterion)
         if self.phase1_epochs + self.phase2_epochs == 0:
             raise UsageError("--phase1-epochs and --phase2-epochs: both 0, nothing to train")
@@ -169,5 +141,3 @@ class TrainConfig:
             raise UsageError("--reweight: only for --task multi_label")
         if self.task == "multi_label" and self.grade_head != "softmax":
             raise UsageError("--grade-head: only for --task grade")
-        if self.resume and self.overwrite:
-            raise UsageError("--resume and --overwrite: one or the other")

@@ -68,17 +68,10 @@ def load_training_inputs(config, manifest):
         DataError: photographs cannot be read (all splits' named at once), or, with
             --on-bad-image skip, none is left in train or val.
     """
-    common = {
-        "image_size": config.image_size,
-        "crop": config.crop,
-        "unit": config.unit,
-    }
-    kept = {
-        "cache": config.cache,
-        "cache_dir": config.cache_dir or config.run_dir.parent / ".pictures",
-    }
-    inputs = load_inputs(manifest, config.image_root, splits=("train", "val"), **kept, **common)
-    tested = load_inputs(manifest, config.image_root, splits=("test",), **common)
+    wanted = {"image_size": config.image_size, "unit": config.unit, **config.reading}
+    inputs = load_inputs(manifest, config.image_root, splits=("train", "val"), **wanted)
+    wanted["cache"] = "none"
+    tested = load_inputs(manifest, config.image_root, splits=("test",), **wanted)
     bad = [*inputs.bad, *tested.bad]
     settle_bad(bad, config.on_bad_image)
     for split, rows in inputs.splits.items():

@@ -9,8 +9,8 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
+from fundus_diag.training.run_config import RunConfig
 from fundus_diag.utils.errors import UsageError
-from fundus_diag.utils.flags import check_limits
 
 # With fewer photographs a step the rate falls by the square root, as Adam's should: Malladi et al.
 # 2022, https://arxiv.org/abs/2205.10287. In proportion, small steps would hardly learn.
@@ -18,16 +18,12 @@ PUBLISHED_RATE, PUBLISHED_BATCH = 2.4e-3, 4096
 
 
 @dataclasses.dataclass(frozen=True)
-class PretrainConfig:
+class PretrainConfig(RunConfig):
     """Pretrain an encoder on photographs without labels, as a masked autoencoder."""
 
     manifest: Path
     """Table of photographs: image, patient, eye, and split where there is one. Labels are not
     read."""
-    image_root: Path
-    """Folder that the table's image paths start from."""
-    run_dir: Path
-    """Folder of the run; made here."""
 
     splits: tuple[Literal["train", "val", "test"], ...] = ("train",)
     """Rows to learn from. A table without a column split is taken whole."""
@@ -37,14 +33,6 @@ class PretrainConfig:
     """Network: mae_vit_tiny or another ViT. A name that is unknown lists all."""
     image_size: int = 224
     """Side of the square picture the network sees, px; a multiple of 16."""
-    crop: Literal["fundus", "none"] = "fundus"
-    """Crop to the field of view, or not at all (OCT)."""
-    cache: Literal["ram", "disk", "none"] = "ram"
-    """Where decoded photographs are kept between epochs."""
-    cache_dir: Path | None = None
-    """Folder of --cache disk, shared between runs. Default: .pictures beside the run."""
-    on_bad_image: Literal["fail", "skip"] = "fail"
-    """A photograph that cannot be read stops the run, or its row is left out and counted."""
 
     mask_ratio: float = 0.75
     """Share of the patches that are hidden."""
@@ -77,17 +65,6 @@ class PretrainConfig:
 
     pictures_every: int = 10
     """Epochs between pictures of the reconstruction; 0: only at the end."""
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Arithmetic of training; auto takes the fastest that the device has."""
-    seed: int = 0
-    """Start of every random number."""
-    deterministic: bool = False
-    """Equal results bit by bit on equal machines, slower."""
-
-    resume: bool = False
-    """Go on with an interrupted run from its last epoch."""
-    overwrite: bool = False
-    """Replace an earlier run in the same folder."""
 
     def resolved(self):
         """The same with every default filled in.
@@ -115,8 +92,7 @@ class PretrainConfig:
     def _check(self):
         from fundus_diag.models.layers.preprocessing import LARGEST, SMALLEST
 
-        check_limits(
-            self,
+        self.check(
             {
                 "image_size": (2 * SMALLEST, LARGEST),
                 "source_size": (2 * SMALLEST, 2 * LARGEST),
@@ -130,7 +106,6 @@ class PretrainConfig:
                 "weight_decay": (0, 1),
                 "smallest_crop": (0.01, 1),
                 "pictures_every": (0, 100_000),
-                "seed": (0, 2**31 - 1),
             },
         )
         if self.warmup_epochs >= self.epochs:
@@ -141,5 +116,3 @@ class PretrainConfig:
             raise UsageError("--val-loss: val is not held out with --splits val")
         if self.source_size != self.image_size and not self.augment:
             raise UsageError("--source-size: only with random crops, not with --no-augment")
-        if self.resume and self.overwrite:
-            raise UsageError("--resume and --overwrite: one or the other")

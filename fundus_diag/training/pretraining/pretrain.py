@@ -90,11 +90,9 @@ def load_photographs(config, manifest):
         manifest,
         config.image_root,
         image_size=config.source_size,
-        crop=config.crop,
         unit="eye",
         splits=splits,
-        cache=config.cache,
-        cache_dir=config.cache_dir or config.run_dir.parent / ".pictures",
+        **config.reading,
     )
     settle_bad(inputs.bad, config.on_bad_image)
     for split, rows in inputs.splits.items():
