@@ -45,8 +45,11 @@ def read_config(run_dir, kind=CLASSIFIER, finished=True):
     path = Path(run_dir) / "config.json"
     config = read_json(path)
     if config.get("kind", CLASSIFIER) != kind:
-        hint = f"; `train --weights` takes its {ENCODER_WEIGHTS}" if kind == CLASSIFIER else ""
-        raise DataError(f"{path}: of a {config.get('kind', CLASSIFIER)}, not of a {kind}{hint}")
+        if config.get("kind") == PRETRAINING:
+            raise DataError(
+                f"{path}: of a pretraining; `train --weights` takes its {ENCODER_WEIGHTS}"
+            )
+        raise DataError(f"{path}: not of a {kind}")
     _check_keys(path, config, KEYS[kind])
     if kind == CLASSIFIER:
         _check_classifier(path, config)
