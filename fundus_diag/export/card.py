@@ -1,14 +1,13 @@
 """The documents of an export: labels, thresholds, configuration, model card, checksums."""
 
 import datetime
-import hashlib
 from pathlib import Path
 
 from fundus_diag.data.labels import label_text
 from fundus_diag.models.weights.load import WEIGHT_TERMS
 from fundus_diag.runs.run import WEIGHTS
 from fundus_diag.runs.run_files import leaks
-from fundus_diag.utils.files import read_json, write_json, write_text
+from fundus_diag.utils.files import read_json, sha256, write_json, write_text
 from fundus_diag.utils.version import __version__
 
 DOCUMENTS = (
@@ -36,7 +35,7 @@ def write_documents(out, folder, run, record):
     facts = {
         "version": __version__,
         "run": run.run_dir.resolve().name,
-        "weights_sha256": _sha256(run.run_dir / WEIGHTS),
+        "weights_sha256": sha256(run.run_dir / WEIGHTS),
         "exported": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **record,
     }
@@ -47,7 +46,7 @@ def write_documents(out, folder, run, record):
     write_text(out / "model_card.md", _card(run, facts))
     files = sorted(x for x in folder.rglob("*") if x.is_file())
     up = Path(*[".."] * len(out.relative_to(folder).parts))
-    lines = [f"{_sha256(x)}  {up / x.relative_to(folder)}" for x in files]
+    lines = [f"{sha256(x)}  {up / x.relative_to(folder)}" for x in files]
     write_text(out / "SHA256SUMS", "\n".join(lines) + "\n")
 
 
@@ -115,8 +114,3 @@ def _figure(metrics, label):
     low, high = entry.get("roc_auc_ci") or (None, None)
     interval = "" if low is None else f" ({low:.3f} to {high:.3f})"
     return f"{entry['roc_auc']:.3f}{interval}"
-
-
-def _sha256(path):
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

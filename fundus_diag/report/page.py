@@ -128,9 +128,8 @@ def _draw(table, labels, metrics, history, config):
 def _page(run_dir, config, points, table, metrics, images, source, foreign):
     grade = config["task"] == "grade"
     errors = worst_errors(table, config["labels"], metrics, grade)
-    note = parts.add_pictures(
-        errors, config["data"].get("image_root"), config.get("crop", "fundus")
-    )
+    own = run_files.own_photographs(config)
+    note = parts.add_pictures(errors, own, config.get("crop", "fundus"))
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,

@@ -1,7 +1,6 @@
 """What the report shows beside its figures of merit: panels, worst errors, the model card."""
 
 import base64
-from pathlib import Path
 
 import numpy as np
 
@@ -57,11 +56,12 @@ def training_curves(history, task, best_epoch):
 def add_pictures(errors, image_root, crop):
     """Puts a thumbnail (JPEG as a data URL) of every photograph into `errors`.
 
+    `image_root`: their folder, None where it is not here.
     Returns a note for the page where some or all could not be read, else None.
     """
     if not errors:
         return None
-    if not image_root or not Path(image_root).is_dir():
+    if image_root is None:
         return "The photographs are not shown: their folder is not on this machine."
     import cv2
 
@@ -70,7 +70,7 @@ def add_pictures(errors, image_root, crop):
     failed = 0
     for error in errors:
         for name in error["images"]:
-            path = inside(Path(image_root), name)
+            path = inside(image_root, name)
             try:
                 if path is None:
                     raise DataError(f"{name}: not inside the image root")
