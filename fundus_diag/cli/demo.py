@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from fundus_diag.cli.quiet import import_tensorflow
 from fundus_diag.cli.report import headline
 
 DRAWN_SIZE = 224  # px
@@ -58,6 +59,7 @@ def demo(out: Path = Path("reports/demo"), patients: int = 1200, seed: int = 0):
         patients: Number of patients drawn, most with two eyes.
         seed: Of the drawing and the training.
     """
+    import_tensorflow()
     page, metrics, explanations = run_demo(out, patients, seed)
     print(explanations)
     print(headline(page, metrics))

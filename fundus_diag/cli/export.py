@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from fundus_diag.cli.parsing import File
+from fundus_diag.cli.quiet import import_tensorflow
 from fundus_diag.export.formats import FORMATS, PRECISIONS
 
 
@@ -31,6 +32,10 @@ def export(
         explain: A SavedModel also gives LayerCAM maps, by a second copy of the weights.
         overwrite: Replace the export in OUT, once the new one is complete.
     """
+    from fundus_diag.runs.run_files import read_config
+
+    read_config(run)  # a mistyped folder is said before TensorFlow is imported
+    import_tensorflow()
     from fundus_diag.export.check import differences
     from fundus_diag.export.export import export as export_run
 

@@ -32,17 +32,7 @@ COMMANDS = {
     "demo": demo,
     "draw": draw,
 }
-NEED_TENSORFLOW = (
-    train,
-    pretrain,
-    report,
-    explain,
-    explain_eval,
-    export,
-    port,
-    demo,
-    manifest.check,
-)
+NEED_TENSORFLOW = (explain, explain_eval, manifest.check)
 
 
 def main(argv=None, program="fundus-diag"):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from fundus_diag.cli.parsing import File
+from fundus_diag.cli.quiet import import_tensorflow
 
 
 def port(source: File, /, encoder: str, out: Path, image_size: int | None = None):
@@ -18,6 +19,7 @@ def port(source: File, /, encoder: str, out: Path, image_size: int | None = None
         out: File to write, .weights.h5.
         image_size: Width and height of the pictures, px. Default: the source's, or 224.
     """
+    import_tensorflow()
     from fundus_diag.models.weights.namings import note_of
     from fundus_diag.models.weights.port import port as port_file
 

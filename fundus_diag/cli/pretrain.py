@@ -2,11 +2,13 @@
 
 import tyro
 
+from fundus_diag.cli.quiet import import_tensorflow
 from fundus_diag.training.pretraining.config import PretrainConfig
 
 
 def pretrain(config: tyro.conf.OmitArgPrefixes[PretrainConfig]):
     """Pretrain an encoder on photographs without labels, as a masked autoencoder."""
+    import_tensorflow()
     from fundus_diag.training.pretraining.pretrain import pretrain as pretrain_run
 
     weights = pretrain_run(config)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from fundus_diag.cli.parsing import File
+from fundus_diag.cli.quiet import import_tensorflow
 
 
 def report(
@@ -24,6 +25,10 @@ def report(
         resamples: Of the bootstrap over patients, for the 95 % intervals.
         explain: Write the page of explanations too: the surest hits, the worst errors.
     """
+    from fundus_diag.runs.run_files import read_config
+
+    read_config(run)  # a mistyped folder is said before TensorFlow is imported
+    import_tensorflow()
     from fundus_diag.report.report import report_run
 
     own = predictions is None and out is None
