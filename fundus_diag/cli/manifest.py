@@ -2,19 +2,30 @@
 
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from fundus_diag.cli.parsing import File
+from fundus_diag.data.datasets.descriptions import describe, described
+
+
+def _choices(default):
+    """What --labels may be, for the help."""
+    return "; ".join(f"{x}: {' or '.join(describe(x)['label_choices'])}" for x in described())
+
+
+# Looked up when a command is parsed: a data set is there as soon as its description is.
+DataSet = Annotated[str, tyro.conf.arg(constructor_factory=lambda: Literal[*described()])]
+Labels = Annotated[str | None, tyro.conf.arg(help_behavior_hint=_choices)]
 
 
 def build(
-    name: tyro.conf.Positional[Literal["odir5k", "retinamnist", "folders", "csv"]],
+    name: tyro.conf.Positional[DataSet],
     /,
     root: Path,
     out: Path,
-    labels: str | None = None,
+    labels: Labels = None,
     mapping: Path | None = None,
     table: Path | None = None,
 ):
@@ -24,10 +35,9 @@ def build(
         name: The data set.
         root: Its folder.
         out: Manifest (CSV) to write.
-        labels: Which labels, where there is a choice: eye or patient (odir5k), grade or odir
-            (retinamnist). Default: the first.
-        mapping: TOML that maps its classes or columns to labels (folders, csv).
-        table: Its table, where it is not found by itself (odir5k, csv).
+        labels: Which labels; where there is a choice, the first is the default.
+        mapping: TOML to use in place of the description, for classes or columns of one's own.
+        table: Its table, where it is not found by itself.
     """
     from fundus_diag.data.datasets.build import build as build_manifest
 

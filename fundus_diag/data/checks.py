@@ -1,5 +1,6 @@
 """The slow and the lenient part of `manifest check`: the pictures, and what looks odd."""
 
+import hashlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from fundus_diag.data import duplicates
-from fundus_diag.data.columns import wrong_path
+from fundus_diag.data.columns import inside
 from fundus_diag.data.manifest import examine, labels_without_positive
 from fundus_diag.utils.errors import DataError
 
@@ -17,39 +18,44 @@ WORKERS = 4
 
 
 def check_pictures(table: pd.DataFrame, path: Path, root: Path) -> tuple[list[str], list[str]]:
-    """(errors, warnings) about the files that a table names."""
+    """(errors, warnings) about the files that a table names. Each is read and decoded once."""
     # TensorFlow takes seconds to import: tables alone shall not wait for it.
-    from fundus_diag.imaging.image_file import check_file
+    from fundus_diag.imaging.image_file import open_file
     from fundus_diag.utils.progress import track
 
-    def reason(image):
-        if wrong_path(image):
-            return ""  # reported among the table's own mistakes
-        return (
-            check_file(root / image) if (root / image).is_file() else f"no such file under {root}"
-        )
+    def look(image):
+        """(what is wrong or None, hash of the file, thumbnail): little, so all can be held."""
+        picture = inside(root, image)
+        if picture is None:
+            return "", None, None  # reported among the table's own mistakes
+        if not picture.is_file():
+            return f"no such file under {root}", None, None
+        content, pixels, reason = open_file(picture)
+        if reason:
+            return reason, None, None
+        return None, hashlib.sha256(content).digest(), duplicates.thumbnail(pixels)
 
     table = table.drop_duplicates("image").reset_index(drop=True)
     with ThreadPoolExecutor(WORKERS) as pool:
-        reasons = list(track(pool.map(reason, table["image"]), "reading pictures", len(table)))
+        looks = list(track(pool.map(look, table["image"]), "checking pictures", len(table)))
     errors = [
-        f"{path}: {image}: {why}" for image, why in zip(table["image"], reasons, strict=True) if why
+        f"{path}: {image}: {why}"
+        for image, (why, _, _) in zip(table["image"], looks, strict=True)
+        if why
     ]
-    table = table[[why is None for why in reasons]].reset_index(drop=True)
-    paths = [root / image for image in table["image"]]
-    warnings, equal = [], set()
-    for group in duplicates.same_content(paths):
+    table = table[[why is None for why, _, _ in looks]].reset_index(drop=True)
+    hashes, thumbnails = ([x[k] for x in looks if x[0] is None] for k in (1, 2))
+    warnings = []
+    for group in duplicates.same_content(hashes):
         same = table.loc[group]
-        equal.update(group)
         who = ", ".join(f"{image} (patient {patient})" for image, patient in _pairs(same))
         if same["patient"].nunique() > 1:
             errors.append(f"{path}: the same picture under two patients: {who}")
         else:
             warnings.append(f"{path}: the same picture twice: {who}")
-    for i, j, alike in duplicates.near_pairs(paths, table["patient"]):
-        if not (i in equal and j in equal):
-            who = " and ".join(f"{image} (patient {p})" for image, p in _pairs(table.loc[[i, j]]))
-            warnings.append(f"{path}: nearly the same picture ({alike:.2f}): {who}")
+    for i, j, alike in duplicates.near_pairs(thumbnails, table["patient"], hashes):
+        who = " and ".join(f"{image} (patient {p})" for image, p in _pairs(table.loc[[i, j]]))
+        warnings.append(f"{path}: nearly the same picture ({alike:.2f}): {who}")
     return errors, warnings
 
 

@@ -1,7 +1,7 @@
 """What may stand in a manifest, column by column: text becomes values, or the line is named."""
 
 import math
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 import pandas as pd
@@ -60,6 +60,11 @@ def wrong_path(image: str) -> str | None:
         if path.is_absolute() or path.drive or path.root or ".." in path.parts:
             return "leaves the image root"
     return None
+
+
+def inside(root: Path, image: str) -> Path | None:
+    """Where the picture lies under the root, or None where its path cannot be taken."""
+    return None if wrong_path(image) else root / image
 
 
 def row_problems(lines, table: pd.DataFrame) -> list[tuple[int, str]]:
@@ -132,11 +137,3 @@ def _check_grades(text, values, need_labels, problems):
         one |= np.isnan(values).all(axis=1)
     for i in np.flatnonzero(~one):
         problems.append((text.lines[i], "exactly one of the grades must be 1 and the others 0"))
-
-
-def inside(root, name):
-    """`root / name`, or None where the name would leave the root."""
-    relative = PurePosixPath(name)
-    if relative.is_absolute() or ".." in relative.parts or "\0" in name:
-        return None
-    return root / relative

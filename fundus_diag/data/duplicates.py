@@ -11,37 +11,33 @@ patients; the best pair of hazes without any vessel reaches .895. A picture that
 .7, made brighter and compressed again (JPEG 60) stays above .90 in 99 of 100 cases.
 """
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from collections.abc import Hashable, Sequence
 
 import cv2
 import numpy as np
-
-from fundus_diag.utils.files import sha256
-from fundus_diag.utils.progress import track
 
 THUMBNAIL = 32  # px
 MIDDLE = 0.64  # share of the short side that is compared
 NEAR = 0.9  # correlation of two thumbnails
 BLOCK = 2048  # rows of the correlation matrix held at once
-WORKERS = 4
 
 
-def thumbnail(path: Path) -> np.ndarray | None:
+def thumbnail(picture: np.ndarray) -> np.ndarray | None:
     """(1024,) float32 of length 1 and mean 0: the vessels in the middle of a picture.
 
-    None where the picture cannot be decoded or its middle is blank.
+    Args:
+        picture: (H, W, 3) uint8 RGB.
+
+    Returns:
+        None where the middle is blank.
     """
-    gray = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if gray is None:
-        return None
-    height, width = gray.shape
+    height, width, _ = picture.shape
     half = min(height, width) * MIDDLE / 2
     rows = slice(round(height / 2 - half), round(height / 2 + half))
     columns = slice(round(width / 2 - half), round(width / 2 + half))
     size = (THUMBNAIL, THUMBNAIL)
-    small = cv2.resize(gray[rows, columns], size, interpolation=cv2.INTER_AREA).astype("float32")
+    gray = cv2.cvtColor(picture[rows, columns], cv2.COLOR_RGB2GRAY)
+    small = cv2.resize(gray, size, interpolation=cv2.INTER_AREA).astype("float32")
     detail = small - cv2.GaussianBlur(small, (0, 0), 3)
     detail /= np.sqrt(cv2.GaussianBlur(detail * detail, (0, 0), 6)) + 2  # 2 gray levels: noise
     detail -= detail.mean()
@@ -49,34 +45,51 @@ def thumbnail(path: Path) -> np.ndarray | None:
     return (detail / length).ravel() if length > 1e-3 else None
 
 
-def near_pairs(
-    paths: Sequence[Path], patients: Sequence[str], limit: float = NEAR
-) -> list[tuple[int, int, float]]:
-    """Pairs (i, j, correlation) of different patients whose thumbnails agree, best first."""
-    thumbnails = _map(thumbnail, paths, "comparing pictures")
-    index = np.array([i for i, small in enumerate(thumbnails) if small is not None], int)
-    if len(index) < 2:
-        return []
-    matrix = np.stack([thumbnails[i] for i in index])  # (n, 1024)
-    person = np.unique(np.asarray(patients)[index], return_inverse=True)[1]
-    pairs = []
-    for start in range(0, len(index), BLOCK):
-        alike = matrix[start : start + BLOCK] @ matrix[start:].T  # (block, n - start)
-        for i, j in np.argwhere(alike >= limit):
-            if i < j and person[start + i] != person[start + j]:
-                pairs.append((int(index[start + i]), int(index[start + j]), float(alike[i, j])))
-    return sorted(pairs, key=lambda pair: -pair[2])
-
-
-def same_content(paths: Sequence[Path]) -> list[list[int]]:
+def same_content(hashes: Sequence[Hashable]) -> list[list[int]]:
     """Groups of positions whose files hold the same bytes."""
-    groups: dict[str, list[int]] = {}
-    for i, value in enumerate(_map(sha256, paths, "hashing pictures")):
+    groups: dict[Hashable, list[int]] = {}
+    for i, value in enumerate(hashes):
         groups.setdefault(value, []).append(i)
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _map(function, paths, what):
+def near_pairs(
+    thumbnails: Sequence[np.ndarray | None],
+    patients: Sequence[str],
+    hashes: Sequence[Hashable],
+    limit: float = NEAR,
+) -> list[tuple[int, int, float]]:
+    """Pairs (i, j, correlation) of different patients whose thumbnails agree, best first.
 
-    with ThreadPoolExecutor(WORKERS) as pool:
-        return list(track(pool.map(function, paths), what, len(paths)))
+    Files with the same bytes are compared as one, and never with each other: that they are equal is
+    known, and a thousand of them would be half a million pairs.
+
+    Args:
+        thumbnails: of each picture; None is like nothing.
+        patients: of each picture.
+        hashes: of each picture's file.
+        limit: correlation from which on two thumbnails agree.
+    """
+    contents: dict[Hashable, dict[str, int]] = {}  # of each: where a patient has it first
+    for i, small in enumerate(thumbnails):
+        if small is not None:
+            contents.setdefault(hashes[i], {}).setdefault(patients[i], i)
+    people = list(contents.values())
+    if len(people) < 2:
+        return []
+    matrix = np.stack([thumbnails[min(places.values())] for places in people])  # (n, 1024)
+    pairs = []
+    for start in range(0, len(matrix), BLOCK):
+        alike = matrix[start : start + BLOCK] @ matrix[start:].T  # (block, n - start)
+        for k, m in np.argwhere(np.triu(alike >= limit, 1)):
+            strangers = _strangers(people[start + k], people[start + m])
+            if strangers:
+                pairs.append((*strangers, float(alike[k, m])))
+    return sorted(pairs, key=lambda pair: -pair[2])
+
+
+def _strangers(one, other):
+    """The first two places of different patients in {patient: place}, in order; None if none."""
+    both = ((i, j) for p, i in one.items() for q, j in other.items() if p != q)
+    found = next(both, None)
+    return found and (min(found), max(found))

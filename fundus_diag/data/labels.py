@@ -15,6 +15,7 @@ LABEL_NAMES = {
     "O": "other",
 }
 LABELS = tuple(LABEL_NAMES)  # ODIR's eight, in its order
+HEALTHY, OTHER = "N", "O"  # no disease; a disease that no other label names
 # What any label may be called: it becomes part of file and column names.
 LABEL_NAME = re.compile(r"\w[\w .+()-]{0,63}")
 GRADE = re.compile(r"grade_\d+")

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from fundus_diag.data.labels import EYES
+from fundus_diag.data.labels import EYES, HEALTHY
 from fundus_diag.utils.errors import DataError
 
 ONCE = ("split", "age", "sex", "dataset")  # columns that belong to the patient
@@ -59,7 +59,7 @@ def _any_eye(table, labels):
     columns = {}
     for label in labels:
         ones, zeros = (table[label] == 1).groupby(by), (table[label] == 0).groupby(by)
-        one, zero = (ones.all(), zeros.any()) if label == "N" else (ones.any(), zeros.all())
+        one, zero = (ones.all(), zeros.any()) if label == HEALTHY else (ones.any(), zeros.all())
         columns[label] = pd.Series(np.where(one, 1.0, np.where(zero, 0.0, np.nan)), one.index)
     return pd.DataFrame(columns)
 

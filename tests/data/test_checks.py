@@ -1,7 +1,9 @@
 """What `manifest check` finds in the photographs of a table."""
 
 import itertools
+import re
 import tarfile
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -31,46 +33,83 @@ def draw(path, seed, size=200, shift=0, quality=95, gain=1.0):
     return path
 
 
+def near_pairs(paths, patients):
+    """Of files, each taken for another content where nothing else is said."""
+    pictures = [cv2.imread(str(path), cv2.IMREAD_COLOR_RGB) for path in paths]
+    small = [duplicates.thumbnail(picture) for picture in pictures]
+    return duplicates.near_pairs(small, patients, range(len(paths)))
+
+
 def test_near_duplicates_are_found_and_strangers_are_not(tmp_path):
     paths = [draw(tmp_path / f"{seed}.jpg", seed) for seed in range(12)]
     paths.append(draw(tmp_path / "again.jpg", 3, quality=60, gain=0.9))
     paths.append(draw(tmp_path / "own.jpg", 5, quality=60))
-    (tmp_path / "text.jpg").write_text("no picture")
-    paths.append(tmp_path / "text.jpg")
     cv2.imwrite(str(tmp_path / "blank.png"), np.full((64, 64), 90, np.uint8))
     paths += [tmp_path / "blank.png"] * 2
     patients = [str(i) for i in range(len(paths))]
     patients[13] = "5"  # another file of the same person: no warning
-    assert [pair[:2] for pair in duplicates.near_pairs(paths, patients)] == [(3, 12)]
+    assert [pair[:2] for pair in near_pairs(paths, patients)] == [(3, 12)]
 
 
 def test_blocks_do_not_change_the_pairs(tmp_path, monkeypatch):
     paths = [draw(tmp_path / f"{i}.jpg", i % 4, quality=90 - i) for i in range(10)]
     patients = [str(i) for i in range(10)]
-    whole = duplicates.near_pairs(paths, patients)
+    whole = near_pairs(paths, patients)
     assert {pair[:2] for pair in whole} == {
         (i, j) for i, j in itertools.combinations(range(10), 2) if (j - i) % 4 == 0
     }
     monkeypatch.setattr(duplicates, "BLOCK", 3)
-    assert {p[:2] for p in duplicates.near_pairs(paths, patients)} == {p[:2] for p in whole}
+    assert {p[:2] for p in near_pairs(paths, patients)} == {p[:2] for p in whole}
+
+
+def test_of_equal_files_one_is_compared_for_all():
+    """Against all pairs of files: each pair of contents that strangers share is named once."""
+    rng = np.random.default_rng(0)
+    views = rng.normal(size=(6, 1024))
+    views[3:] = views[:3] + 0.1 * rng.normal(size=(3, 1024))
+    views = (views / np.linalg.norm(views, axis=1, keepdims=True)).astype("float32")
+    contents = rng.integers(0, 6, 60)
+    patients = np.where(contents % 3 == 1, "one", rng.integers(0, 3, 60).astype(str))
+    found = duplicates.near_pairs(views[contents], list(patients), list(contents))
+    expected = {
+        frozenset((contents[i], contents[j]))
+        for i, j in itertools.combinations(range(60), 2)
+        if contents[i] != contents[j] and patients[i] != patients[j]
+        if views[contents[i]] @ views[contents[j]] >= duplicates.NEAR
+    }
+    assert expected == {frozenset((0, 3)), frozenset((2, 5))}  # 1 and 4 are one patient's
+    assert len(found) == 2
+    assert {frozenset((contents[i], contents[j])) for i, j, _ in found} == expected
+    for i, j, alike in found:
+        assert i < j
+        assert patients[i] != patients[j]
+        assert alike == pytest.approx(views[contents[i]] @ views[contents[j]], abs=1e-6)
+
+
+def test_thousands_of_equal_files_are_no_more_than_one_picture():
+    view = np.full(1024, 1 / 32, np.float32)
+    patients = [str(k) for k in range(20_000)]
+    assert duplicates.near_pairs([view] * 20_000, patients, ["same"] * 20_000) == []
 
 
 @pytest.mark.slow
 def test_photographs_of_odir_that_stand_under_two_patients_are_found(data_dir, tmp_path):
     with tarfile.open(data_dir / "odir5k" / "images_256.tar") as archive:
         archive.extractall(tmp_path, filter="data")
-    paths = sorted((tmp_path / "images").glob("*.jpg"))
-    patients = [path.name.split("_")[0] for path in paths]
-    pairs = duplicates.near_pairs(paths, patients)
+    names = sorted(path.name for path in (tmp_path / "images").glob("*.jpg"))
+    rows = [f"images/{name},{name.split('_')[0]},left,train,1" for name in names]
+    path = save(tmp_path / "m.csv", "image,patient,eye,split,D", *rows)
+    errors, warnings = check(path, tmp_path)
+    assert errors == []  # no two files are equal
     # Looked at one by one: four are the same photograph, the fifth is a second shot of one eye.
-    assert {(paths[i].stem, paths[j].stem) for i, j, _ in pairs} == {
-        ("352_left", "973_left"),
-        ("352_right", "973_right"),
-        ("2487_left", "3185_left"),
-        ("2487_right", "3185_right"),
-        ("398_right", "668_right"),
-    }
-    assert duplicates.same_content(paths) == []
+    found = [re.findall(r"images/(\w+)\.jpg", x) for x in warnings if "nearly the same" in x]
+    assert sorted(found) == [
+        ["2487_left", "3185_left"],
+        ["2487_right", "3185_right"],
+        ["352_left", "973_left"],
+        ["352_right", "973_right"],
+        ["398_right", "668_right"],
+    ]
 
 
 def test_check_tells_errors_from_warnings(tmp_path):
@@ -115,6 +154,32 @@ def test_check_tells_errors_from_warnings(tmp_path):
     ):
         assert sum(expected in line for line in warnings) == 1, (expected, warnings)
     assert len(warnings) == 6
+
+
+def test_check_reads_each_file_once(tmp_path, monkeypatch):
+    """A file that is gone as soon as it has been read is not missed."""
+    draw(tmp_path / "0.jpg", 0)
+    (tmp_path / "1.jpg").write_bytes((tmp_path / "0.jpg").read_bytes())
+    draw(tmp_path / "2.jpg", 0, quality=60)
+    cv2.imwrite(str(tmp_path / "3.tif"), cv2.imread(str(draw(tmp_path / "x.jpg", 3))))
+    (tmp_path / "4.jpg").write_text("no picture")
+    rows = [f"{name},p{name[0]},left,train,1" for name in ("0.jpg", "1.jpg", "2.jpg", "3.tif")]
+    rows.append("4.jpg,p4,left,train,0")
+    path = save(tmp_path / "m.csv", "image,patient,eye,split,D", *rows)
+    expected = check(path, tmp_path)
+    assert [len(x) for x in expected] == [2, 2]  # text and equal files; near files and lone eyes
+    read, read_bytes = [], Path.read_bytes
+
+    def once(self):
+        content = read_bytes(self)
+        if self != path:
+            read.append(self.name)
+            self.unlink()
+        return content
+
+    monkeypatch.setattr(Path, "read_bytes", once)
+    assert check(path, tmp_path) == expected
+    assert sorted(read) == ["0.jpg", "1.jpg", "2.jpg", "3.tif", "4.jpg"]
 
 
 def test_check_finds_nothing_in_a_good_table(tmp_path):

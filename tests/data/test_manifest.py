@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fundus_diag.data import manifest
+from fundus_diag.data.columns import inside, wrong_path
 from fundus_diag.utils.errors import DataError
 
 HEADER = "image,patient,eye,split,age,sex,D,G\n"
@@ -89,6 +90,21 @@ def test_a_wrong_table_is_refused_in_one_line(write, text, message):
         manifest.read_manifest(path, need_split=True)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("image", ["", "../b", "x/../b", "/b", r"C:\b", r"x\..\b", "a\0b", "a\nb"])
+def test_a_path_that_a_table_may_not_hold_leads_nowhere(tmp_path, image):
+    assert wrong_path(image)
+    assert inside(tmp_path, image) is None
+    table = pd.DataFrame({"image": [image], "patient": ["1"], "eye": [""]})
+    with pytest.raises(DataError, match="image "):
+        manifest.resolve_images(manifest.from_table(table), tmp_path)
+
+
+def test_a_path_under_the_root_leads_there(tmp_path):
+    for image in ("a.jpg", "x/a.jpg", "..a/b..jpg", "a b.jpg"):
+        assert wrong_path(image) is None
+        assert inside(tmp_path, image) == tmp_path / image
 
 
 cells = st.sampled_from(

@@ -1,8 +1,10 @@
 """Manifests of data sets as they are published.
 
 What is known about a data set (origin, licence, where its files lie, what its words mean) stands in
-`data_manifests/<name>.toml`; how its kind of file is read stands in the builders, one function
-each: `f(root, description, labels, table, out)` gives the rows of the manifest.
+`data_manifests/<name>.toml`, and nowhere else: another data set is another such file. How a kind of
+files is read stands in the readers, one file each: `f(root, description, labels, table, out)` gives
+{"rows", "labels", "source": what to name in an error, "image_root", "notes"}; a row holds the
+columns of the manifest, its `line` in the source, and `left_out`: why, or None.
 """
 
 import re
@@ -15,19 +17,13 @@ from fundus_diag.data.columns import META, row_problems
 from fundus_diag.data.datasets.csv_table import csv_rows
 from fundus_diag.data.datasets.descriptions import describe
 from fundus_diag.data.datasets.folders import folder_rows
+from fundus_diag.data.datasets.npz import npz_rows
 from fundus_diag.data.datasets.odir import odir_rows
-from fundus_diag.data.datasets.retinamnist import retinamnist_rows
 from fundus_diag.data.labels import EYE_VALUES, LABEL_NAME, LABELS, SPLITS, task_of
 from fundus_diag.data.manifest import from_table, summary, write_manifest
 from fundus_diag.utils.errors import DataError, UsageError
 
-# name: (builder, values of --labels, the first one is the default)
-BUILDERS = {
-    "odir5k": (odir_rows, ("eye", "patient")),
-    "retinamnist": (retinamnist_rows, ("grade", "odir")),
-    "folders": (folder_rows, ("own", "odir")),
-    "csv": (csv_rows, ("own", "odir")),
-}
+READERS = {"csv": csv_rows, "folders": folder_rows, "npz": npz_rows, "odir": odir_rows}
 
 
 def build(
@@ -41,13 +37,14 @@ def build(
     """Writes the manifest of a data set.
 
     Args:
-        name: one of BUILDERS.
+        name: a data set that has a description, `data_manifests/<name>.toml`.
         root: folder of the data set as it was published.
-        out: the manifest. The pictures of retinamnist are written into a folder beside it.
-        labels: odir5k: "eye" (from the diagnostic keywords) or "patient" (as published);
-            retinamnist: "grade" or "odir"; folders, csv: "own" (what the mapping names) or "odir".
+        out: the manifest. Pictures that are published in an archive are written into a folder
+            beside it.
+        labels: one of the description's `label_choices`, None for the first: "eye" (from diagnostic
+            keywords), "patient" (as published), "grade", or "own" (what the description names).
             "odir" gives the eight columns of ODIR, empty where the data set does not grade them.
-        mapping: TOML file to use in place of `data_manifests/<name>.toml`.
+        mapping: TOML file to use in place of the description.
         table: the data set's table, where it is not where the description says.
 
     Returns:
@@ -56,25 +53,26 @@ def build(
 
     Raises:
         UsageError: no such data set or labels.
-        DataError: files are missing or wrong, or no row is left.
+        DataError: files are missing or wrong, the description is, or no row is left.
     """
-    if name not in BUILDERS:
-        raise UsageError(f"no data set {name!r}: choose from {', '.join(BUILDERS)}")
-    builder, choices = BUILDERS[name]
+    description = describe(name, mapping)
+    choices = description["label_choices"]
     labels = labels or choices[0]
     if labels not in choices:
         raise UsageError(f"--labels {labels}: {name} has {' and '.join(choices)}")
     root, out = Path(root), Path(out)
     if not root.is_dir():
         raise DataError(f"{root}: not a folder")
-    description = describe(name, mapping)
+    if description["reader"] not in list(READERS):
+        known = ", ".join(READERS)
+        raise DataError(f"{description['path']}: reader {description['reader']!r}: one of {known}")
     try:
-        built = builder(root, description, labels, table and Path(table), out)
+        built = READERS[description["reader"]](
+            root, description, labels, table and Path(table), out
+        )
     except (KeyError, TypeError, AttributeError, re.error) as error:
-        if mapping is None:
-            raise
         what = f"{type(error).__name__}: {error}"
-        raise DataError(f"{mapping}: not a mapping of {name} ({what})") from error
+        raise DataError(f"{description['path']}: not a mapping of {name} ({what})") from error
     kept = [row for row in built["rows"] if row["left_out"] is None]
     left_out = Counter(row["left_out"] for row in built["rows"] if row["left_out"])
     if not kept:

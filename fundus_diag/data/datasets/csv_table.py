@@ -1,4 +1,4 @@
-"""Data sets of one's own: a folder of pictures per class, or any table, read through a mapping."""
+"""Any table of pictures, read through a mapping of its columns and values."""
 
 import re
 from pathlib import Path

@@ -1,29 +1,48 @@
 """What is known about a data set: `data_manifests/<name>.toml`, read and checked."""
 
-import re
 import tomllib
 from importlib import resources
 from pathlib import Path
 
-from fundus_diag.utils.errors import DataError
+from fundus_diag.utils.errors import DataError, UsageError
+
+
+def described() -> list[str]:
+    """The names of all data sets that have a description."""
+    return sorted(path.stem for path in descriptions_dir().glob("*.toml"))
 
 
 def describe(name: str, mapping: Path | None = None) -> dict:
     """The description of a data set: its TOML file as a dict.
 
+    Args:
+        name: one of `described()`.
+        mapping: TOML file to use in its place; it need not say `reader` and `label_choices`.
+
     Raises:
-        DataError: the file is missing or no TOML, or lacks what every description has.
+        UsageError: no such data set.
+        DataError: a file is missing or no TOML, or `label_choices` is no list of names.
     """
-    path = Path(mapping) if mapping else descriptions_dir() / f"{name}.toml"
-    try:
-        description = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a TOML file: {error}".replace("\n", " ")) from error
+    if name not in described():
+        raise UsageError(f"no data set {name!r}: choose from {', '.join(described())}")
+    path = descriptions_dir() / f"{name}.toml"
+    description = _read(path)
+    if mapping:
+        path = Path(mapping)
+        kept = {key: description.get(key) for key in ("reader", "label_choices")}
+        description = kept | _read(path)
+    choices = description.get("label_choices")
+    if not (isinstance(choices, list) and choices and all(isinstance(x, str) for x in choices)):
+        raise DataError(f"{path}: label_choices {choices!r} is no list of names")
     # What a user's own mapping need not say.
-    defaults = {"title": path.stem, "dataset": "", "patient_prefix": "", "licence": "not stated"}
-    return {**defaults, "path": path, **description}
+    defaults = {
+        "title": path.stem,
+        "reader": None,
+        "dataset": "",
+        "patient_prefix": "",
+        "licence": "not stated",
+    }
+    return {**defaults, **description, "path": path}
 
 
 def descriptions_dir() -> Path:
@@ -34,18 +53,17 @@ def descriptions_dir() -> Path:
 
 
 def dataset_facts(predictions):
-    """Title, licence and citation of every described data set that the table names."""
-    if "dataset" not in predictions:
-        return []
+    """Title, licence and citation of every data set that the table names, None where unknown.
 
-    facts = []
-    for name in sorted(set(predictions["dataset"]) - {""}):
-        path = descriptions_dir() / f"{name}.toml"
-        known = {}
-        if re.fullmatch(r"\w+", name, re.ASCII) and path.is_file():
-            known = tomllib.loads(path.read_text("utf-8"))
-        facts.append({"name": name} | {k: known.get(k) for k in ("title", "licence", "citation")})
-    return facts
+    Raises:
+        DataError: a description is no TOML.
+    """
+    named = set(predictions["dataset"]) - {""} if "dataset" in predictions else set()
+    known = {name: describe(name) for name in named & set(described())}
+    return [
+        {"name": name} | {k: known.get(name, {}).get(k) for k in ("title", "licence", "citation")}
+        for name in sorted(named)
+    ]
 
 
 def section(description, name):
@@ -64,3 +82,12 @@ def find_file(root: Path, names: list[str]) -> Path:
         if (root / name).is_file():
             return root / name
     raise DataError(f"{root}: none of the files {', '.join(names)}")
+
+
+def _read(path):
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a TOML file: {error}".replace("\n", " ")) from error

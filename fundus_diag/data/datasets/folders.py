@@ -1,4 +1,4 @@
-"""A data set of one folder per class."""
+"""Pictures in one folder per class."""
 
 import re
 from pathlib import Path

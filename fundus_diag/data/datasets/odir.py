@@ -1,6 +1,6 @@
 """ODIR-5K: labels of eyes out of the diagnostic keywords, by the challenge's rules.
 
-The rules are data (`data_manifests/odir5k.toml`): an eye has every disease that one of its keywords
+The rules are data and stand in the description: an eye has every disease that one of its keywords
 stands for; it is normal if it has none and is called so; remarks on the picture say nothing. So
 read, the labels of both eyes together are the patient's published labels for 2,870 of the 2,871
 patients.
@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 from fundus_diag.data.datasets.descriptions import find_file
-from fundus_diag.data.labels import EYES
+from fundus_diag.data.labels import EYES, HEALTHY, OTHER
 from fundus_diag.data.tables import read_table
 from fundus_diag.utils.errors import DataError
 
@@ -59,7 +59,8 @@ def odir_rows(root: Path, description: dict, labels: str, table: Path | None, ou
                 row[label] = float(given)
             rows.append(row)
     notes = [
-        f"keyword {word!r} is not known: counted as O, {n} eyes" for word, n in unknown.items()
+        f"keyword {word!r} is not known: counted as {OTHER}, {n} eyes"
+        for word, n in unknown.items()
     ]
     return {
         "rows": rows,
@@ -87,10 +88,10 @@ def eye_labels(keywords: str, rules: dict, unknown: Counter | None = None) -> se
             normal = True
             continue
         named = [k for k, texts in rules["contains"].items() if any(t in word for t in texts)]
-        found.update(named or ["O"])
+        found.update(named or [OTHER])
         if not named and unknown is not None and word not in rules["other"]:
             unknown[word] += 1
-    return found or ({"N"} if normal else set())
+    return found or ({HEALTHY} if normal else set())
 
 
 def locate(root: Path, folders: list[str]) -> dict[str, str]:

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from fundus_diag.data.labels import EYES, LABELS
+from fundus_diag.data.labels import EYES, HEALTHY, LABELS
 from fundus_diag.data.manifest import write_manifest
 from fundus_diag.data.splits import split_patients
 from fundus_diag.data.synthetic.camera import compress
@@ -115,7 +115,7 @@ def _plan(patients, seed):
         }
         for eye, shown in draw_labels(seed, index).items():
             row = person | {"image": f"images/{person['patient']}_{eye}.jpg", "eye": eye}
-            row |= {"N": int(not shown)} | {label: int(label in shown) for label in DISEASES}
+            row |= {HEALTHY: int(not shown)} | {label: int(label in shown) for label in DISEASES}
             row["mild"] = "D" in shown and diabetic % 2 == 0
             diabetic += "D" in shown
             rows.append(row)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from fundus_diag.data.labels import EYES, LABELS
+from fundus_diag.data.labels import EYES, HEALTHY, LABELS
 from fundus_diag.data.synthetic import anatomy, changes, lesions
 from fundus_diag.data.synthetic import camera as optics
 from fundus_diag.data.synthetic.canvas import absorb, field_of_view, paint
@@ -90,13 +90,13 @@ def _checked(labels, eye, size):
     labels = set(labels)
     if unknown := labels - set(LABELS):
         raise ValueError(f"unknown labels {sorted(unknown)}; known are {', '.join(LABELS)}")
-    if "N" in labels and len(labels) > 1:
-        raise ValueError(f"N is the absence of the others; got {sorted(labels)}")
+    if HEALTHY in labels and len(labels) > 1:
+        raise ValueError(f"{HEALTHY} is the absence of the others; got {sorted(labels)}")
     if eye not in EYES:
         raise ValueError(f"eye must be 'left' or 'right', got {eye!r}")
     if size < MIN_SIZE:
         raise ValueError(f"size must be at least {MIN_SIZE} pixels, got {size}")
-    return labels - {"N"}
+    return labels - {HEALTHY}
 
 
 def _vessels(frame, patient, places, labels, source, masks):

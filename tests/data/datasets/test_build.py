@@ -253,12 +253,3 @@ def test_a_sheet_of_another_kind_names_the_column_it_lacks(tmp_path):
     book.save(tmp_path / "data.xlsx")
     with pytest.raises(DataError, match="data.xlsx: no column 'Patient Age'"):
         build.build("odir5k", tmp_path, tmp_path / "out.csv")
-
-
-@pytest.mark.parametrize("name", list(build.BUILDERS))
-def test_every_description_says_what_a_reader_needs(name):
-    description = describe(name)
-    for key in ("title", "origin", "licence", "citation", "about"):
-        assert len(description[key].strip()) > 3
-    assert set(description["not_graded"]) <= set(LABELS)
-    assert "files" in description

@@ -1,4 +1,8 @@
-"""RetinaMNIST: an archive of small graded pictures, written out as PNG files."""
+"""An archive of small graded pictures in the form of MedMNIST, written out as PNG files.
+
+The form (Yang et al. 2023, https://medmnist.com): one .npz file with the arrays `train_images`,
+`train_labels` and so on for val and test.
+"""
 
 import zipfile
 from pathlib import Path
@@ -13,37 +17,40 @@ from fundus_diag.utils.errors import DataError
 MAX_BYTES = 2_000_000_000  # of the arrays; the largest published size takes 240 MB
 
 
-def retinamnist_rows(
-    root: Path, description: dict, labels: str, table: Path | None, out: Path
-) -> dict:
-    """Rows of the archive with its own split; the pictures go to a folder beside the manifest."""
+def npz_rows(root: Path, description: dict, labels: str, table: Path | None, out: Path) -> dict:
+    """Rows of the archive with its own split; the pictures go to a folder beside the manifest.
+
+    With `labels` "grade" there is a column for each of the description's `grades`; with "odir" one
+    for each label of its table `from_grade`, which is 1 from the grade on that stands there.
+    """
     path = table or find_file(root, description["files"]["archives"])
     arrays = _load(path)
     grades = description["grades"]
-    columns = [f"grade_{k}" for k in range(grades)] if labels == "grade" else ["D"]
-    folder = out.parent / description["dataset"]
+    if labels == "grade":
+        columns = {f"grade_{k}": {k} for k in range(grades)}  # label: the grades that give it
+    else:
+        columns = {x: set(range(k, grades)) for x, k in description["from_grade"].items()}
+    name = description["dataset"] or path.stem
+    folder = out.parent / name
     rows = []
     for split in SPLITS:
         pictures, truth = _check(path, split, arrays, grades)
         _write_pictures(folder / split, pictures)
         for i, grade in enumerate(truth):
             row = {
-                "image": f"{description['dataset']}/{split}/{i:04d}.png",
+                "image": f"{name}/{split}/{i:04d}.png",
                 "patient": f"{description['patient_prefix']}{split}-{i:04d}",
                 "eye": "",
                 "split": split,
                 "line": len(rows) + 1,
                 "left_out": None,
             }
-            if labels == "grade":
-                row.update({f"grade_{k}": float(grade == k) for k in range(grades)})
-            else:
-                row["D"] = float(grade >= description["d_from_grade"])
+            row |= {label: float(grade in given) for label, given in columns.items()}
             rows.append(row)
     notes = [f"{len(rows)} pictures written to {folder}"]
     return {
         "rows": rows,
-        "labels": columns,
+        "labels": list(columns),
         "source": path,
         "image_root": out.parent,
         "notes": notes,
