@@ -1,13 +1,10 @@
 """`thresholds.json` of a run: calibration and operating points, checked when read."""
 
-import json
 from pathlib import Path
 
 from fundus_diag.metrics.thresholds import parse_criterion
 from fundus_diag.utils import files
 from fundus_diag.utils.errors import DataError, UsageError
-
-MAX_BYTES = 1_000_000  # of thresholds.json
 
 
 def save_operating_points(path, points):
@@ -19,16 +16,7 @@ def save_operating_points(path, points):
 def load_operating_points(path):
     """Reads thresholds.json; everything in it is checked. Raises DataError with one line."""
     path = Path(path)
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"{path}: larger than {MAX_BYTES} bytes, not a file of thresholds")
-        points = json.loads(path.read_text("utf-8"), parse_constant=_refuse)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: not found") from error
-    except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: not readable as JSON ({_line(error)})") from error
+    points = files.read_json(path)
     _check_points(path, points)
     return points
 
@@ -66,11 +54,3 @@ def _check_points(path, points):
 def _number(value, low, high):
     plain = isinstance(value, (int, float)) and not isinstance(value, bool)
     return plain and low <= value <= high
-
-
-def _refuse(name):
-    raise ValueError(f"{name} is not JSON")
-
-
-def _line(error):
-    return str(error).splitlines()[0][:120] if str(error) else type(error).__name__
