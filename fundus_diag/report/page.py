@@ -149,7 +149,7 @@ def _page(run_dir, config, points, table, metrics, images, source, foreign):
     }
     return environment.get_template("report.html.j2").render(
         name=run_dir.resolve().name,
-        config=config,
+        config={**config, "flags": run_files.all_flags(config)},
         labels=config["labels"],
         splits=list(config["data"]["splits"]),
         points=points,

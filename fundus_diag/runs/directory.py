@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fundus_diag.runs.run_files import read_config
+from fundus_diag.runs.run_files import FIRST_FLAGS, all_flags, read_config
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import write_json
 from fundus_diag.utils.flags import flag
@@ -20,10 +20,6 @@ from fundus_diag.utils.version import __version__
 
 # May differ between an interrupted run and the command that goes on with it.
 FREE_FLAGS = {"resume", "overwrite", "cache", "cache_dir"}
-
-
-# Stand by themselves in config.json, before the other flags.
-FIRST = ("encoder", "image_size", "unit", "task", "crop", "weights", "seed")
 
 
 def claim(config, sha256, kind):
@@ -59,7 +55,7 @@ def claim(config, sha256, kind):
         return None  # killed before it wrote anything that matters
     before = read_config(folder, kind, finished=False)
     for name, value in flags(config).items():
-        then = before[name] if name in FIRST else before["flags"].get(name)
+        then = all_flags(before).get(name)
         if name not in FREE_FLAGS and then != value:
             raise UsageError(
                 f"{flag(name)}: the run in {folder} was started with {then}, not {value}"
@@ -93,7 +89,7 @@ def describe(config, manifest, splits, bad, model):
     given = flags(config)
     return {
         "version": __version__,
-        **{name: given.pop(name) for name in FIRST if name in given},
+        **{name: given.pop(name) for name in FIRST_FLAGS if name in given},
         "parameters": model.count_params(),
         "flags": given,
         "data": {

@@ -15,6 +15,8 @@ from fundus_diag.utils.files import read_json
 TEXT_COLUMNS = ("image", "image_left", "image_right", "patient", "eye", "sex", "dataset")
 ENCODER_WEIGHTS = "encoder.weights.h5"
 CLASSIFIER, PRETRAINING = "classifier", "pretraining"  # what stands, or would stand, under `kind`
+# Flags that stand by themselves in config.json, before the others.
+FIRST_FLAGS = ("encoder", "image_size", "unit", "task", "crop", "weights", "seed")
 _EVERY = {"encoder": str, "data": dict, "flags": dict}
 KEYS = {
     CLASSIFIER: {
@@ -67,6 +69,12 @@ def _check_classifier(path, config):
     if config["unit"] not in ("eye", "patient") or config["task"] not in ("multi_label", "grade"):
         raise DataError(f"{path}: unknown unit {config['unit']!r} or task {config['task']!r}")
     _check_splits(path, config["data"].get("splits"))
+
+
+def all_flags(config):
+    """{name: value} of every flag that a run was started with."""
+    first = {name: config[name] for name in FIRST_FLAGS if name in config}
+    return {**first, **config["flags"]}
 
 
 def leaks(record):
