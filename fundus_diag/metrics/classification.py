@@ -17,17 +17,20 @@ import numpy as np
 ECE_BINS = 15  # equal-width bins, as in Guo et al. 2017
 OFFICIAL_THRESHOLD = 0.5  # of the ODIR challenge; a score above it is a call
 RANKED = ("roc_auc", "average_precision")
-CALLED = (
-    "accuracy",
-    "precision",
-    "recall",
-    "f1",
-    "specificity",
-    "false_positive_rate",
-    "mcc",
-)
-CALIBRATED = ("brier", "ece")
-FIGURES = RANKED + CALLED + CALIBRATED
+# Figures that are functions of weighted sums `c`: the cells of the confusion matrix, for the last two
+# of scores. NaN where a denominator is zero.
+COUNTED = {
+    "accuracy": lambda c: _ratio(c["tp"] + c["tn"], c["tp"] + c["fp"] + c["fn"] + c["tn"]),
+    "precision": lambda c: _ratio(c["tp"], c["tp"] + c["fp"]),
+    "recall": lambda c: _ratio(c["tp"], c["tp"] + c["fn"]),
+    "f1": lambda c: _f1(c["tp"], c["fp"], c["fn"]),
+    "specificity": lambda c: _ratio(c["tn"], c["tn"] + c["fp"]),
+    "false_positive_rate": lambda c: _ratio(c["fp"], c["tn"] + c["fp"]),
+    "mcc": lambda c: _mcc(c["tp"], c["fp"], c["fn"], c["tn"]),
+    "brier": lambda c: _ratio(c["squares"], c["graded"]),
+    "ece": lambda c: _ratio(np.abs(c["gaps"]).sum(axis=-1), c["graded"]),
+}
+FIGURES = (*RANKED, *COUNTED)
 
 
 def statistic(y_true, y_score, called, figures=FIGURES, official=False):
@@ -208,22 +211,17 @@ def _counts(columns, weights):
 
 
 def _from_counts(c):
-    """Every figure that is a function of weighted sums; NaN where a denominator is zero."""
-    tp, fp, fn, tn = (c[name] for name in ("tp", "fp", "fn", "tn"))
-    # F1 of a label without a positive is undefined here, as its recall is; some count it as 0.
-    f1 = np.where(tp + fn > 0, _ratio(2 * tp, 2 * tp + fp + fn), np.nan)
+    return {name: figure(c) for name, figure in COUNTED.items()}
+
+
+def _f1(tp, fp, fn):
+    """Of a label without a positive it is undefined here, as its recall is; some count it as 0."""
+    return np.where(tp + fn > 0, _ratio(2 * tp, 2 * tp + fp + fn), np.nan)
+
+
+def _mcc(tp, fp, fn, tn):
     margins = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
-    return {
-        "accuracy": _ratio(tp + tn, tp + fp + fn + tn),
-        "precision": _ratio(tp, tp + fp),
-        "recall": _ratio(tp, tp + fn),
-        "f1": f1,
-        "specificity": _ratio(tn, tn + fp),
-        "false_positive_rate": _ratio(fp, tn + fp),
-        "mcc": _ratio(tp * tn - fp * fn, np.sqrt(margins)),
-        "brier": _ratio(c["squares"], c["graded"]),
-        "ece": _ratio(np.abs(c["gaps"]).sum(axis=-1), c["graded"]),
-    }
+    return _ratio(tp * tn - fp * fn, np.sqrt(margins))
 
 
 def _row_figures(truth, called, weights):

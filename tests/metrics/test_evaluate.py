@@ -153,3 +153,24 @@ def test_wilson_interval_of_a_bin_equals_the_roots_of_its_equation():
     z2 = 1.959963984540054**2
     roots = np.sort(np.roots([1 + z2 / 20, -(2 * 0.15 + z2 / 20), 0.15**2]))
     assert [low[0], high[0]] == pytest.approx(roots)
+
+
+def test_another_figure_is_one_row_of_a_table(monkeypatch):
+    def npv(c):
+        called = c["tn"] + c["fn"]
+        return np.divide(c["tn"], called, out=np.full(called.shape, np.nan), where=called > 0)
+
+    monkeypatch.setitem(classification.COUNTED, "npv", npv)
+    monkeypatch.setattr(classification, "FIGURES", (*classification.FIGURES, "npv"))
+    rng = np.random.default_rng(0)
+    y, p = (rng.random((80, 2)) < 0.4).astype(float), rng.random((80, 2))
+    labels = ["a", "b"]
+    table = table_of(y, p, np.arange(80).astype(str), labels)
+    train = {"positives": {"a": 1, "b": 1}, "negatives": {"a": 1, "b": 1}}
+    got = evaluate.score_table(table, labels, points_of(labels, [0.3, 0.6]), train, 100)
+    for k, (label, threshold) in enumerate(zip(labels, (0.3, 0.6), strict=True)):
+        below = p[:, k] < threshold
+        assert got["labels"][label]["npv"] == pytest.approx(1 - y[below, k].mean())
+        low, high = got["labels"][label]["npv_ci"]
+        assert low < got["labels"][label]["npv"] < high
+    assert got["macro"]["npv"] == pytest.approx(np.mean([got["labels"][x]["npv"] for x in labels]))
