@@ -17,8 +17,8 @@ import numpy as np
 ECE_BINS = 15  # equal-width bins, as in Guo et al. 2017
 OFFICIAL_THRESHOLD = 0.5  # of the ODIR challenge; a score above it is a call
 RANKED = ("roc_auc", "average_precision")
-# Figures that are functions of weighted sums `c`: the cells of the confusion matrix, for the last two
-# of scores. NaN where a denominator is zero.
+# Figures that are functions of weighted sums `c`: the cells of the confusion matrix, and sums of
+# scores. NaN where a denominator is zero.
 COUNTED = {
     "accuracy": lambda c: _ratio(c["tp"] + c["tn"], c["tp"] + c["fp"] + c["fn"] + c["tn"]),
     "precision": lambda c: _ratio(c["tp"], c["tp"] + c["fp"]),
