@@ -10,6 +10,9 @@ import pytest
 from tiny import main, make_photographs, ready_run, train_flags, train_only
 
 from fundus_diag import __version__
+from fundus_diag.cli.main import COMMANDS
+from fundus_diag.cli.parsing import File
+from fundus_diag.utils.errors import DataError
 
 
 def bomb(side=30_000):
@@ -238,3 +241,29 @@ def test_the_program_and_its_script_have_help(capsys):
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("train_two_phase.py: gone.csv")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_another_command_is_a_function_and_a_line(tmp_path, capsys, monkeypatch):
+
+    def count(file: File, /, at_least: int = 0):
+        """Count the rows of a table.
+
+        Args:
+            file: Table.
+            at_least: Fewer are an error.
+        """
+        rows = len(file.read_text().splitlines()) - 1
+        if rows < at_least:
+            raise DataError(f"{file}: {rows} rows")
+        print(f"{file}: {rows} rows")
+
+    monkeypatch.setitem(COMMANDS, "count", count)
+    table = tmp_path / "count.csv"
+    table.write_text("image\na\nb\n")
+    assert main(["count", str(table)]) == 0
+    assert capsys.readouterr().out == f"{table}: 2 rows\n"
+    assert main(["count", str(table), "--at-least", "3"]) == 1
+    assert capsys.readouterr().err == f"fundus-diag: {table}: 2 rows\n"
+    assert main(["count"]) == 2
+    assert main(["--help"]) == 0
+    assert "Count the rows of a table." in capsys.readouterr().out
