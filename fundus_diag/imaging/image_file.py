@@ -5,7 +5,6 @@ turned into PNG by OpenCV, after their header has been checked, so that all that
 way of decoding.
 """
 
-import functools
 import os
 import struct
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,22 @@ from fundus_diag.imaging import header
 from fundus_diag.imaging.decode import decode
 from fundus_diag.imaging.header import MAX_BYTES, MAX_PIXELS, MIN_SIDE
 from fundus_diag.utils.errors import DataError
+from fundus_diag.utils.progress import track
+
+
+def _graph(function):
+    """`function` of a scalar string, traced once; on the CPU, where decoding runs anyway."""
+
+    @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
+    def traced(data):
+        with tf.device("CPU:0"):
+            return function(data)
+
+    return traced
+
+
+# One of each for all threads: who comes second waits for the tracing and does not repeat it.
+_decode, _probe, _header_size = (_graph(f) for f in (decode, header.probe, header.header_size))
 
 
 def image_size(data: bytes) -> tuple[int, int, str]:
@@ -30,7 +45,7 @@ def image_size(data: bytes) -> tuple[int, int, str]:
     kind = _kind(data)
     if kind == "TIFF":
         return *_tiff_size(data), kind
-    height, width = _graph(header.header_size)(data) if kind else (0, 0)
+    height, width = _header_size(data) if kind else (0, 0)
     return int(height), int(width), kind
 
 
@@ -41,37 +56,62 @@ def read_bytes(path) -> bytes:
         DataError: the file cannot be read, is none of these kinds or beyond the limits. The
             content of JPEG, PNG and common BMP files is not looked at.
     """
-    data, reason = _read(Path(path))
+    content, reason = _read(Path(path))
+    data, reason = (None, reason) if reason else _decodable(content)
     if reason:
         raise DataError(f"{path}: {reason}")
     return data
 
 
-def check_file(path) -> str | None:
-    """What keeps a photograph from being used, in one line without its name; None if nothing.
+def open_file(path) -> tuple[bytes | None, np.ndarray | None, str | None]:
+    """What one reading of a photograph tells.
 
-    Decodes the whole picture, so a truncated or damaged file is found.
+    Returns:
+        content: the bytes of the file, None where it cannot be read.
+        picture: (H, W, 3) uint8 RGB, upright; None where there is none.
+        reason: what keeps the photograph from being used, in one line without its name, or None.
+            The whole picture is decoded, so a truncated or damaged file is found.
     """
+    content, reason = _read(Path(path))
+    data, reason = (None, reason) if reason else _decodable(content)
+    if reason:
+        return content, None, reason
+    try:
+        # Not `.numpy()`, which copies: a photograph may take 300 MB.
+        return content, np.asarray(memoryview(_decode(data))), None
+    except tf.errors.OpError:
+        return content, None, why_not(data)
+
+
+def check_file(path) -> str | None:
+    """What keeps a photograph from being used, in one line without its name; None if nothing."""
+    return open_file(path)[2]
+
+
+def check_header(path) -> str | None:
+    """As `check_file`, but nothing is decoded: damage between header and end goes unseen."""
     data, reason = _read(Path(path))
     if reason:
         return reason
-    try:
-        _graph(decode)(data)
-    except tf.errors.OpError:
-        return why_not(data)
-    return None
+    if _kind(data) == "TIFF":
+        height, width, _ = image_size(data)
+        fine = min(height, width) >= MIN_SIDE and height * width <= MAX_PIXELS
+    else:
+        fine = int(_probe(data)) in (header.OK, header.UNUSUAL)  # unusual BMP goes to OpenCV
+    return None if fine else why_not(data)
 
 
-def check_files(paths, workers: int | None = None) -> list[tuple[Path, str]]:
+def check_files(paths, workers: int | None = None, check=check_file) -> list[tuple[Path, str]]:
     """(path, reason) of the photographs that cannot be used, in the order of `paths`.
 
     Args:
         paths: image files.
         workers: threads; None is one a core.
+        check: `check_file` or `check_header`.
     """
     paths = [Path(path) for path in paths]
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        reasons = pool.map(check_file, paths)
+        reasons = track(pool.map(check, paths), "looking at photographs", len(paths))
         return [(path, reason) for path, reason in zip(paths, reasons, strict=True) if reason]
 
 
@@ -92,20 +132,8 @@ def why_not(data: bytes) -> str:
         return f"{height * width / 1e6:.0f} megapixels, more than {MAX_PIXELS / 1e6:.0f}"
     if kind == "TIFF":
         return "truncated, damaged or unusual TIFF"
-    code = int(_graph(header.probe)(data))
+    code = int(_probe(data))
     return header.PROBLEMS[code] or f"damaged {kind}"
-
-
-@functools.cache
-def _graph(function):
-    """`function` of a scalar string, traced once; on the CPU, where decoding runs anyway."""
-
-    @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
-    def traced(data):
-        with tf.device("CPU:0"):
-            return function(data)
-
-    return traced
 
 
 def _read(path):
@@ -114,17 +142,19 @@ def _read(path):
         size = path.stat().st_size
         if size > MAX_BYTES:
             return None, _too_heavy(size)
-        data = path.read_bytes()
+        return path.read_bytes(), None
     except FileNotFoundError:
         return None, "no such file"
     except OSError as error:
         return None, f"cannot be read: {error.strerror}"
+
+
+def _decodable(data):
+    """(what `decode` can take, None) or (None, reason)."""
     kind = _kind(data)
     if not kind:
         return None, why_not(data)
-    foreign = kind == "TIFF" or (
-        kind == "BMP" and int(_graph(header.probe)(data)) == header.UNUSUAL
-    )
+    foreign = kind == "TIFF" or (kind == "BMP" and int(_probe(data)) == header.UNUSUAL)
     return _to_png(data, kind) if foreign else (data, None)
 
 

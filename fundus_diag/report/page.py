@@ -8,10 +8,8 @@ import csv
 import io
 import json
 import re
-from importlib import resources
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 
 from fundus_diag.data.datasets.descriptions import dataset_facts
@@ -19,13 +17,13 @@ from fundus_diag.data.labels import LABELS, label_text
 from fundus_diag.metrics import classification, evaluate
 from fundus_diag.models.weights.load import WEIGHT_TERMS
 from fundus_diag.report import figures, parts
+from fundus_diag.report.environment import environment
 from fundus_diag.report.selection import worst_errors
 from fundus_diag.runs import run_files
 from fundus_diag.runs.thresholds import load_operating_points
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import atomic
 
-TEMPLATES = Path(str(resources.files("fundus_diag"))) / "report" / "templates"
 COLUMNS = {
     "roc_auc": "ROC AUC",
     "average_precision": "Average precision",
@@ -147,14 +145,8 @@ def _page(run_dir, config, points, table, metrics, images, source, foreign):
     note = parts.add_pictures(
         errors, config["data"].get("image_root"), config.get("crop", "fundus")
     )
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals |= {
+    pages = environment()
+    pages.globals |= {
         "fig": lambda path, digits=3: _number(metrics, path, digits),
         "ci": lambda path: _interval(metrics, path),
         "count": lambda path: _count(metrics, path),
@@ -164,7 +156,7 @@ def _page(run_dir, config, points, table, metrics, images, source, foreign):
         "url": parts.data_url,
         "lookup": lambda path: _lookup(metrics, path),
     }
-    return environment.get_template("report.html.j2").render(
+    return pages.get_template("report.html.j2").render(
         name=run_dir.resolve().name,
         config=config,
         labels=config["labels"],
