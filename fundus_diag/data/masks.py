@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from fundus_diag.imaging.header import MAX_PIXELS
-from fundus_diag.imaging.image_file import image_size, read_bytes
+from fundus_diag.imaging.image_file import check_files, check_header, image_size, read_bytes
 from fundus_diag.utils.errors import DataError, UsageError
 
 
@@ -43,6 +43,35 @@ def check_folders(folder, lesions):
         raise DataError(f"{folder}: no folder {', '.join(wanted)} in it")
 
 
+def check_masks(folder, lesions, images):
+    """Refuses masks of photographs that no decoder would take, by header and end of their files.
+
+    Args:
+        folder: of the masks.
+        lesions: {label: names of its folders}.
+        images: paths or names of the photographs.
+
+    Raises:
+        DataError: names the first.
+    """
+    wanted = {name for names in lesions.values() for name in names}
+    files = sorted({file for image in images for name in wanted
+                    for file in mask_files(folder, name, image)})  # fmt: skip
+    for path, reason in check_files(files, check=check_header):
+        raise DataError(f"{path}: {reason}")
+
+
+def mask_files(folder, lesion, image):
+    """Files of one lesion's mask in one photograph, of whose name the stem counts."""
+    stem = re.escape(Path(image).stem)
+    # "IDRiD_1" is not "IDRiD_12": what follows the stem must not go on with it.
+    return [
+        path
+        for path in sorted((Path(folder) / lesion).glob("*.png"))
+        if re.match(rf"{stem}(?![0-9A-Za-z])", path.name)
+    ]
+
+
 def read_mask(folder, lesions, image, shape):
     """All lesions of the given kinds in one photograph.
 
@@ -60,14 +89,8 @@ def read_mask(folder, lesions, image, shape):
         DataError: a file is no mask; it is named.
     """
     mask, resized = np.zeros(shape, bool), False
-    stem = re.escape(Path(image).stem)
     for lesion in lesions:
-        where = Path(folder) / lesion
-        # "IDRiD_1" is not "IDRiD_12": what follows the stem must not go on with it.
-        names = [
-            p for p in sorted(where.glob("*.png")) if re.match(rf"{stem}(?![0-9A-Za-z])", p.name)
-        ]
-        for path in names:
+        for path in mask_files(folder, lesion, image):
             one = _read(path)
             if one.shape != shape:
                 resized = True

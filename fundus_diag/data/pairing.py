@@ -41,6 +41,22 @@ def pair_table(table: pd.DataFrame, labels: tuple[str, ...], task: str, path) ->
     return pairs.reset_index(drop=True)
 
 
+def stack_eyes(rows, image_size):
+    """Pictures of one or both eyes as a network over pairs takes them.
+
+    Args:
+        rows: per patient {eye: picture (S, S, 3)}, "left", "right" or both.
+        image_size: S.
+
+    Returns:
+        images (B, 2, S, S, 3) float32, left first; mask (B, 2) float32, 0 where there is no
+        picture. What stands in such a place is black, and not seen by the network.
+    """
+    blank = np.zeros((image_size, image_size, 3), np.float32)
+    images = np.array([[row.get(eye, blank) for eye in EYES] for row in rows], np.float32)
+    return images, np.array([[eye in row for eye in EYES] for row in rows], np.float32)
+
+
 def _check_eyes(table, path):
     unknown = table.loc[table["eye"] == "", "patient"]
     if len(unknown):

@@ -1,34 +1,29 @@
 """`explain-eval`: how good a run's maps are, against masks of lesions and the run itself."""
 
 import functools
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from fundus_diag.data.labels import EYES
-from fundus_diag.data.masks import check_folders, read_lesions, read_mask
+from fundus_diag.data.masks import check_folders, check_masks, read_lesions, read_mask
 from fundus_diag.data.synthetic.eye import PLACED
 from fundus_diag.explain import explainer
-from fundus_diag.explain.explain import Settings, explain_batch
+from fundus_diag.explain.explain import explain_batch
+from fundus_diag.explain.filters import clean
 from fundus_diag.explain.metrics import localization
-from fundus_diag.explain.metrics.deletion import deletion_insertion
+from fundus_diag.explain.metrics.deletion import blurred
 from fundus_diag.explain.metrics.randomization import cascade
-from fundus_diag.explain.output import laid_back
+from fundus_diag.explain.metrics.score import FIGURES, Target, score
 from fundus_diag.explain.overlay import curves_png
-from fundus_diag.imaging.preprocess import load_photograph
+from fundus_diag.explain.settings import Settings
 from fundus_diag.metrics.summary import summarise
-from fundus_diag.runs.cases import load_cases
-from fundus_diag.runs.run import load_run
+from fundus_diag.runs.cases import load_batches, stack_pictures, usable_cases
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import atomic, write_csv, write_json
 from fundus_diag.utils.progress import track
 
-FIGURES = (
-    "pointing", "energy", "overlap", "overlap_as_planned", "iou_best", "iou",
-    "deletion", "insertion",
-)  # fmt: skip
 CONTROLS = {
     "uniform": localization.uniform_map,
     "centred_gaussian": localization.centred_gaussian,
@@ -36,7 +31,7 @@ CONTROLS = {
 
 
 def explain_eval(
-    run_dir,
+    run,
     masks,
     cases,
     out,
@@ -47,6 +42,7 @@ def explain_eval(
     randomised=16,
     resamples=1000,
     seed=0,
+    on_bad_image="fail",
 ):
     """Scores every method, with and without the filters, beside two controls.
 
@@ -55,9 +51,9 @@ def explain_eval(
     deletion_insertion_<label>.png and faithfulness.json (what was done, and what was left out).
 
     Args:
-        run_dir: a finished run.
+        run: `run.Run`, of `load_run`.
         masks: folder of `data.masks`.
-        cases: function of the run to a list of `Case`.
+        cases: list of `Case`.
         out: folder to write to.
         lesions: texts "LABEL=FOLDER,FOLDER"; by default the signs of the drawn photographs.
         settings: `Settings`; its filters are compared with none.
@@ -67,12 +63,13 @@ def explain_eval(
         randomised: photographs in the sanity check; 0 leaves it out.
         resamples: of the bootstrap.
         seed: of the bootstrap and the random weights.
+        on_bad_image: "fail", or "skip": what cannot be read is left out and named on stderr.
 
     Returns:
         (summary table, facts), as written.
 
     Raises:
-        DataError: the run, photographs or masks cannot be read, or nothing is left to score.
+        DataError: photographs or masks cannot be read, or nothing is left to score.
         UsageError: a flag is wrong.
     """
     if not 0 <= tolerance < 1 or steps < 1 or randomised < 0 or resamples < 100:
@@ -80,38 +77,38 @@ def explain_eval(
             f"--tolerance {tolerance} in [0, 1), --steps {steps} from 1, --randomised {randomised} "
             f"from 0, --resamples {resamples} from 100"
         )
-    run, settings = load_run(run_dir), settings or Settings()
-    layers = settings.check(run.model)
+    settings = settings or Settings()
+    layers = explainer.layers_of(run.model, settings)
     lesions = read_lesions(lesions, run.labels) or {x: PLACED[x] for x in run.labels if x in PLACED}
     lesions = {label: names for label, names in lesions.items() if names}
     if not lesions:
         raise UsageError("--lesions: which folders show the signs of which label?")
     check_folders(masks, lesions)
-    targets, facts = _targets(run, cases(run), masks, lesions)
-    if not targets:
+    cases = usable_cases(cases, on_bad_image)
+    check_masks(masks, lesions, [path for case in cases for path in case.paths.values()])
+    facts = {"photographs": 0, "scored": {}, "without_lesion": {}, "resized_masks": 0}
+    rows, curves, drawn = [], {label: {} for label in lesions}, []
+    batches = load_batches(run, cases, 1, on_bad_image)
+    for ((case, loaded),) in track(batches, "scoring maps", len(cases)):
+        there = _masks(case, loaded, masks, lesions, facts)
+        if not there:
+            continue
+        found = _explained(run, case, loaded, layers, settings, {label for _, label in there})
+        for target, maps in _targets(run, found, there, settings, tolerance):
+            for method, name, map in maps:
+                figures, curve = score(map, target, settings.level, steps)
+                row = {**target.where, "method": method, "filter": name}
+                rows.append({**row, "probability": target.probability, **figures})
+                if name == "none":
+                    curves[row["label"]].setdefault(method, []).append(curve)
+        if len(drawn) < randomised:
+            drawn.append({eye: picture for eye, (picture, _, _) in loaded.items()})
+    if not rows:
         raise DataError(f"{masks}: no mask of a lesion for any of the photographs")
-    unfiltered = replace(settings, median=0, adaptive=False)
-    rows, curves = [], {label: {} for label in lesions}
-    for label, case, eye in track(targets, "scoring maps", len(targets)):
-        number = run.labels.index(label)
-        (found,) = explain_batch(run, [case], layers, unfiltered, [number])
-        photo = found["loaded"][eye][2]
-        mask, _ = read_mask(masks, lesions[label], case.paths[eye], photo.shape[:2])
-        predict = _predictor(run, found, eye, number, settings.batch_size)
-        for method, name, map in _variants(found, eye, settings):
-            where = {"image": case.images[eye], "patient": case.patient or case.images[eye]}
-            where |= {"eye": eye, "label": label, "method": method, "filter": name}
-            picture, box, _ = found["loaded"][eye]
-            figures, curve = score(
-                map, picture, box, mask, predict, settings.level, tolerance, steps
-            )
-            rows.append({**where, "probability": float(found["probability"][0]), **figures})
-            if name == "none":
-                curves[label].setdefault(method, []).append(curve)
     table = pd.DataFrame(rows)
     summary = summarise(table, ["label", "method", "filter"], list(FIGURES), resamples, seed)
     summary = summary.merge(_zeros(table), on=["label", "method", "filter"])
-    stages = _randomised(run, targets, layers, settings, randomised, seed)
+    stages = _randomised(run, drawn, list(facts["scored"]), layers, settings, seed)
     if len(stages):
         whole = stages[
             stages["randomised_from_head_to"] == stages["randomised_from_head_to"].iloc[-1]
@@ -120,110 +117,94 @@ def explain_eval(
         whole = whole[["label", "method", "randomised_correlation"]]
         summary = summary.merge(whole, on=["label", "method"], how="left")
     facts |= {
-        "run": str(Path(run_dir).resolve().name), "level": settings.level, "steps": steps,
+        "run": run.run_dir.resolve().name, "steps": steps,
         "tolerance": tolerance, "baseline": "the photograph blurred, sigma a tenth of its side",
         "lesions": {x: list(names) for x, names in lesions.items()}, "seed": seed,
-        "resamples": resamples, "layers": {m: list(names) for m, names in layers.items()},
-        "median": settings.median, "adaptive": settings.adaptive,
-        "adaptive_block": settings.adaptive_block, "adaptive_offset": settings.adaptive_offset,
-        "head_fusion": settings.head_fusion, "discard_ratio": settings.discard_ratio,
+        "resamples": resamples, **asdict(settings), "methods": list(layers),
+        "layers": {m: list(names) for m, names in layers.items()},
     }  # fmt: skip
     _write(Path(out), summary, table, stages, curves, facts)
     return summary, facts
 
 
-def score(map, picture, box, mask, predict, level, tolerance, steps):
-    """All figures of one map.
-
-    Args:
-        map: (h, w) in [0, 1] over the square picture.
-        picture, box: of `preprocess`.
-        mask: (H, W) bool over the photograph.
-        predict: pictures (n, S, S, 3) to probabilities (n,) of the label.
-        level, tolerance, steps: see `explain_eval`.
-
-    Returns:
-        ({figure: value}, curves of `deletion_insertion`).
-    """
-    wide = np.clip(laid_back(map, box, mask.shape), 0, 1)
-    curve = deletion_insertion(picture, map, predict, steps)
-    figures = {
-        "pointing": localization.pointing_game(wide, mask, tolerance * max(mask.shape)),
-        "energy": localization.energy_inside(wide, mask),
-        "overlap": localization.overlap(wide, mask),
-        "overlap_as_planned": localization.overlap_as_planned(wide, mask),
-        "iou_best": localization.best_iou(wide, mask)[0],
-        "iou": localization.iou(wide, mask, level),
-        "deletion": curve["deletion_area"],
-        "insertion": curve["insertion_area"],
-        "zero": int(not wide.any()),
-    }
-    return figures, curve
+def _masks(case, loaded, folder, lesions, facts):
+    """{(eye, label): mask} of a case, those that are not empty; `facts` counts all."""
+    found = {}
+    for eye, (_, _, photograph) in loaded.items():
+        facts["photographs"] += 1
+        for label, names in lesions.items():
+            mask, resized = read_mask(folder, names, case.paths[eye], photograph.shape[:2])
+            facts["resized_masks"] += resized
+            kind = "scored" if mask.any() else "without_lesion"
+            facts[kind][label] = facts[kind].get(label, 0) + 1
+            if mask.any():
+                found[eye, label] = mask
+    return found
 
 
-def _targets(run, cases, masks, lesions):
-    """[(label, case, eye)] with a mask that is not empty, and what was left out."""
-    found, facts = [], {"photographs": 0, "scored": {}, "without_lesion": {}, "resized_masks": 0}
-    for case in track(cases, "reading masks", len(cases)):
-        for eye, path in case.paths.items():
-            shape = load_photograph(path, run.config["image_size"], "none")[2].shape[:2]
-            facts["photographs"] += 1
-            for label, names in lesions.items():
-                mask, resized = read_mask(masks, names, path, shape)
-                facts["resized_masks"] += resized
-                kind = "scored" if mask.any() else "without_lesion"
-                facts[kind][label] = facts[kind].get(label, 0) + 1
-                if mask.any():
-                    found.append((label, case, eye))
-    return found, facts
+def _explained(run, case, loaded, layers, settings, labels):
+    """A case explained for all of some labels at once, without the filters."""
+    numbers = [k for k, label in enumerate(run.labels) if label in labels]
+    unfiltered = replace(settings, median=0, adaptive=False)
+    (found,) = explain_batch(run, [(case, loaded)], layers, unfiltered, [numbers])
+    return found
 
 
-def _variants(found, eye, settings):
+def _targets(run, found, masks, settings, tolerance):
+    """(`Target`, `_variants`) of each mask of an explained case."""
+    case, loaded = found["case"], found["loaded"]
+    baselines = {eye: blurred(picture) for eye, (picture, _, _) in loaded.items()}
+    for (eye, label), mask in masks.items():
+        k = found["labels"].index(label)
+        where = {"image": case.images[eye], "patient": case.patient or case.images[eye]}
+        where |= {"eye": eye, "label": label}
+        picture, box, _ = loaded[eye]
+        target = Target(
+            picture=picture,
+            baseline=baselines[eye],
+            box=box,
+            mask=mask,
+            near=localization.within(mask, tolerance * max(mask.shape)),
+            predict=_predictor(run, loaded, eye, run.labels.index(label), settings.batch_size),
+            probability=float(found["probability"][k]),
+            where=where,
+        )
+        yield target, _variants(found, eye, k, settings)
+
+
+def _variants(found, eye, k, settings):
     """(method, filter, map (h, w)) of every method: as it is, by the median, by both filters.
 
     The two controls follow.
     """
-    shape = None
-    filters = {x.filter_name: x.clean for x in (replace(settings, adaptive=False), settings)}
-    filters.pop("none", None)
+    kinds = [replace(settings, adaptive=False), settings]
+    kinds = {x.filter_name: x.filters for x in kinds if x.filter_name != "none"}
     for method, maps in found["fused"].items():
-        map = maps[eye][0]
-        shape = map.shape if shape is None else shape
+        map = maps[eye][k]
         yield method, "none", map
-        for name, clean in filters.items():
-            yield method, name, clean(map)
+        for name, filters in kinds.items():
+            yield method, name, clean(map, **filters)
+    shape = next(iter(found["fused"].values()))[eye][k].shape
     for name, control in CONTROLS.items():
         yield name, "none", control(shape)
 
 
-def _predictor(run, found, eye, number, batch_size):
+def _predictor(run, loaded, eye, number, batch_size):
     """Pictures (n, S, S, 3) of one eye to the probability of a label, the other eye as it is."""
-    if run.config["unit"] == "eye":
-        return lambda x: run.predict(x, batch_size=batch_size)[:, number]
-    place = EYES.index(eye)
-    other = found["loaded"].get(EYES[1 - place])
+    others = {other: picture for other, (picture, _, _) in loaded.items()}
 
-    def predict(x):
-        pairs = np.zeros((len(x), 2, *x.shape[1:]), np.float32)
-        mask = np.ones((len(x), 2), np.float32)
-        pairs[:, place] = x
-        if other is None:
-            mask[:, 1 - place] = 0
-        else:
-            pairs[:, 1 - place] = other[0]
-        return run.predict(pairs, mask, batch_size=batch_size)[:, number]
+    def predict(pictures):
+        images, mask = stack_pictures(run, [others | {eye: picture} for picture in pictures])
+        return run.predict(images, mask, batch_size=batch_size)[:, number]
 
     return predict
 
 
-def _randomised(run, targets, layers, settings, count, seed):
+def _randomised(run, pictures, labels, layers, settings, seed):
     """Table of the sanity check: mean correlation per label, method and block randomised so far."""
-    cases = list({case.name: case for _, case, _ in targets}.values())[:count]
-    if not cases:
+    if not pictures:
         return pd.DataFrame()
-    _, images, mask = load_cases(run, cases)
-
-    labels = list(dict.fromkeys(label for label, _, _ in targets))
+    images, mask = stack_pictures(run, pictures)
     numbers = [run.labels.index(x) for x in labels]
 
     def draw(method):
@@ -232,10 +213,9 @@ def _randomised(run, targets, layers, settings, count, seed):
         return found.reshape(-1, *found.shape[-2:])  # of each picture, or eye, all labels
 
     draws = {method: functools.partial(draw, method) for method in layers}
+    inputs = explainer.model_inputs(run.model, images, mask)
     rows = []
-    for stage, found in cascade(
-        run.model, explainer.model_inputs(run.model, images, mask), draws, seed
-    ):
+    for stage, found in cascade(run.model, inputs, draws, seed):
         for method, values in found.items():
             for label, own in zip(labels, values.reshape(-1, len(labels)).T, strict=True):
                 known = own[~np.isnan(own)]

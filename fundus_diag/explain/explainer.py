@@ -14,10 +14,11 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+from fundus_diag.explain.filters import filter_maps
 from fundus_diag.explain.fusion import fused, stacked
-from fundus_diag.explain.methods import attention, keras_vis, vit_cx
-from fundus_diag.explain.methods.gradients import by_engine
-from fundus_diag.explain.methods.registry import ENGINE, layer_names
+from fundus_diag.explain.methods.attention import check_options
+from fundus_diag.explain.methods.registry import METHODS, layer_names, method_name, possible
+from fundus_diag.explain.settings import Settings
 from fundus_diag.explain.smoothing import VARIANTS, undo, vary
 from fundus_diag.utils.errors import UsageError
 
@@ -31,11 +32,11 @@ def maps(
     *,
     mask=None,
     fuse=True,
-    aug_smooth=False,
-    eigen_smooth=False,
-    head_fusion="mean",
-    discard_ratio=0.0,
-    batch_size=8,
+    aug_smooth=Settings.aug_smooth,
+    eigen_smooth=Settings.eigen_smooth,
+    head_fusion=Settings.head_fusion,
+    discard_ratio=Settings.discard_ratio,
+    batch_size=Settings.batch_size,
 ):
     """Maps of where logits come from.
 
@@ -74,7 +75,13 @@ def maps(
     images = np.asarray(images, np.float32)
     chosen = _chosen(labels, len(images), model.output.shape[-1])
     names = layer_names(model, method, layers)
-    explain = explainer(model, method, names, aug_smooth, eigen_smooth, head_fusion, discard_ratio)
+    settings = Settings(
+        aug_smooth=aug_smooth,
+        eigen_smooth=eigen_smooth,
+        head_fusion=head_fusion,
+        discard_ratio=discard_ratio,
+    )
+    explain = explainer(model, method, names, settings)
     found = []
     for start in range(0, len(images), batch_size):
         part = slice(start, start + batch_size)
@@ -93,33 +100,41 @@ def model_inputs(model, images, mask=None):
     return {"images": inputs, "mask": tf.constant(mask, tf.float32)}
 
 
-def explainer(
-    model,
-    method,
-    layers,
-    aug_smooth=False,
-    eigen_smooth=False,
-    head_fusion="mean",
-    discard_ratio=0.0,
-):
-    """A function (inputs, chosen (B, K) int32) to maps: (fused, layer by layer), see `maps`."""
-    attention.check_options(head_fusion, discard_ratio)
+def layers_of(model, settings):
+    """{method: its layers} of a model, as settings ask for them.
+
+    Raises:
+        UsageError: a method or layer is unknown, or a value out of its range.
+    """
+    settings.check()
+    filter_maps(np.zeros((1, 1)), **settings.filters)  # refuses wrong sizes
+    names = [method_name(x) for x in settings.methods]
+    names = names or [x for x in possible(model) if not METHODS[x].slow]
+    layers = {name: layer_names(model, name, settings.layers or None) for name in names}
+    for name in names:  # refuses what has no meaning before anything is written
+        explainer(model, name, layers[name], settings)
+    return layers
+
+
+def explainer(model, method, layers, settings):
+    """A function (inputs, chosen (B, K) int32) to maps: (fused, layer by layer), see `maps`.
+
+    Args:
+        model: flat classifier.
+        method: one of `METHODS`.
+        layers: of `layer_names`.
+        settings: `Settings`, of which the `options` count.
+    """
+    check_options(settings.head_fusion, settings.discard_ratio)
+    if settings.eigen_smooth and not METHODS[method].eigen:
+        able = [name for name, x in METHODS.items() if x.eigen]
+        raise UsageError(f"eigen_smooth: only for {', '.join(able)}")
     pairs = isinstance(model.input, dict)
     size = (model.input["images"] if pairs else model.input).shape[-2]
-    if eigen_smooth and method not in ENGINE:
-        raise UsageError(f"eigen_smooth: only for {', '.join(ENGINE)}")
-    tokens = any(len(model.get_layer(name).output.shape) == 3 for name in layers)
-    if method in attention.METHODS:
-        raw = attention.raw_maps(model, method, head_fusion, discard_ratio)
-        size = np.inf  # no map is shallow: the scaling of those is LayerCAM's
-    elif method == "vit_cx":
-        raw, size = vit_cx.raw_maps(model, layers[0]), np.inf
-    elif method in ENGINE and (len(layers) > 1 or eigen_smooth or tokens):
-        raw = functools.partial(by_engine, model, method, tuple(layers), eigen_smooth)
-    else:
-        raw = keras_vis.raw_maps(model, method, layers[0])
+    raw = METHODS[method].make(method, model, layers, settings)
+    size = size if METHODS[method].shallow else np.inf  # infinite: no layer is shallow
     finish = functools.partial(_finish, size=size, pairs=pairs)
-    if not aug_smooth:
+    if not settings.aug_smooth:
         return lambda inputs, chosen: finish(raw(inputs, chosen))
 
     def averaged(inputs, chosen):

@@ -8,11 +8,12 @@ layer's map keeps its scale.
 import numpy as np
 from scipy import ndimage
 
+from fundus_diag.explain.settings import Settings
 from fundus_diag.utils.errors import UsageError
 
-MEDIAN = 3  # pixels; takes single pixels away, and of a spot of 10 only the corners
+MEDIAN = Settings.median  # pixels; takes single ones away, and of a spot of 10 only the corners
 COARSE = 16  # cells a side; coarser maps get no median, see `clean`
-OFFSET = 0.05  # of a map's maximum
+OFFSET = Settings.adaptive_offset
 _ROUNDING = 1e-9  # of a map's maximum: a constant map must not stand out of its own mean
 
 

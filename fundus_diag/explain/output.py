@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from fundus_diag.data.labels import label_text
-from fundus_diag.explain.methods.registry import SAME_FOR_ALL_LABELS
+from fundus_diag.explain.methods.registry import METHODS
 from fundus_diag.explain.overlay import TOP_LABEL, explanation_png, methods_png
 from fundus_diag.explain.regions import COLUMNS, region_table
 from fundus_diag.imaging.preprocess import map_to_original, to_original
@@ -107,7 +107,7 @@ def explanation_page(found, level):
 
 def heading(method):
     """A method's name, with what has to be known to read its map."""
-    return f"{method} (the same for every label)" if method in SAME_FOR_ALL_LABELS else method
+    return f"{method} (the same for every label)" if METHODS[method].same_for_all_labels else method
 
 
 def describe(found, k):

@@ -18,6 +18,7 @@ from fundus_diag.imaging import header
 from fundus_diag.imaging.decode import decode
 from fundus_diag.imaging.header import MAX_BYTES, MAX_PIXELS, MIN_SIDE
 from fundus_diag.utils.errors import DataError
+from fundus_diag.utils.progress import track
 
 
 def _graph(function):
@@ -87,16 +88,30 @@ def check_file(path) -> str | None:
     return open_file(path)[2]
 
 
-def check_files(paths, workers: int | None = None) -> list[tuple[Path, str]]:
+def check_header(path) -> str | None:
+    """As `check_file`, but nothing is decoded: damage between header and end goes unseen."""
+    data, reason = _read(Path(path))
+    if reason:
+        return reason
+    if _kind(data) == "TIFF":
+        height, width, _ = image_size(data)
+        fine = min(height, width) >= MIN_SIDE and height * width <= MAX_PIXELS
+    else:
+        fine = int(_probe(data)) in (header.OK, header.UNUSUAL)  # unusual BMP goes to OpenCV
+    return None if fine else why_not(data)
+
+
+def check_files(paths, workers: int | None = None, check=check_file) -> list[tuple[Path, str]]:
     """(path, reason) of the photographs that cannot be used, in the order of `paths`.
 
     Args:
         paths: image files.
         workers: threads; None is one a core.
+        check: `check_file` or `check_header`.
     """
     paths = [Path(path) for path in paths]
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        reasons = pool.map(check_file, paths)
+        reasons = track(pool.map(check, paths), "looking at photographs", len(paths))
         return [(path, reason) for path, reason in zip(paths, reasons, strict=True) if reason]
 
 

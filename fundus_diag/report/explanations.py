@@ -1,25 +1,22 @@
 """The page of explanations beside a run's report: its surest hits and its worst errors."""
 
-from importlib import resources
-from pathlib import Path
-
 import cv2
-import jinja2
 import numpy as np
 
 from fundus_diag.data.columns import inside
 from fundus_diag.data.labels import EYES, label_text
-from fundus_diag.explain.explain import Settings, explain_batch
+from fundus_diag.explain.explain import explain_batch
+from fundus_diag.explain.explainer import layers_of
 from fundus_diag.explain.output import explanation_page
+from fundus_diag.explain.settings import Settings
+from fundus_diag.report.environment import environment
 from fundus_diag.report.parts import data_url
 from fundus_diag.report.selection import picks
-from fundus_diag.runs.cases import Case
+from fundus_diag.runs.cases import Case, load_case
 from fundus_diag.runs.run_files import own_photographs, read_predictions
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.files import write_text
 from fundus_diag.utils.progress import track
-
-TEMPLATES = Path(str(resources.files("fundus_diag"))) / "report" / "templates"
 
 
 def write_explanations(run, split="test"):
@@ -40,21 +37,20 @@ def write_explanations(run, split="test"):
         return None
     unit = run.config["unit"]
     table = read_predictions(run_dir / f"predictions_{split}.csv", list(run.labels), unit)
-    called = run.call(table[[f"p_{label}" for label in run.labels]].to_numpy())
-    picked = [x for k, label in enumerate(run.labels) for x in picks(table, label, called[:, k])]
+    picked = picks(table, run.labels, run.thresholds, run.config["task"] == "grade")
     settings = Settings()
-    layers = settings.check(run.model)
+    layers = layers_of(run.model, settings)
     sections = {label: {"title": label_text(label), "found": []} for label in run.labels}
     failed = 0
     for label, kind, row in track(picked, "explaining", len(picked)):
         record = table.iloc[row]
         try:
             case = _case(record, unit, root)
-            number = run.labels.index(label)
-            (found,) = explain_batch(run, [case], layers, settings, [number])
+            batch = [(case, load_case(run, case))]
         except DataError:
             failed += 1  # it was there for the prediction; the page says how many are missing
             continue
+        (found,) = explain_batch(run, batch, layers, settings, [[run.labels.index(label)]])
         truth = [x for x in run.labels if record[f"y_{x}"] == 1]
         sections[label]["found"].append(
             {
@@ -65,17 +61,18 @@ def write_explanations(run, split="test"):
                 "picture": _jpeg(explanation_page(found, settings.level)),
             }
         )
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
-    )
     end = "" if split == "test" else f"_{split}"
     page = run_dir / f"explanations{end}.html"
-    text = environment.get_template("explanations.html.j2").render(
-        name=run_dir.resolve().name,
-        split=split,
-        report=f"report{end}.html",
-        sections=list(sections.values()),
-        failed=failed,
+    text = (
+        environment()
+        .get_template("explanations.html.j2")
+        .render(
+            name=run_dir.resolve().name,
+            split=split,
+            report=f"report{end}.html",
+            sections=list(sections.values()),
+            failed=failed,
+        )
     )
     write_text(page, text)
     return page

@@ -7,10 +7,8 @@ nothing of the network: pictures are data URLs, fonts are the reader's own, ther
 import csv
 import io
 import json
-from importlib import resources
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 
 from fundus_diag.data.datasets.descriptions import dataset_facts
@@ -18,13 +16,13 @@ from fundus_diag.data.labels import LABELS, label_text
 from fundus_diag.metrics import classification, evaluate
 from fundus_diag.models.weights.load import WEIGHT_TERMS
 from fundus_diag.report import figures, parts
+from fundus_diag.report.environment import environment
 from fundus_diag.report.selection import worst_errors
 from fundus_diag.runs import run_files
 from fundus_diag.runs.thresholds import load_operating_points
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.files import write_bytes
 
-TEMPLATES = Path(str(resources.files("fundus_diag"))) / "report" / "templates"
 COLUMNS = {
     "roc_auc": "ROC AUC",
     "average_precision": "Average precision",
@@ -130,14 +128,8 @@ def _page(run_dir, config, points, table, metrics, images, source, foreign):
     errors = worst_errors(table, config["labels"], metrics, grade)
     own = run_files.own_photographs(config)
     note = parts.add_pictures(errors, own, config.get("crop", "fundus"))
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals |= {
+    pages = environment()
+    pages.globals |= {
         "fig": lambda path, digits=3: _number(metrics, path, digits),
         "ci": lambda path: _interval(metrics, path),
         "count": lambda path: _count(metrics, path),
@@ -147,7 +139,7 @@ def _page(run_dir, config, points, table, metrics, images, source, foreign):
         "url": parts.data_url,
         "lookup": lambda path: _lookup(metrics, path),
     }
-    return environment.get_template("report.html.j2").render(
+    return pages.get_template("report.html.j2").render(
         name=run_dir.resolve().name,
         config={**config, "flags": run_files.all_flags(config)},
         labels=config["labels"],

@@ -1,67 +1,89 @@
-"""Which photographs a page shows: the surest hits, the worst errors."""
+"""Which photographs the pages show: the surest hits, the surest errors; by one rule for all."""
 
 import numpy as np
 
-HITS = 2  # per label
-ERRORS = 1  # per label, of each kind
+from fundus_diag.metrics.classification import call_grade
+
+SHOWN = {"hit": 2, "missed": 1, "false alarm": 1}  # of explanations, per label
+MAX_ERRORS = 16  # of the report
 
 
-def picks(table, label, called):
-    """[(label, kind, row)] of one label: surest hits, lowest missed positive, highest false alarm.
+def ranked(table, labels, thresholds, grade):
+    """Rows that were called rightly and wrongly, the surest first; per label one dict.
+
+    How sure a call is: the higher the probability of what was said. Of a label that is called at
+    its threshold, "no" is surer the lower its probability; of grades the probability of the grade
+    called counts, also where another one was missed.
 
     Args:
         table: `run_files.read_predictions`.
-        label: its name.
-        called: (N,) bool, `Run.call`.
+        labels: names, in the order of the run.
+        thresholds: (L,), NaN where there is none: there nothing is said, rightly or wrongly.
+        grade: whether the labels are exclusive grades, called by the largest probability.
+
+    Returns:
+        List of {"hit", "missed", "false alarm"}: numbers of rows. Of equally sure ones the order
+        is that of the table; rows that do not grade a label are in none of its lists.
     """
-    y, p = table[f"y_{label}"].to_numpy(), table[f"p_{label}"].to_numpy()
-    order = np.argsort(-p, kind="stable")
-    y, called = y[order], called[order]
-    hits = order[(y == 1) & called][:HITS]
-    missed = order[(y == 1) & ~called][::-1][:ERRORS]
-    alarms = order[(y == 0) & called][:ERRORS]
-    named = (("hit", hits), ("missed", missed), ("false alarm", alarms))
-    return [(label, kind, int(row)) for kind, rows in named for row in rows]
+    p = table[[f"p_{label}" for label in labels]].to_numpy("float64")
+    y = table[[f"y_{label}" for label in labels]].to_numpy("float64")
+    if grade:
+        called, decided = call_grade(p) == 1, np.ones(len(labels), bool)
+        sure = np.repeat(p.max(axis=1, keepdims=True), len(labels), axis=1)
+    else:
+        called, decided = p >= thresholds, ~np.isnan(thresholds)
+        sure = np.where(called, p, -p)
+    found = []
+    for k in range(len(labels)):
+        order = np.argsort(-sure[:, k], kind="stable") if decided[k] else np.zeros(0, int)
+        truth, call = y[order, k], called[order, k]
+        found.append(
+            {
+                "hit": order[(truth == 1) & call],
+                "missed": order[(truth == 1) & ~call],
+                "false alarm": order[(truth == 0) & call],
+            }
+        )
+    return found
 
 
-MAX_ERRORS = 16
+def picks(table, labels, thresholds, grade):
+    """[(label, kind, row)] of the page of explanations: per label so many as `SHOWN` says."""
+    return [
+        (label, kind, int(row))
+        for label, rows in zip(labels, ranked(table, labels, thresholds, grade), strict=True)
+        for kind, count in SHOWN.items()
+        for row in rows[kind][:count]
+    ]
 
 
 def worst_errors(predictions, labels, metrics, grade):
-    """The most confident errors: a list of dicts `label, kind, probability, pictures, ..`.
+    """The surest errors: a list of dicts `label, kind, probability, pictures, ..`.
 
-    Per label the missed positive of the lowest probability and the false alarm of the highest;
-    of grades the calls furthest from the truth, the surest first.
+    Per label the missed positive of the lowest probability and the false alarm of the highest; of
+    grades the wrong calls, the surest first.
     """
-    found = []
     p = predictions[[f"p_{label}" for label in labels]].to_numpy("float64")
     y = predictions[[f"y_{label}" for label in labels]].to_numpy("float64")
-    if grade:
-        graded = np.flatnonzero(~np.isnan(y).any(axis=1))
-        truth, call = y[graded].argmax(axis=1), p[graded].argmax(axis=1)
-        sure = p[graded, call]
-        order = np.lexsort((-sure, -np.abs(truth - call)))
-        for k in [k for k in order if truth[k] != call[k]][:MAX_ERRORS]:
-            kind = f"grade {truth[k]} called {call[k]}"
-            found.append((f"grade_{call[k]}", kind, graded[k], sure[k], None))
-    for k, label in enumerate(() if grade else labels):
-        threshold = metrics["labels"][label]["threshold"]
-        if threshold is None:
-            continue
-        missed = np.flatnonzero((y[:, k] == 1) & (p[:, k] < threshold))
-        alarms = np.flatnonzero((y[:, k] == 0) & (p[:, k] >= threshold))
-        if missed.size:
-            row = missed[np.argmin(p[missed, k])]
-            found.append((label, "missed", row, p[row, k], threshold))
-        if alarms.size:
-            row = alarms[np.argmax(p[alarms, k])]
-            found.append((label, "false alarm", row, p[row, k], threshold))
+    thresholds = [metrics["labels"][label]["threshold"] for label in labels]
+    found = ranked(predictions, labels, np.array(thresholds, "float64"), grade)
     errors = []
-    for label, kind, row, probability, threshold in found[:MAX_ERRORS]:
+    if grade:  # each is missed in one grade and a false alarm in another, and shown once
+        rows = np.sort(np.concatenate([one["missed"] for one in found]))
+        for row in rows[np.argsort(-p[rows].max(axis=1), kind="stable")]:
+            truth, call = y[row].argmax(), p[row].argmax()
+            errors.append((f"grade_{call}", f"grade {truth} called {call}", row, call, None))
+    else:
+        for k, label in enumerate(labels):
+            for kind in ("missed", "false alarm"):
+                for row in found[k][kind][:1]:
+                    errors.append((label, kind, row, k, thresholds[k]))
+    entries = []
+    for label, kind, row, k, threshold in errors[:MAX_ERRORS]:
         record = predictions.iloc[row]
         names = [record[c] for c in ("image", "image_left", "image_right") if c in predictions]
-        entry = {"label": label, "kind": kind, "probability": float(probability)}
+        entry = {"label": label, "kind": kind, "probability": float(p[row, k])}
         truth = [x for x, v in zip(labels, y[row], strict=True) if v == 1]
         entry |= {"threshold": threshold, "patient": record["patient"], "truth": truth}
-        errors.append(entry | {"images": [name for name in names if name], "pictures": []})
-    return errors
+        entries.append(entry | {"images": [name for name in names if name], "pictures": []})
+    return entries

@@ -1,15 +1,17 @@
-"""What is to be explained: single photographs, or the rows of a table."""
+"""What is to be explained: single photographs, or the rows of a table, each decoded once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from fundus_diag.data.inputs import load_table, settle_bad
+from fundus_diag.data.inputs import settle_bad
 from fundus_diag.data.labels import EYES
-from fundus_diag.imaging.image_file import check_files
+from fundus_diag.data.manifest import pair_eyes, read_manifest, resolve_images
+from fundus_diag.data.pairing import stack_eyes
+from fundus_diag.imaging.image_file import check_files, check_header
 from fundus_diag.imaging.preprocess import load_photograph
-from fundus_diag.utils.errors import UsageError
+from fundus_diag.utils.errors import DataError, UsageError
 
 
 @dataclass(frozen=True)
@@ -29,49 +31,54 @@ class Case:
     paths: dict
 
 
-def cases_of_files(paths, on_bad_image="fail"):
-    """Function of a run to `Case`s of single photographs, for `explain`."""
+def cases_of_files(run, paths):
+    """`Case`s of single photographs.
 
-    def cases(run):
-        if run.config["unit"] != "eye":
-            raise UsageError("--images: this run reads pairs of eyes; name them by --manifest")
-        bad = [[str(path), reason] for path, reason in check_files(paths)]
-        settle_bad(bad, on_bad_image)
-        wrong = {name for name, _ in bad}
-        good = [Path(p) for p in paths if str(p) not in wrong]
-        names = _names([p.stem for p in good])
-        return [Case(n, "", {"": str(p)}, {"": p}) for n, p in zip(names, good, strict=True)]
-
-    return cases
+    Raises:
+        UsageError: the run reads pairs of eyes.
+    """
+    if run.config["unit"] != "eye":
+        raise UsageError("--images: this run reads pairs of eyes; name them by --manifest")
+    paths = [Path(path) for path in paths]
+    names = _names([path.stem for path in paths])
+    return [Case(n, "", {"": str(p)}, {"": p}) for n, p in zip(names, paths, strict=True)]
 
 
-def cases_of_manifest(manifest, image_root, split=None, on_bad_image="fail"):
-    """Function of a run to `Case`s of a table's rows, for `explain`."""
+def cases_of_manifest(run, manifest, image_root, split=None):
+    """`Case`s of a table's rows: of photographs, or of patients where the run reads pairs.
 
-    def cases(run):
-        _, pictures, rows = load_table(manifest, image_root, run.config, split, on_bad_image)
-        pair = run.config["unit"] == "patient"
-        column = rows.table["patient" if pair else "image"]
-        names = _names(column if pair else [str(Path(x).with_suffix("")) for x in column])
-        found = []
-        for name, (_, row), numbers in zip(
-            names, rows.table.iterrows(), rows.pictures, strict=True
-        ):
-            eyes = EYES if pair else (row["eye"] or "",)
-            numbers = dict(zip(eyes, np.atleast_1d(numbers), strict=True))
-            images = {e: row[f"image_{e}"] if pair else row["image"] for e in eyes}
-            seen = {e: n for e, n in numbers.items() if n >= 0}
-            found.append(
-                Case(
-                    name,
-                    row["patient"],
-                    {e: images[e] for e in seen},
-                    {e: pictures.paths[n] for e, n in seen.items()},
-                )
-            )
-        return found
+    Args:
+        run: `run.Run`.
+        manifest: table with image, patient, eye.
+        image_root: folder that its image paths start from.
+        split: rows of this split only; None is every row.
 
-    return cases
+    Raises:
+        DataError: the table is wrong, has no row, or names a photograph that is not there.
+        UsageError: the table has no such split.
+    """
+    known = read_manifest(Path(manifest), need_labels=False)
+    if split is not None:
+        table = known.table
+        if split not in set(table.get("split", ())):
+            raise UsageError(f"--split {split}: {manifest} has no row in it")
+        known = replace(known, table=table[table["split"] == split].reset_index(drop=True))
+    if not len(known.table):
+        raise DataError(f"{manifest}: no row")
+    files = dict(zip(known.table["image"], resolve_images(known, image_root), strict=True))
+    pair = run.config["unit"] == "patient"
+    table = pair_eyes(known).table if pair else known.table
+    column = table["patient" if pair else "image"]
+    names = _names(column if pair else [str(Path(x).with_suffix("")) for x in column])
+    found = []
+    for name, (_, row) in zip(names, table.iterrows(), strict=True):
+        if pair:
+            images = {eye: row[f"image_{eye}"] for eye in EYES if row[f"image_{eye}"]}
+        else:
+            images = {row["eye"]: row["image"]}
+        paths = {eye: files[image] for eye, image in images.items()}
+        found.append(Case(name, row["patient"], images, paths))
+    return found
 
 
 def _names(texts):
@@ -82,22 +89,89 @@ def _names(texts):
     return [f"{k:04d}_{name}" for k, name in enumerate(names)]
 
 
-def load_cases(run, cases):
-    """Photographs of cases as the network takes them.
-
-    Returns:
-        loaded: per case {eye: (picture, box, photograph)} of `preprocess.load_photograph`.
-        images: (B, S, S, 3), or pairs (B, 2, S, S, 3).
-        mask: None, or (B, 2) of the pairs.
+def usable_cases(cases, on_bad_image="fail"):
+    """Cases without the photographs that no decoder would take, by header and end of their files.
 
     Raises:
-        DataError: a file cannot be read.
+        DataError: there are such photographs and `on_bad_image` is "fail": all are named, with
+            those that only decoding shows to be damaged. Or no photograph is left.
     """
-    size, crop = run.config["image_size"], run.config["crop"]
-    loaded = [{e: load_photograph(p, size, crop) for e, p in case.paths.items()} for case in cases]
-    if run.config["unit"] == "eye":
-        return loaded, np.stack([next(iter(eyes.values()))[0] for eyes in loaded]), None
-    blank = np.zeros((size, size, 3), np.float32)  # masked: the model does not see it
-    images = [[eyes[e][0] if e in eyes else blank for e in EYES] for eyes in loaded]
-    mask = np.array([[float(e in eyes) for e in EYES] for eyes in loaded], np.float32)
-    return loaded, np.array(images), mask
+    names = {case.paths[eye]: case.images[eye] for case in cases for eye in case.paths}
+    bad = check_files(names, check=check_header)
+    if bad and on_bad_image == "fail":
+        bad = check_files(names)
+    settle_bad([[names[path], reason] for path, reason in bad], on_bad_image)
+    wrong = {path for path, _ in bad}
+    good = []
+    for case in cases:
+        paths = {eye: path for eye, path in case.paths.items() if path not in wrong}
+        if paths:
+            images = {eye: case.images[eye] for eye in paths}
+            good.append(replace(case, images=images, paths=paths))
+    if not good:
+        raise DataError("there is no photograph that can be read")
+    return good
+
+
+def load_batches(run, cases, batch_size, on_bad_image="fail"):
+    """Cases with their photographs, each decoded once, when its turn comes.
+
+    Args:
+        run: `run.Run`.
+        cases: `Case`s, as `usable_cases` leaves them.
+        batch_size: cases at a time.
+        on_bad_image: "fail" or "skip".
+
+    Yields:
+        Lists of (case, {eye: (picture, box, photograph)}), see `load_case`. An eye whose photograph
+        turns out to be damaged is not in it, and neither is a case without any eye.
+
+    Raises:
+        DataError: photographs are damaged and `on_bad_image` is "fail". After the first such one
+            nothing more is yielded: the rest is decoded only, so that all of them are named.
+    """
+    bad = []
+    for start in range(0, len(cases), batch_size):
+        part = cases[start : start + batch_size]
+        batch = [(case, load_case(run, case, bad)) for case in part]
+        batch = [(case, loaded) for case, loaded in batch if loaded]
+        if batch and not (bad and on_bad_image == "fail"):
+            yield batch
+    settle_bad(bad, on_bad_image)
+
+
+def load_case(run, case, bad=None):
+    """Photographs of a case: {eye: (picture, box, photograph)} of `preprocess.load_photograph`.
+
+    Args:
+        run: `run.Run`.
+        case: `Case`.
+        bad: list to which [image, reason] of what cannot be read is added.
+
+    Raises:
+        DataError: a file cannot be read and there is no such list.
+    """
+    loaded = {}
+    for eye, path in case.paths.items():
+        try:
+            loaded[eye] = load_photograph(path, run.config["image_size"], run.config["crop"])
+        except DataError as error:
+            if bad is None:
+                raise
+            bad.append([case.images[eye], str(error).removeprefix(f"{path}: ")])
+    return loaded
+
+
+def stack_pictures(run, rows):
+    """Pictures as the run's network takes them.
+
+    Args:
+        run: `run.Run`.
+        rows: per case {eye: picture (S, S, 3)}.
+
+    Returns:
+        images (B, S, S, 3), None; for runs over pairs images (B, 2, S, S, 3), mask (B, 2).
+    """
+    if run.config["unit"] == "patient":
+        return stack_eyes(rows, run.config["image_size"])
+    return np.stack([next(iter(row.values())) for row in rows]), None

@@ -26,7 +26,6 @@ from fundus_diag.models.layers.attention import AttentionWeights, FusedAttention
 from fundus_diag.models.layers.tokens import FirstToken
 from fundus_diag.utils.errors import UsageError
 
-METHODS = ("rollout", "chefer")
 FUSIONS = {"mean": tf.reduce_mean, "max": tf.reduce_max, "min": tf.reduce_min}
 
 
@@ -128,19 +127,22 @@ def check_options(head_fusion, discard_ratio):
         raise UsageError(f"discard ratio {discard_ratio}: must lie from 0 to below 1")
 
 
-def has_attention(model):
-    """Whether a classifier attends over its whole map (`attention.attend`), as both need it."""
-    return any(isinstance(x, FusedAttention | AttentionWeights) for x in model.layers)
+def obstacle(model):
+    """Empty where a classifier attends over its whole map (`attention.attend`), as both need it."""
+    if any(isinstance(x, FusedAttention | AttentionWeights) for x in model.layers):
+        return ""
+    return f"{model.name} has no attention over its whole map"
 
 
-def raw_maps(model, method, head_fusion="mean", discard_ratio=0.0):
-    """A function (inputs, chosen (B, K)) to a list of one (N, h, w, K); see `explainer.maps`.
+def make(method, model, layers, settings):
+    """Raw maps by "rollout" or "chefer", of no layers; see `registry.Method`.
 
-    N is B, or 2 B for pairs of eyes, where the maps of a missing eye are zero.
+    The maps of a missing eye are zero.
     """
+    options = settings.head_fusion, settings.discard_ratio
 
     def raw(inputs, chosen):
-        graph = _graph(model, method, head_fusion, discard_ratio, chosen.shape[1])
+        graph = _graph(model, method, *options, chosen.shape[1])
         return graph(inputs, tf.convert_to_tensor(chosen))
 
     return raw

@@ -5,11 +5,24 @@ import functools
 import keras
 import tensorflow as tf
 
+from fundus_diag.explain.methods import keras_vis
+from fundus_diag.explain.methods.layers import has_tokens
 from fundus_diag.explain.smoothing import first_component
 
 
-def by_engine(model, method, layers, eigen_smooth, inputs, chosen):
-    return _engine(model, method, layers, eigen_smooth, chosen.shape[1])(inputs, chosen)
+def make(method, model, layers, settings):
+    """Raw maps by "layer_cam" or "grad_cam"; see `registry.Method`.
+
+    Several layers, tokens and `eigen_smooth` go through one graph, a single map by tf-keras-vis.
+    """
+    eigen = settings.eigen_smooth
+    if len(layers) == 1 and not eigen and not has_tokens(model, layers[0]):
+        return keras_vis.make(method, model, layers, settings)
+
+    def raw(inputs, chosen):
+        return _engine(model, method, tuple(layers), eigen, chosen.shape[1])(inputs, chosen)
+
+    return raw
 
 
 @functools.lru_cache(maxsize=4)  # a compiled graph each; most programs explain one model

@@ -14,11 +14,14 @@ from keras import ops
 CHANNELS = 32  # of Score-CAM: those that vary most (Faster Score-CAM)
 
 
-def raw_maps(model, method, layer):
-    """A function (inputs, chosen (B, K)) to a list of one (N, h, w, K) array; see `explainer.maps`.
+def no_pairs(model):
+    """Why there is no Score-CAM of a classifier; empty where there is."""
+    return "not for runs over two eyes" if isinstance(model.input, dict) else ""
 
-    N is B, or 2 B for pairs of eyes.
-    """
+
+def make(method, model, layers, settings):
+    """Raw maps of one layer by any of the library's methods; see `registry.Method`."""
+    (layer,) = layers
     if method == "score_cam":
         explain = functools.partial(_score_cam, model, layer)
     else:

@@ -1,16 +1,68 @@
-"""The methods by name, those that a classifier has maps by, and the layers that they explain."""
+"""The methods by name, those that a classifier has maps by, and the layers that they explain.
 
-import keras
+A method is a file beside this one and a row of `METHODS`.
+"""
 
-from fundus_diag.explain.methods import attention
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fundus_diag.explain.methods import attention, gradients, keras_vis, vit_cx
+from fundus_diag.explain.methods.layers import has_tokens, last_map, pooled_map, usable
 from fundus_diag.models.classifier import cam_layers
-from fundus_diag.models.layers.attention import AttentionWeights
 from fundus_diag.utils.errors import UsageError
 
-METHODS = ("layer_cam", "grad_cam", "grad_cam_pp", "score_cam", *attention.METHODS, "vit_cx")
-ENGINE = ("layer_cam", "grad_cam")  # for several layers at once, and for tokens
-ONE_MAP = ("grad_cam_pp", "score_cam")  # one layer whose output is a map
-SAME_FOR_ALL_LABELS = ("rollout",)
+
+@dataclass(frozen=True)
+class Method:
+    """What has to be known of a method.
+
+    Attributes:
+        make: function (name of the method, model, layers, `Settings`) to a function (inputs, chosen
+            (B, K) numbers of logits) to raw maps, not below 0: a list of (N, h, w, K), one a layer.
+            N is B, or 2 B for pairs of eyes, whose inputs are a dict of `images` and `mask`.
+        layers: how many it takes: "several", "one", or "none", as it goes through all blocks.
+        default: function of the model to the layers that it takes where none are named.
+        tokens: whether these may put out tokens instead of a map.
+        eigen: whether it knows `eigen_smooth`.
+        shallow: whether maps of fine layers are scaled as LayerCAM does before they are fused.
+        slow: whether it runs the network hundreds of times for a picture, for all labels at once.
+            It is left out where no method is named.
+        same_for_all_labels: whether it asks where the network looks, not for which label.
+        obstacle: function of the model to why it has no maps by this method; "" where it has.
+    """
+
+    make: Callable
+    layers: str = "one"
+    default: Callable = last_map
+    tokens: bool = True
+    eigen: bool = False
+    shallow: bool = True
+    slow: bool = False
+    same_for_all_labels: bool = False
+    obstacle: Callable = lambda model: ""
+
+
+METHODS = {
+    "layer_cam": Method(gradients.make, layers="several", default=cam_layers, eigen=True),
+    "grad_cam": Method(gradients.make, layers="several", eigen=True),
+    "grad_cam_pp": Method(keras_vis.make, tokens=False),
+    "score_cam": Method(keras_vis.make, tokens=False, obstacle=keras_vis.no_pairs),
+    "rollout": Method(
+        attention.make,
+        layers="none",
+        shallow=False,
+        same_for_all_labels=True,
+        obstacle=attention.obstacle,
+    ),
+    "chefer": Method(attention.make, layers="none", shallow=False, obstacle=attention.obstacle),
+    "vit_cx": Method(
+        vit_cx.make,
+        default=vit_cx.last_tokens,
+        shallow=False,
+        slow=True,
+        obstacle=vit_cx.obstacle,
+    ),
+}
 
 
 def method_name(text):
@@ -25,8 +77,8 @@ def method_name(text):
 
 def possible(model):
     """Those of `METHODS` that a classifier has maps by, at the layers that they take by default."""
-    found = [x for x in METHODS if not _obstacle(model, x)]
-    return tuple(x for x in found if x not in ONE_MAP or _pooled_map(model))
+    found = [name for name, method in METHODS.items() if not method.obstacle(model)]
+    return tuple(name for name in found if METHODS[name].tokens or pooled_map(model))
 
 
 def layer_names(model, method, layers=None):
@@ -40,61 +92,22 @@ def layer_names(model, method, layers=None):
     """
     if method not in METHODS:
         raise UsageError(f"method {method!r}: there are {', '.join(METHODS)}")
-    obstacle = _obstacle(model, method)
+    known = METHODS[method]
+    obstacle = known.obstacle(model)
     if obstacle:
         raise UsageError(f"{method}: {obstacle}; possible: {', '.join(possible(model))}")
-    if method in attention.METHODS:
+    if known.layers == "none":
         if layers:
             raise UsageError(f"--layers: {method} takes none, it goes through all blocks")
         return ()
-    usable = _usable(model)
-    layers = tuple(_default(model, method, usable) if layers is None else layers)
-    wrong = [name for name in layers if name not in usable]
+    there = usable(model)
+    layers = tuple(known.default(model) if layers is None else layers)
+    wrong = [name for name in layers if name not in there]
     if wrong or not layers:
-        raise UsageError(
-            f"layer {', '.join(wrong) or '(none)'}: the layers are {', '.join(usable)}"
-        )
-    if method not in ENGINE and len(layers) > 1:
+        raise UsageError(f"layer {', '.join(wrong) or '(none)'}: the layers are {', '.join(there)}")
+    if known.layers == "one" and len(layers) > 1:
         raise UsageError(f"--layers: {method} takes one layer, not {len(layers)}")
-    if method in ONE_MAP and len(model.get_layer(layers[0]).output.shape) == 3:
-        raise UsageError(f"{method}: {layers[0]} has tokens, not a map; use {' or '.join(ENGINE)}")
+    if not known.tokens and has_tokens(model, layers[0]):
+        others = " or ".join(name for name, x in METHODS.items() if x.layers == "several")
+        raise UsageError(f"{method}: {layers[0]} has tokens, not a map; use {others}")
     return layers
-
-
-def _obstacle(model, method):
-    """Why a method has no maps of a network at all; empty where it has."""
-    if method in attention.METHODS and not attention.has_attention(model):
-        return f"{model.name} has no attention over its whole map"
-    if method == "vit_cx" and not any(x.name.endswith(".attend") for x in model.layers):
-        return f"{model.name} is no transformer"
-    if method == "score_cam" and isinstance(model.input, dict):
-        return "not for runs over two eyes"
-    return ""
-
-
-def _default(model, method, usable):
-    if method == "layer_cam":
-        return cam_layers(model)
-    norms = [name for name in usable if name.endswith(".norm1")]
-    if method == "vit_cx" and norms:
-        return norms[-1:]  # what enters the last block, as in the authors' code
-    # Where the head pools the class token, the last layer in which places still matter.
-    return (_pooled_map(model) or cam_layers(model)[-1],)
-
-
-def _pooled_map(model):
-    """Name of the layer that the head pools; None where that is a class token."""
-    name = model.get_layer("head_pool").input._keras_history.operation.name
-    return name if name in _usable(model) else None
-
-
-def _usable(model):
-    return [x.name for x in model.layers if not x.name.startswith("head_") and _is_map(x)]
-
-
-def _is_map(layer):
-    """Whether a layer puts out maps (N, h, w, C) or tokens (N, t, C) of more than one place."""
-    if isinstance(layer, keras.layers.InputLayer | AttentionWeights):
-        return False
-    shape = getattr(layer.output, "shape", ())
-    return len(shape) in (3, 4) and all(n is None or n > 1 for n in shape[1:-1])

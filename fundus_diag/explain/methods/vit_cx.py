@@ -19,6 +19,7 @@ import tensorflow as tf
 from scipy.cluster import hierarchy
 from scipy.spatial import distance
 
+from fundus_diag.explain.methods.layers import last_map, usable
 from fundus_diag.models.layers.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 APART = 0.1  # cosine distance below which masks are one
@@ -27,11 +28,25 @@ SEED = 2211_03064
 AT_ONCE = 16  # pictures (or pairs) in the network at a time, however many masks there are
 
 
-def raw_maps(model, layer):
-    """A function (inputs, chosen (B, K)) to a list of one (N, h, w, K) array; see `explainer.maps`.
+def obstacle(model):
+    """Why a classifier has no such maps; empty where it has."""
+    if any(x.name.endswith(".attend") for x in model.layers):
+        return ""
+    return f"{model.name} is no transformer"
 
-    N is B, or 2 B for pairs of eyes: one eye is masked at a time, the other stays as it is.
+
+def last_tokens(model):
+    """The layer whose output enters the last block, as in the authors' code."""
+    norms = [name for name in usable(model) if name.endswith(".norm1")]
+    return norms[-1:] or last_map(model)
+
+
+def make(method, model, layers, settings):
+    """Raw maps of one layer's tokens; see `registry.Method`.
+
+    In a pair one eye is masked at a time, the other stays as it is.
     """
+    (layer,) = layers
 
     def raw(inputs, chosen):
         network = _network(model, layer)
