@@ -6,6 +6,7 @@ from typing import Literal
 import tyro
 
 from fundus_diag.cli.parsing import File
+from fundus_diag.cli.quiet import import_tensorflow
 from fundus_diag.explain.settings import Settings
 from fundus_diag.utils.errors import UsageError
 
@@ -37,9 +38,9 @@ def explain(
         on_bad_image: Stop at a photograph that cannot be read, or leave it out.
         settings: Of the maps.
     """
+    opened, cases = _opened(run, images, manifest, image_root, split)
     from fundus_diag.explain.explain import explain as explain_run
 
-    opened, cases = _opened(run, images, manifest, image_root, split)
     out = out or run / "cams"
     counts = explain_run(opened, out, cases, settings, list(labels) or None, on_bad_image)
     zero = f", {counts['zero']} of them zero: nothing spoke for the label" if counts["zero"] else ""
@@ -85,9 +86,9 @@ def explain_eval(
         on_bad_image: Stop at a photograph that cannot be read, or leave it out.
         settings: Of the maps; their filters are compared with none.
     """
+    opened, cases = _opened(run, images, manifest, image_root, split)
     from fundus_diag.explain.evaluate import explain_eval as evaluate
 
-    opened, cases = _opened(run, images, manifest, image_root, split)
     out = out or run / "faithfulness"
     table, facts = evaluate(
         opened,
@@ -118,10 +119,14 @@ def _opened(run_dir, images, manifest, image_root, split):
         raise UsageError("--images or --manifest: one of the two")
     if manifest is not None and image_root is None:
         raise UsageError("--manifest needs --image-root")
+    from fundus_diag.runs.run_files import read_config
+
+    config = read_config(run_dir)  # a mistyped folder is said before TensorFlow is imported
+    import_tensorflow()
     from fundus_diag.runs.cases import cases_of_files, cases_of_manifest
     from fundus_diag.runs.run import load_run
 
-    run = load_run(run_dir)
+    run = load_run(run_dir, config)
     if images:
         return run, cases_of_files(run, images)
     return run, cases_of_manifest(run, manifest, image_root, split)

@@ -14,7 +14,6 @@ from fundus_diag.cli.parsing import DISCLAIMER, parse
 from fundus_diag.cli.port import port
 from fundus_diag.cli.predict import predict
 from fundus_diag.cli.pretrain import pretrain
-from fundus_diag.cli.quiet import import_tensorflow
 from fundus_diag.cli.report import report
 from fundus_diag.cli.train import train
 from fundus_diag.utils.errors import DataError, UsageError
@@ -32,7 +31,6 @@ COMMANDS = {
     "demo": demo,
     "draw": draw,
 }
-NEED_TENSORFLOW = (explain, explain_eval, manifest.check)
 
 
 def main(argv=None, program="fundus-diag"):
@@ -53,8 +51,6 @@ def main(argv=None, program="fundus-diag"):
         if called is None:
             return 0
         command, args, kwargs = called
-        if command in NEED_TENSORFLOW:
-            import_tensorflow()
         return command(*args, **kwargs) or 0
     except DataError as error:
         return _complain(program, error, 1)

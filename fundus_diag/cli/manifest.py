@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from fundus_diag.cli.parsing import File
+from fundus_diag.cli.quiet import import_tensorflow
 from fundus_diag.data.datasets.descriptions import describe, described
 
 
@@ -58,6 +59,7 @@ def check(file: File, /, image_root: Path):
         file: Manifest.
         image_root: Folder that its image paths start from.
     """
+    import_tensorflow()
     from fundus_diag.data.checks import check as check_manifest
 
     errors, warnings = check_manifest(file, image_root)

@@ -7,7 +7,7 @@ import numpy as np
 
 from fundus_diag.data.inputs import settle_bad
 from fundus_diag.data.labels import EYES
-from fundus_diag.data.manifest import pair_eyes, read_manifest, resolve_images
+from fundus_diag.data.manifest import for_run, pair_eyes, read_manifest, resolve_images
 from fundus_diag.data.pairing import stack_eyes
 from fundus_diag.imaging.image_file import check_files, check_header
 from fundus_diag.imaging.preprocess import load_photograph
@@ -57,12 +57,7 @@ def cases_of_manifest(run, manifest, image_root, split=None):
         DataError: the table is wrong, has no row, or names a photograph that is not there.
         UsageError: the table has no such split.
     """
-    known = read_manifest(Path(manifest), need_labels=False)
-    if split is not None:
-        table = known.table
-        if split not in set(table.get("split", ())):
-            raise UsageError(f"--split {split}: {manifest} has no row in it")
-        known = replace(known, table=table[table["split"] == split].reset_index(drop=True))
+    known = for_run(read_manifest(Path(manifest), need_labels=False), run.labels, split)
     if not len(known.table):
         raise DataError(f"{manifest}: no row")
     files = dict(zip(known.table["image"], resolve_images(known, image_root), strict=True))

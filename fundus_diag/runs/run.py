@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from fundus_diag.data.labels import EYES
+from fundus_diag.data.pairing import stack_eyes
 from fundus_diag.imaging import preprocess
 from fundus_diag.metrics import calibration, classification
 from fundus_diag.models.classifier import build_classifier
@@ -86,13 +88,14 @@ class Run:
         size, crop = self.config["image_size"], self.config["crop"]
         if self.config["unit"] == "eye":
             return np.stack([preprocess.load_picture(f, size, crop) for f in files]), None
-        blank = np.zeros((size, size, 3), np.float32)  # masked: the model does not see it
-        mask = np.array([[eye is not None for eye in pair] for pair in files], np.float32)
-        pictures = [
-            [blank if eye is None else preprocess.load_picture(eye, size, crop) for eye in pair]
-            for pair in files
-        ]
-        return np.array(pictures), mask
+        named = [dict(zip(EYES, pair, strict=True)) for pair in files]
+        return stack_eyes(
+            [
+                {eye: preprocess.load_picture(f, size, crop) for eye, f in pair.items() if f}
+                for pair in named
+            ],
+            size,
+        )
 
 
 def load_run(run_dir, config=None):
