@@ -20,6 +20,8 @@ from fundus_diag.imaging.header import MAX_BYTES, MAX_PIXELS, MIN_SIDE
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.progress import track
 
+WIDTH, HEIGHT, MAX_ENTRIES = 256, 257, 4096  # of a TIFF: tags, and what OpenCV reads at most
+
 
 def _graph(function):
     """`function` of a scalar string, traced once; on the CPU, where decoding runs anyway."""
@@ -190,25 +192,35 @@ def _kind(data):
 
 
 def _tiff_size(data):
-    """Height and width of the first picture of a TIFF or BigTIFF; (0, 0) where unreadable."""
+    """Height and width of the first picture of a TIFF or BigTIFF; (0, 0) where unreadable.
+
+    Strict, so that the size which is checked is the one that is decoded. Of a side that is told
+    twice readers take the first or the last, and which they skip differs: Pillow (13.0) takes a
+    LONG behind an SLONG8, OpenCV the SLONG8, and a small file becomes hundreds of megapixels.
+    """
     order = "<" if data[:2] == b"II" else ">"
     big = b"+" in data[2:4]
     count, entry, offset = ("Q", "HHQQ", "Q") if big else ("H", "HHII", "I")
-    sides = {256: 0, 257: 0}  # width, height
+    kinds = {3: "H", 4: "I"} | ({16: "Q"} if big else {})  # that stand in the entry itself
+    sides = {}
     try:
         (start,) = struct.unpack_from(order + offset, data, 8 if big else 4)
         (entries,) = struct.unpack_from(order + count, data, start)
         start += struct.calcsize(order + count)
-        for k in range(min(entries, 1000)):
+        if entries > MAX_ENTRIES:
+            return 0, 0
+        for k in range(entries):
             at = start + k * struct.calcsize(order + entry)
-            tag, kind, _, _ = struct.unpack_from(order + entry, data, at)
-            value = {3: "H", 4: "I", 16: "Q"}.get(kind)
-            if tag in sides and value:
-                place = at + (12 if big else 8)
-                (sides[tag],) = struct.unpack_from(order + value, data, place)
-    except struct.error:
+            tag, kind, number, _ = struct.unpack_from(order + entry, data, at)
+            if tag not in (WIDTH, HEIGHT):
+                continue
+            if tag in sides or kind not in kinds or number != 1:
+                return 0, 0
+            place = at + (12 if big else 8)
+            (sides[tag],) = struct.unpack_from(order + kinds[kind], data, place)
+    except (struct.error, OverflowError):  # the latter: behind any end that a file can have
         return 0, 0
-    return sides[257], sides[256]
+    return sides.get(HEIGHT, 0), sides.get(WIDTH, 0)
 
 
 def _too_heavy(size):

@@ -99,6 +99,29 @@ def tiff_files():
     return files
 
 
+def hand_made_tiff(sides, first=(), big=False, side=1200):
+    """A gray TIFF of `side` x `side` pixels whose directory tells its size as given.
+
+    Args:
+        sides: entries (tag, type, value) for width (256) and height (257); a value of None stands
+            outside of the directory and is `side`.
+        first: entries (tag, type, value) before them.
+        big: BigTIFF.
+    """
+    start, number, word = (16, "Q", "Q") if big else (8, "H", "I")
+    data = zlib.compress(b"\x55" * side**2, 9)
+    rest = [(258, 3, 8), (259, 3, 8), (262, 3, 1), (277, 3, 1), (278, 4, side), (279, 4, len(data))]
+    entries = [*first, *sides, *rest, (273, 4, "data")]
+    size = struct.calcsize("<HH" + 2 * word)
+    outside = start + struct.calcsize("<" + number) + len(entries) * size + struct.calcsize(word)
+    places = {None: outside, "data": outside + 8}
+    head = b"II+\0\x08\0\0\0" + struct.pack("<Q", 16) if big else b"II*\0\x08\0\0\0"
+    table = struct.pack("<" + number, len(entries))
+    for tag, kind, value in entries:
+        table += struct.pack("<HH" + 2 * word, tag, kind, 1, places.get(value, value))
+    return head + table + bytes(struct.calcsize(word)) + struct.pack("<Q", side) + data
+
+
 def by_pillow(content):
     """What Pillow makes of a file: upright, on black, upper 8 bits, (H, W, 3) int."""
     image = Image.open(io.BytesIO(content))
