@@ -10,6 +10,7 @@ from pathlib import Path
 
 from common import resident
 
+from fundus_diag import load_run
 from fundus_diag.explain import explain
 from fundus_diag.runs.cases import cases_of_manifest
 
@@ -20,11 +21,8 @@ def main():
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--count", type=int, default=1000)
     flags = parser.parse_args()
-    find = cases_of_manifest(flags.manifest, flags.manifest.parent)
-
-    def cases(run):
-        return find(run)[: flags.count]
-
+    run = load_run(flags.run)
+    cases = cases_of_manifest(run, flags.manifest, flags.manifest.parent)[: flags.count]
     write_case, sizes = explain.write_case, []
 
     def counted(*args):
@@ -35,7 +33,7 @@ def main():
 
     explain.write_case = counted
     with tempfile.TemporaryDirectory() as out:
-        explain.explain(flags.run, out, cases)
+        explain.explain(run, out, cases)
     tenth = len(sizes) // 10
     print(f"from photograph {tenth} to {len(sizes)}: {sizes[-1] / sizes[tenth - 1]:.3f} times")
 

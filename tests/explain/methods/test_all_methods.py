@@ -15,10 +15,11 @@ from tiny import make_photographs, ready_run
 from fundus_diag import explain, load_run, models
 from fundus_diag.cli import main
 from fundus_diag.explain import explainer
-from fundus_diag.explain.explain import Settings
+from fundus_diag.explain.explainer import layers_of
 from fundus_diag.explain.methods.registry import method_name, possible
 from fundus_diag.explain.metrics import randomization
 from fundus_diag.explain.output import laid_back
+from fundus_diag.explain.settings import Settings
 from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.models import build_classifier, mae_vit
 from fundus_diag.utils.errors import UsageError
@@ -125,7 +126,7 @@ def test_the_methods_possible_have_maps(images):
     assert possible(model) == ("layer_cam", "grad_cam", *NEW)  # no map is pooled
     for method in possible(model):
         assert explain.maps(model, images[:2], method, [0, 1]).max() > 0, method
-    assert Settings(methods=None).check(classifier("cvt_13", "patient")) == {
+    assert layers_of(classifier("cvt_13", "patient"), Settings(methods=())) == {
         "layer_cam": ("stage0.map", "stage1.map", "stage2.patch_embed.proj"),
         "grad_cam": ("stage2.map",),
         "grad_cam_pp": ("stage2.map",),
