@@ -149,19 +149,6 @@ def test_a_wrong_flag_is_one_line(folder, tmp_path, capsys, words, status, text)
     assert not (tmp_path / "o").exists()
 
 
-def test_unreadable_photographs_stop_it_or_are_left_out_and_named(folder, tmp_path, capsys):
-    broken = tmp_path / "broken.png"
-    broken.write_bytes(b"no picture")
-    words = ["--images", *files(folder, 1), broken, "--out", tmp_path / "out"]
-    assert run_explain(folder, *words) == 1
-    assert "broken.png" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-    assert run_explain(folder, *words, "--on-bad-image", "skip") == 0
-    captured = capsys.readouterr()
-    assert "broken.png" in captured.err
-    assert "1 explained" in captured.out
-
-
 def test_photographs_of_one_name_in_two_folders_are_kept_apart(folder, tmp_path):
     (path,) = files(folder, 1)
     (tmp_path / "other").mkdir()

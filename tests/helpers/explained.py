@@ -3,9 +3,12 @@
 import cv2
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 from tiny import make_photographs, ready_run
 
 from fundus_diag.cli import main
+from fundus_diag.imaging import image_file, preprocess
+from fundus_diag.imaging.decode import decode
 
 
 def make_explained(folder):
@@ -37,9 +40,28 @@ def rows_of(path):
     return pd.read_csv(path, keep_default_na=False)
 
 
-def evaluate(folder, out, *words):
+def evaluate(folder, out, *words, run="eye"):
     manifest = folder / "photographs" / "manifest.csv"
     flags = ["--masks", folder / "masks", "--manifest", manifest, "--out", out]
     flags += ["--image-root", manifest.parent, "--split", "test", "--lesions", "A=bright"]
     flags += ["--randomised", "3", "--steps", "4", "--resamples", "100"]
-    return main([str(w) for w in ("explain-eval", folder / "eye", *flags, *words)])
+    return main([str(w) for w in ("explain-eval", folder / run, *flags, *words)])
+
+
+def damaged(path):
+    """Content of a PNG whose header and end are whole, and whose pixels cannot be decoded."""
+    content = path.read_bytes()
+    return content[:60] + b"\xff" * 40 + content[100:]
+
+
+def note_decoded(monkeypatch):
+    """Contents of files as they are handed to the decoder, in a list that grows; needs `eager`."""
+    seen = []
+
+    def noted(data):
+        seen.append(tf.convert_to_tensor(data).numpy())
+        return decode(data)
+
+    for module, name in ((preprocess, "decode"), (image_file, "_decode")):
+        monkeypatch.setattr(module, name, noted)
+    return seen

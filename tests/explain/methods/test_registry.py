@@ -1,0 +1,76 @@
+"""A method of maps is one function and one row of a table."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from attentive import LABELS, classifier, pictures
+from explained import evaluate, files, make_explained, rows_of
+
+from fundus_diag import explain
+from fundus_diag.cli import main
+from fundus_diag.explain.explainer import layers_of
+from fundus_diag.explain.methods.registry import METHODS, Method, layer_names, method_name
+from fundus_diag.explain.settings import Settings
+from fundus_diag.utils.errors import UsageError
+
+NAMES = ["layer_cam", "grad_cam", "grad_cam_pp", "score_cam", "rollout", "chefer", "vit_cx"]
+
+
+def brightness(method, model, layers, settings):
+    """Maps that know nothing of the network: how bright a cell of 8 x 8 pixels is."""
+
+    def raw(inputs, chosen):
+        cells = tf.nn.avg_pool2d(tf.reduce_mean(inputs, axis=-1, keepdims=True), 8, 8, "SAME")
+        return [tf.repeat(cells, chosen.shape[1], axis=-1)]
+
+    return raw
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    row = Method(brightness, layers="none", shallow=False, same_for_all_labels=True)
+    monkeypatch.setitem(METHODS, "brightness", row)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_explained(tmp_path_factory.mktemp("explain"))
+
+
+def test_the_names_are_public_in_this_order():
+    assert list(explain.METHODS) == NAMES
+    assert explain.METHODS is METHODS
+
+
+@pytest.mark.usefixtures("toy", "eager")
+def test_a_method_needs_no_more_than_its_row():
+    images = pictures()
+    got = explain.maps(classifier("mae_vit_tiny"), images, "brightness", fuse=False)
+    want = images.mean(axis=-1).reshape(4, 8, 8, 8, 8).mean(axis=(2, 4))
+    assert got.shape == (4, LABELS, 1, 8, 8)
+    for label in range(LABELS):
+        np.testing.assert_allclose(got[:, label, 0], want, rtol=1e-5)
+    assert method_name("Brightness") == "brightness"
+    with pytest.raises(UsageError, match="brightness takes none"):
+        layer_names(classifier("mae_vit_tiny"), "brightness", ["blocks.0.norm1"])
+    with pytest.raises(UsageError, match="eigen_smooth: only for layer_cam, grad_cam"):
+        explain.maps(classifier("mae_vit_tiny"), images, "brightness", eigen_smooth=True)
+
+
+@pytest.mark.usefixtures("toy", "eager")
+def test_both_commands_know_it(folder, tmp_path):
+    words = ["--images", *files(folder, 1), "--methods", "brightness", "--out", tmp_path / "maps"]
+    assert main([str(x) for x in ("explain", folder / "eye", *words)]) == 0
+    assert set(rows_of(tmp_path / "maps" / "explanations.csv")["method"]) == {"brightness"}
+    assert evaluate(folder, tmp_path / "scores", "--randomised", "0") == 0
+    facts = json.loads((tmp_path / "scores" / "faithfulness.json").read_text())
+    assert list(facts["layers"]) == ["layer_cam", "grad_cam", "grad_cam_pp", "score_cam",
+                                     "brightness"]  # fmt: skip
+
+
+@pytest.mark.usefixtures("eager")
+def test_what_is_slow_is_made_only_when_named():
+    found = layers_of(classifier("mae_vit_tiny"), Settings(methods=()))
+    assert list(found) == [x for x in NAMES if x != "vit_cx"]

@@ -1,0 +1,58 @@
+"""Cases of files and of tables, and their pictures as a network takes them."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from tiny import make_photographs
+
+from fundus_diag.runs import cases
+from fundus_diag.utils.errors import DataError, UsageError
+
+
+def run_over(unit):
+    return SimpleNamespace(config={"unit": unit, "image_size": 32, "crop": "fundus"})
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    return make_photographs(tmp_path_factory.mktemp("cases"), patients=8)
+
+
+def test_a_table_is_photographs_or_patients(manifest):
+    root = manifest.parent
+    found = cases.cases_of_manifest(run_over("eye"), manifest, root, "val")
+    assert [(x.name, x.patient, x.images, x.paths) for x in found[:2]] == [
+        ("005_left", "p5", {"left": "005_left.png"}, {"left": root / "005_left.png"}),
+        ("005_right", "p5", {"right": "005_right.png"}, {"right": root / "005_right.png"}),
+    ]
+    found = cases.cases_of_manifest(run_over("patient"), manifest, root, "val")
+    assert [(x.name, list(x.images.values())) for x in found] == [
+        ("p5", ["005_left.png", "005_right.png"]),
+        ("p6", ["006_left.png"]),  # the table has no right eye of this patient
+        ("p7", ["007_left.png", "007_right.png"]),
+    ]
+    assert all(list(x.paths) == list(x.images) for x in found)
+
+
+def test_what_a_run_cannot_be_asked_for_is_refused(manifest, tmp_path):
+    with pytest.raises(UsageError, match="--split dev: .* has no row in it"):
+        cases.cases_of_manifest(run_over("eye"), manifest, manifest.parent, "dev")
+    with pytest.raises(UsageError, match="--images: this run reads pairs"):
+        cases.cases_of_files(run_over("patient"), ["a.jpg"])
+    (tmp_path / "m.csv").write_text("image,patient,eye\n")
+    with pytest.raises(DataError, match="no row"):
+        cases.cases_of_manifest(run_over("eye"), tmp_path / "m.csv", tmp_path)
+
+
+def test_pictures_stand_left_before_right_and_a_missing_eye_is_masked():
+    left, right, other = (np.full((32, 32, 3), value, np.float32) for value in (1, 2, 3))
+    rows = [{"right": right, "left": left}, {"right": other}]
+    images, mask = cases.stack_pictures(run_over("patient"), rows)
+    assert images.shape == (2, 2, 32, 32, 3)
+    assert images.dtype == mask.dtype == np.float32
+    assert images[..., 0, 0, 0].tolist() == [[1, 2], [0, 3]]
+    assert mask.tolist() == [[1, 1], [0, 1]]
+    images, mask = cases.stack_pictures(run_over("eye"), [{"": left}, {"right": other}])
+    assert mask is None
+    assert images[:, 0, 0, 0].tolist() == [1, 3]
