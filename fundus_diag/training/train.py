@@ -10,10 +10,10 @@ from fundus_diag.runs.predict import predict_logits, prediction_table
 from fundus_diag.runs.run import OWN_FLAGS, WEIGHTS, build_model
 from fundus_diag.runs.run_files import CLASSIFIER, leaks
 from fundus_diag.runs.thresholds import save_operating_points
+from fundus_diag.training.devices import at_work, start
 from fundus_diag.training.epochs import say
 from fundus_diag.training.loop import fit, prepare
 from fundus_diag.training.sampling import sampling_plan
-from fundus_diag.training.session import at_work, start
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import atomic, write_csv
 

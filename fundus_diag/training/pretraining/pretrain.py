@@ -7,9 +7,9 @@ from fundus_diag.models.masked_autoencoder import copy_to_encoder, masked_autoen
 from fundus_diag.models.weights import h5
 from fundus_diag.runs import directory
 from fundus_diag.runs.run_files import ENCODER_WEIGHTS, PRETRAINING
+from fundus_diag.training.devices import at_work, start
 from fundus_diag.training.epochs import say
 from fundus_diag.training.pretraining.loop import fit, prepare
-from fundus_diag.training.session import at_work, start
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.version import __version__
 

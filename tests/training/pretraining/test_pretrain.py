@@ -459,8 +459,8 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 two = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(cpu, two)
-from fundus_diag.training import session
-session.device_strategy = lambda: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+from fundus_diag.training import devices
+devices.device_strategy = lambda: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 from narrow_vit import main, register
 register(lambda table, key, value: table.__setitem__(key, value))
 sys.exit(main(sys.argv[1:]))
