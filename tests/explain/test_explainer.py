@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from attentive import as_pairs
+from flat_head import LABELS, flat_head, photographs
 from keras import layers
 from small_encoders import NARROW, SIZE, shake
 
 from fundus_diag import explain
-from fundus_diag.explain import smoothing
 from fundus_diag.explain.fusion import fused
 from fundus_diag.explain.methods import keras_vis
 from fundus_diag.models import build_classifier
@@ -20,19 +20,12 @@ from fundus_diag.models.batch_norm import calibrate_batch_norm
 from fundus_diag.models.classifier import cam_layers
 from fundus_diag.utils.errors import UsageError
 
-LABELS = 3
 pytestmark = pytest.mark.usefixtures("eager")
 
 
 @pytest.fixture(scope="module")
 def images():
     return photographs()
-
-
-def photographs():
-    rng = np.random.default_rng(0)
-    coarse = rng.uniform(0, 255, (4, 8, 8, 3)).astype("float32")
-    return tf.image.resize(coarse, (SIZE, SIZE), "bicubic").numpy().clip(0, 255)
 
 
 @functools.lru_cache(maxsize=16)
@@ -45,18 +38,6 @@ def classifier(name, unit="eye"):
     calibrate_batch_norm(model, [inputs])
     assert model.predict(inputs, verbose=0).std(axis=0).min() > 1e-3
     return model
-
-
-def flat_head(images):
-    """A network whose head is no global average: every place has weights of its own."""
-    keras.utils.set_random_seed(1)
-    inputs = keras.Input(images.shape[1:], name="images")
-    x = layers.Rescaling(1 / 127.5, offset=-1)(inputs)
-    x = layers.Conv2D(6, 5, strides=4, padding="same", activation="relu", name="first")(x)
-    x = layers.Conv2D(8, 3, strides=2, padding="same", activation="relu", name="second")(x)
-    x = layers.Flatten(name="head_pool")(x)
-    x = layers.Dense(16, activation="tanh", name="head_dense")(x)
-    return keras.Model(inputs, layers.Dense(LABELS, name="head_logits")(x), name="flat")
 
 
 def with_a_map(model, layer):
@@ -191,31 +172,6 @@ def test_of_a_linear_head_the_maps_are_sums_done_by_hand():
         np.testing.assert_allclose(got[:, :, 0], want, rtol=1e-3, atol=1e-3 * want.max())
 
 
-def test_the_first_component_is_the_same_by_either_product():
-    rng = np.random.default_rng(0)
-    wide = rng.normal(size=(2, 3, 3, 20)).astype("float32")  # more channels than places
-    padded = np.concatenate([wide, np.zeros((2, 3, 3, 1))], axis=-1).astype("float32")
-    narrow = np.linalg.svd((wide - wide.mean(axis=(1, 2), keepdims=True)).reshape(2, 9, 20))
-    want = np.abs(narrow[0][:, :, 0] * narrow[1][:, :1]).reshape(2, 3, 3)
-    for x in (wide, padded):
-        np.testing.assert_allclose(np.abs(smoothing.first_component(x)), want, atol=1e-3)
-
-
-def test_smoothing_over_pictures_is_the_mean_over_mirrored_and_scaled_ones(images):
-    model = flat_head(images)
-    got = explain.maps(
-        model, images, "layer_cam", layers=["first", "second"], fuse=False, aug_smooth=True
-    )
-    want = 0
-    for factor in (0.9, 1.0, 1.1):
-        for mirrored in (False, True):
-            x = np.clip(images * factor, 0, 255)
-            x = x[:, :, ::-1] if mirrored else x
-            one = explain.maps(model, x, "layer_cam", layers=["first", "second"], fuse=False)
-            want = want + (one[..., ::-1] if mirrored else one) / 6
-    np.testing.assert_allclose(got, want, atol=1e-5 * want.max())
-
-
 def test_the_fused_map_follows_the_paper():
     rng = np.random.default_rng(5)
     fine, coarse = rng.uniform(0, 7, (1, 16, 16, 2)), rng.uniform(0, 3, (1, 4, 4, 2))
@@ -275,18 +231,6 @@ def test_each_eye_of_a_pair_has_a_map_of_its_own(name, method, images):
     moved = explain.maps(model, other, method, mask=pairs["mask"], fuse=False)
     change = np.abs(moved - got)[0].reshape(2, -1).mean(axis=1) / got[0].reshape(2, -1).mean(axis=1)
     assert change[1] > change[0]
-
-
-def test_mirrored_pairs_swap_their_eyes():
-    images = np.arange(2 * 2 * 4 * 4 * 3, dtype="float32").reshape(2, 2, 4, 4, 3)
-    inputs = {"images": tf.constant(images), "mask": tf.constant([[1.0, 1.0], [1.0, 0.0]])}
-    varied = smoothing.vary(inputs, (True, 1.0))
-    np.testing.assert_array_equal(varied["images"][:, 0], images[:, 1, :, ::-1])
-    np.testing.assert_array_equal(varied["mask"], [[1, 1], [0, 1]])
-    as_maps = tf.reshape(varied["images"], (4, 4, 4, 3))
-    np.testing.assert_array_equal(
-        smoothing.undo(as_maps, (True, 1.0), True), images.reshape(4, 4, 4, 3)
-    )
 
 
 def test_a_label_that_nothing_speaks_for_has_a_map_of_zeros(images):

@@ -54,6 +54,8 @@ def test_pointing_game_equals_a_search_from_each_peak_pixel(drawn, tolerance):
     want = sum(hits) / len(hits) if m.any() else math.nan
     got = localization.pointing_game(m, mask, tolerance)
     assert got == pytest.approx(want, nan_ok=True)
+    near = localization.within(mask, tolerance)
+    assert localization.pointing_game(m, near) == pytest.approx(want, nan_ok=True)
 
 
 @pytest.mark.parametrize(
