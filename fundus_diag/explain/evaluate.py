@@ -130,15 +130,21 @@ def explain_eval(
 def _masks(case, loaded, folder, lesions, facts):
     """{(eye, label): mask} of a case, those that are not empty; `facts` counts all."""
     found = {}
+    wanted = {name for names in lesions.values() for name in names}
     for eye, (_, _, photograph) in loaded.items():
         facts["photographs"] += 1
-        for label, names in lesions.items():
-            mask, resized = read_mask(folder, names, case.paths[eye], photograph.shape[:2])
-            facts["resized_masks"] += resized
-            kind = "scored" if mask.any() else "without_lesion"
-            facts[kind][label] = facts[kind].get(label, 0) + 1
+        shape, signs, resized = photograph.shape[:2], {}, {}
+        for name in wanted:  # once each, though labels share signs
+            mask, resized[name] = read_mask(folder, (name,), case.paths[eye], shape)
             if mask.any():
-                found[eye, label] = mask
+                signs[name] = mask
+        for label, names in lesions.items():
+            facts["resized_masks"] += any(resized[name] for name in names)
+            there = [signs[name] for name in names if name in signs]
+            kind = "scored" if there else "without_lesion"
+            facts[kind][label] = facts[kind].get(label, 0) + 1
+            if there:
+                found[eye, label] = np.any(there, axis=0)
     return found
 
 

@@ -11,6 +11,8 @@ from explained import evaluate, files, make_explained
 from fundus_diag import explain, load_run
 from fundus_diag.data import masks
 from fundus_diag.explain.metrics import randomization
+from fundus_diag.explain.metrics.deletion import deletion_insertion
+from fundus_diag.explain.output import laid_back
 from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.utils.errors import DataError
 
@@ -55,6 +57,39 @@ def test_maps_are_scored_beside_two_that_know_nothing(folder, tmp_path, capsys):
     )
     assert cv2.imread(str(tmp_path / "deletion_insertion_A.png")).std() > 5
     assert "photographs without a lesion" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("eager")
+def test_each_eye_and_label_is_scored_by_its_own_map_beside_the_other_eye(folder, tmp_path):
+    words = ["--lesions", "A=bright", "B=bright", "--methods", "layer_cam", "--randomised", "0"]
+    assert evaluate(folder, tmp_path, *words, run="patient") == 0
+    run, root = load_run(folder / "patient"), folder / "photographs"
+    scored = pd.read_csv(tmp_path / "faithfulness_images.csv")
+    scored = scored[(scored["method"] == "layer_cam") & (scored["filter"] == "none")]
+    assert set(scored["eye"]) == {"left", "right"}
+    assert scored.groupby("patient")["label"].nunique().max() == 2
+    for patient, rows in scored.groupby("patient"):
+        names = [f"{int(patient[1:]):03d}_{eye}.png" for eye in ("left", "right")]
+        seen = [load_photograph(root / x, 32) for x in names if (root / x).exists()]
+        pair = np.zeros((1, 2, 32, 32, 3), np.float32)
+        pair[0, : len(seen)] = [picture for picture, _, _ in seen]
+        mask = np.array([[1, len(seen) - 1]], np.float32)
+        for row in rows.to_dict("records"):
+            eye, k = ("left", "right").index(row["eye"]), run.labels.index(row["label"])
+            picture, box, photo = seen[eye]
+            map = explain.maps(run.model, pair, labels=[k], mask=mask)[0, eye, 0]
+
+            def predict(pictures, eye=eye, k=k, pair=pair, mask=mask):
+                pairs = np.repeat(pair, len(pictures), axis=0)
+                pairs[:, eye] = pictures
+                return run.predict(pairs, np.repeat(mask, len(pictures), axis=0))[:, k]
+
+            curves = deletion_insertion(picture, map, predict, 4)
+            assert row["deletion"] == pytest.approx(curves["deletion_area"], abs=1e-4)
+            assert row["probability"] == pytest.approx(curves["deletion"][0], abs=1e-6)
+            path = folder / "masks" / "bright" / f"{row['image'][:-4]}_bright.png"
+            inside, wide = cv2.imread(str(path), 0) > 0, laid_back(map, box, photo.shape)
+            assert row["energy"] == pytest.approx(wide[inside].sum() / wide.sum(), rel=1e-3)
 
 
 def test_masks_of_another_size_are_resized_and_counted(folder, tmp_path, capsys):
