@@ -11,7 +11,8 @@ from fundus_diag.utils.errors import DataError, UsageError
 
 
 def run_over(unit):
-    return SimpleNamespace(config={"unit": unit, "image_size": 32, "crop": "fundus"})
+    config = {"unit": unit, "image_size": 32, "crop": "fundus"}
+    return SimpleNamespace(config=config, labels=("A", "B"))
 
 
 @pytest.fixture(scope="module")
