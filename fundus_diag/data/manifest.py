@@ -125,6 +125,8 @@ def resolve_images(manifest: Manifest, image_root: Path) -> list[Path]:
 def for_run(manifest: Manifest, labels: Sequence[str], split: str | None = None) -> Manifest:
     """The rows of a manifest that are asked for, with the labels that a run knows, in its order.
 
+    Columns of other labels stay in the table: a patient's grade depends on all grades of the eyes.
+
     Raises:
         UsageError: the table has no such split.
     """
@@ -134,8 +136,7 @@ def for_run(manifest: Manifest, labels: Sequence[str], split: str | None = None)
     if split is not None:
         table = table[table["split"] == split].reset_index(drop=True)
     known = tuple(x for x in labels if x in manifest.labels)
-    others = [x for x in manifest.labels if x not in known]
-    return dataclasses.replace(manifest, table=table.drop(columns=others), labels=known)
+    return dataclasses.replace(manifest, table=table, labels=known)
 
 
 def write_manifest(table: pd.DataFrame, path: Path) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from fundus_diag.data.labels import EYES, HEALTHY
+from fundus_diag.data.labels import EYES, GRADE, HEALTHY
 from fundus_diag.utils.errors import DataError
 
 ONCE = ("split", "age", "sex", "dataset")  # columns that belong to the patient
@@ -14,7 +14,8 @@ def pair_table(table: pd.DataFrame, labels: tuple[str, ...], task: str, path) ->
 
     A disease is 1 where any eye has it, 0 where all photographed eyes are graded and free of it,
     NaN otherwise. `N` is 1 where all eyes are normal, 0 where one is not, NaN otherwise. Of
-    exclusive grades the patient has that of the worse eye, none if an eye is not graded.
+    exclusive grades the patient has that of the worse eye, none if an eye is not graded; all
+    `grade_*` columns of the table count, also those that are not among `labels`.
 
     Returns:
         patient, image_left, image_right ("" where there is none), the columns of ONCE that the
@@ -81,8 +82,9 @@ def _any_eye(table, labels):
 
 
 def _worst_grade(table, labels):
-    grade = table[list(labels)].to_numpy().argmax(axis=1).astype("float64")
-    grade[table[list(labels)].isna().any(axis=1)] = np.inf  # greater than any grade: not known
+    grades = table[[name for name in table.columns if GRADE.fullmatch(name)]]
+    grade = grades.to_numpy().argmax(axis=1).astype("float64")
+    grade[grades.isna().any(axis=1)] = np.inf  # greater than any grade: not known
     worst = pd.Series(grade, table.index).groupby(table["patient"]).max()
-    columns = {label: (worst == k).astype("float64") for k, label in enumerate(labels)}
-    return pd.DataFrame(columns).where(np.isfinite(worst))
+    columns = {x: (worst == grades.columns.get_loc(x)).astype("float64") for x in labels}
+    return pd.DataFrame(columns, worst.index).where(np.isfinite(worst))

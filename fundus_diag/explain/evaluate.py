@@ -21,7 +21,7 @@ from fundus_diag.explain.settings import Settings
 from fundus_diag.metrics.summary import summarise
 from fundus_diag.runs.cases import load_batches, stack_pictures, usable_cases
 from fundus_diag.utils.errors import DataError, UsageError
-from fundus_diag.utils.files import atomic, write_csv, write_json
+from fundus_diag.utils.files import write_bytes, write_csv, write_json
 from fundus_diag.utils.progress import track
 
 CONTROLS = {
@@ -156,7 +156,7 @@ def _explained(run, case, loaded, layers, settings, labels):
     """
     numbers = [k for k, label in enumerate(run.labels) if label in labels]
     unfiltered = replace(settings, median=0, adaptive=False, batch_size=1)
-    (found,) = explain_batch(run, [(case, loaded)], layers, unfiltered, [numbers])
+    (found,) = explain_batch(run, [(case, loaded)], layers, unfiltered, [numbers], together=True)
     return found
 
 
@@ -263,5 +263,4 @@ def _write(out, summary, table, stages, curves, facts):
             for method, found in methods.items()
         }
         if drawn:
-            with atomic(out / f"deletion_insertion_{label}.png") as partial:
-                partial.write_bytes(curves_png(drawn))
+            write_bytes(out / f"deletion_insertion_{label}.png", curves_png(drawn))

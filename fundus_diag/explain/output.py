@@ -8,7 +8,7 @@ from fundus_diag.explain.methods.registry import METHODS
 from fundus_diag.explain.overlay import TOP_LABEL, explanation_png, methods_png
 from fundus_diag.explain.regions import COLUMNS, region_table
 from fundus_diag.imaging.preprocess import map_to_original, to_original
-from fundus_diag.utils.files import atomic
+from fundus_diag.utils.files import atomic, write_bytes
 
 SHOWN = 640  # px, longest side of a photograph on a page
 FIELDS = (
@@ -50,7 +50,7 @@ def table_rows(found):
 def write_case(out, found, level):
     """NAME.png, NAME.npz and, with several methods, NAME_methods.png of one explained case."""
     case = found["case"]
-    _write(out / f"{case.name}.png", explanation_page(found, level))
+    write_bytes(out / f"{case.name}.png", explanation_page(found, level))
     pair = len(found["loaded"]) > 1
     if len(found["fused"]) > 1:
         for eye, (_, box, photo) in found["loaded"].items():
@@ -66,7 +66,7 @@ def write_case(out, found, level):
                 for method, maps in found["fused"].items()
             ]
             name = f"{case.name}_{eye}" if pair else case.name
-            _write(out / f"{name}_methods.png", methods_png(photo, panels, name))
+            write_bytes(out / f"{name}_methods.png", methods_png(photo, panels, name))
     arrays = {"labels": np.array(found["labels"])}
     for eye, (_, box, photo) in found["loaded"].items():
         end = f"_{eye}" if pair else ""
@@ -135,11 +135,6 @@ def shrunk(photograph, box):
 def laid_back(map, box, shape):
     """One map (h, w) over the square picture, on the photograph of that shape."""
     return map_to_original(map[None, ..., None], box, *shape[:2]).numpy()[0, ..., 0]
-
-
-def _write(path, content):
-    with atomic(path) as partial:
-        partial.write_bytes(content)
 
 
 def _text(value, digits=6):

@@ -2,11 +2,11 @@
 
 import functools
 
-from fundus_diag.data.labels import EYES, LABELS
+from fundus_diag.data.labels import EYES, LABELS, OTHER
 from fundus_diag.data.synthetic.camera import compress
 from fundus_diag.data.synthetic.eye import draw_eye
 
-SHOWN = (*({x} for x in LABELS if x != "O"), {"D", "O"})
+SHOWN = (*({x} for x in LABELS if x != OTHER), {"D", OTHER})
 
 
 @functools.lru_cache(maxsize=2)

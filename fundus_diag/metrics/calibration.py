@@ -104,9 +104,10 @@ def _platt(truth, z):
         return np.array([[w @ z**2 + SLOPE_PRIOR, w @ z], [w @ z, w.sum()]])
 
     start = [1.0, math.log(share / (1 - share)) - np.median(z)]
-    found = optimize.minimize(
-        loss, start, jac=True, hess=curvature, method="trust-exact", options={"gtol": 1e-10}
-    )
+    with np.errstate(over="ignore"):  # of steps that the method then takes back
+        found = optimize.minimize(
+            loss, start, jac=True, hess=curvature, method="trust-exact", options={"gtol": 1e-10}
+        )
     slope, intercept = found.x
     if slope > 0:
         return {"slope": float(slope), "intercept": float(intercept)}

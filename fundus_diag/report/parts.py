@@ -1,4 +1,4 @@
-"""What the report shows beside its figures of merit: panels, worst errors, the model card."""
+"""What the report shows beside its figures of merit: panels, thumbnails, the model card."""
 
 import base64
 

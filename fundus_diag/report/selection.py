@@ -71,7 +71,7 @@ def worst_errors(predictions, labels, metrics, grade):
     if grade:  # each is missed in one grade and a false alarm in another, and shown once
         rows = np.sort(np.concatenate([one["missed"] for one in found]))
         for row in rows[np.argsort(-p[rows].max(axis=1), kind="stable")]:
-            truth, call = y[row].argmax(), p[row].argmax()
+            truth, call = np.nanargmax(y[row]), p[row].argmax()
             errors.append((f"grade_{call}", f"grade {truth} called {call}", row, call, None))
     else:
         for k, label in enumerate(labels):

@@ -13,6 +13,8 @@ from fundus_diag.imaging.image_file import check_files, check_header
 from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.utils.errors import DataError, UsageError
 
+NOTHING = "there is no photograph that can be read"
+
 
 @dataclass(frozen=True)
 class Case:
@@ -104,7 +106,7 @@ def usable_cases(cases, on_bad_image="fail"):
             images = {eye: case.images[eye] for eye in paths}
             good.append(replace(case, images=images, paths=paths))
     if not good:
-        raise DataError("there is no photograph that can be read")
+        raise DataError(NOTHING)
     return good
 
 
@@ -123,16 +125,20 @@ def load_batches(run, cases, batch_size, on_bad_image="fail"):
 
     Raises:
         DataError: photographs are damaged and `on_bad_image` is "fail". After the first such one
-            nothing more is yielded: the rest is decoded only, so that all of them are named.
+            nothing more is yielded: the rest is decoded only, so that all of them are named. Or
+            none of them can be read.
     """
-    bad = []
+    bad, readable = [], 0
     for start in range(0, len(cases), batch_size):
         part = cases[start : start + batch_size]
         batch = [(case, load_case(run, case, bad)) for case in part]
         batch = [(case, loaded) for case, loaded in batch if loaded]
+        readable += len(batch)
         if batch and not (bad and on_bad_image == "fail"):
             yield batch
     settle_bad(bad, on_bad_image)
+    if not readable:
+        raise DataError(NOTHING)
 
 
 def load_case(run, case, bad=None):

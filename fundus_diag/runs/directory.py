@@ -23,7 +23,7 @@ FREE_FLAGS = {"resume", "overwrite", "cache", "cache_dir"}
 
 
 def claim(config, sha256, kind):
-    """Checks that a run may be written to its folder. Changes nothing: see `make_room`.
+    """Checks that a run may be written to its folder. Changes nothing: see `begin`.
 
     Args:
         config: of the run, with `run_dir`, `resume`, `overwrite`, `manifest`.

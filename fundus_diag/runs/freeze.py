@@ -37,7 +37,8 @@ def fast_logits(model, name="auto"):
     """
     precision = frozen_precision(name)
     frozen = freeze(lambda x: model(x, training=False), input_spec(model), precision)
-    return lambda inputs: frozen(*tf.nest.flatten(inputs))[0]
+    # A frozen function takes tensors only.
+    return lambda inputs: frozen(*map(tf.convert_to_tensor, tf.nest.flatten(inputs)))[0]
 
 
 def frozen_precision(name):

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fundus_diag.data.columns import META
 from fundus_diag.data.inputs import load_inputs, settle_bad
 from fundus_diag.data.manifest import for_run, pair_eyes, resolve_images
 from fundus_diag.data.pipeline import scoring_batches
 from fundus_diag.metrics.calibration import apply_calibration
 from fundus_diag.runs.freeze import inference
+from fundus_diag.runs.run_files import ABOUT
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.progress import track
 
@@ -155,8 +155,7 @@ def prediction_table(rows, labels, probabilities):
         labels: L names, of the run.
         probabilities: (N, L).
     """
-    keys = (*META, "image_left", "image_right")
-    table = rows.table[[c for c in rows.table.columns if c in keys]].copy()
+    table = rows.table[[c for c in rows.table.columns if c in ABOUT]].copy()
     known = {f"y_{x}": rows.y[:, k] for k, x in enumerate(rows.labels)}
     scored = {f"p_{x}": probabilities[:, k] for k, x in enumerate(labels)}
     table = pd.concat([table, pd.DataFrame({**known, **scored}, index=table.index)], axis=1)

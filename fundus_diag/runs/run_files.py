@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fundus_diag.data.columns import META
 from fundus_diag.data.labels import LABEL_NAME
 from fundus_diag.data.manifest import read_manifest
 from fundus_diag.data.tables import read_table
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.files import read_json
 
-TEXT_COLUMNS = ("image", "image_left", "image_right", "patient", "eye", "sex", "dataset")
+ABOUT = (*META, "image_left", "image_right")  # columns of predictions beside y_ and p_
 ENCODER_WEIGHTS = "encoder.weights.h5"
 CLASSIFIER, PRETRAINING = "classifier", "pretraining"  # what stands, or would stand, under `kind`
 # Flags that stand by themselves in config.json, before the others.
@@ -118,7 +119,7 @@ def read_predictions(path, labels, unit):
     missing = [column for column in wanted if column not in table.columns]
     if missing:
         raise DataError(f"{path}: no column {', '.join(missing[:5])}; is it of this run?")
-    columns = {c: table.column(c) for c in table.columns if c in TEXT_COLUMNS}
+    columns = {c: table.column(c) for c in table.columns if c in ABOUT and c != "age"}
     if "" in columns["patient"]:
         line = table.lines[columns["patient"].index("")]
         raise DataError(f"{path} line {line}: empty patient")

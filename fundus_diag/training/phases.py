@@ -1,4 +1,4 @@
-"""The two phases: what trains in each, with which optimizer, and the statistics to start from.
+"""The two phases: what trains in each, with which optimizer and averages.
 
 Phase 1 trains the head (`head_*`), phase 2 everything. A pretrained encoder's BatchNorm stays in
 inference mode throughout: its statistics, scales and shifts are those of its large data set, and
@@ -85,6 +85,7 @@ def averaged(model):
 
 
 def _on_cpu():
+    # Here, for it imports TensorFlow, which a step on JAX does without.
     from fundus_diag.utils.mixed_precision import has_gpu
 
     return keras.backend.backend() == "tensorflow" and not has_gpu()

@@ -59,9 +59,9 @@ def test_photographs_and_masks_are_read_once_to_be_scored(
     read_one, explain_batch = masks._read, evaluation.explain_batch
     monkeypatch.setattr(masks, "_read", lambda path: read.append(path) or read_one(path))
 
-    def noted(run, batch, layers, settings, chosen):
+    def noted(run, batch, layers, settings, chosen, together):
         batches.append((batch[0][0].name, [run.labels[k] for k in chosen[0]]))
-        return explain_batch(run, batch, layers, settings, chosen)
+        return explain_batch(run, batch, layers, settings, chosen, together)
 
     monkeypatch.setattr(evaluation, "explain_batch", noted)
     words = ["--lesions", "A=bright", "B=dark,bright", "--methods", "layer_cam"]
@@ -148,6 +148,24 @@ def test_where_nothing_can_be_read_nothing_is_explained(folder, tmp_path, capsys
     assert explained(folder, *words, "--on-bad-image", "skip") == 1
     assert "no photograph that can be read" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", [explained, evaluate])
+def test_where_only_decoding_shows_that_nothing_can_be_read_nothing_is_explained(
+    folder, tmp_path, capsys, command
+):
+    table, _ = of_split(folder, "test")
+    for name in table["image"]:
+        (tmp_path / name).write_bytes(damaged(folder / "photographs" / name))
+    table.to_csv(tmp_path / "m.csv", index=False)
+    words = ["--manifest", tmp_path / "m.csv", "--image-root", tmp_path, "--out", tmp_path / "out"]
+    words += ["--on-bad-image", "skip"]
+    if command is evaluate:
+        words = [tmp_path / "out", *words]
+    assert command(folder, *words) == 1
+    assert "no photograph that can be read" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "out" / "explanations.csv").exists()
+    assert not (tmp_path / "out" / "faithfulness.csv").exists()
 
 
 @pytest.mark.parametrize("kind", ["text", "damaged"])

@@ -102,6 +102,7 @@ def predicted(run, root, out):
     return table["image"].tolist(), table[[c for c in table if c.startswith("p_")]].to_numpy()
 
 
+@pytest.mark.slow
 def test_a_process_with_tensorflow_alone_answers_as_predict_does(folder, models, odd, tmp_path):
     names, want = predicted(folder / "eye", odd, tmp_path / "predicted.csv")
     assert len(names) == 24

@@ -116,6 +116,7 @@ def test_float_and_integer_pixels_give_the_same_picture(photograph):
     np.testing.assert_allclose(box, box_of_real, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_eager_pipeline_and_exported_module_agree(content, tmp_path):
     eager, box = preprocess.preprocess(tf.constant(content), SIZE)
 

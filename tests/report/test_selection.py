@@ -78,6 +78,17 @@ def test_of_grades_an_error_is_a_wrong_call_and_the_surest_comes_first():
         assert hits == sorted(right, key=lambda r: -p[r].max())[:2]
 
 
+def test_a_grade_without_a_column_is_not_the_one_that_was_given():
+    table, y, p = predictions(GRADES, grade=True)
+    table["y_grade_2"] = np.nan
+    shown = worst_errors(table, GRADES, metrics_of(GRADES, [None] * 3), grade=True)
+    assert len(shown) > 2
+    for e in shown:
+        row = int(e["patient"])
+        given = int(np.flatnonzero(y[row, :2] == 1)[0])  # grade_2 is in no such row
+        assert e["kind"] == f"grade {given} called {p[row].argmax()}"
+
+
 @pytest.mark.parametrize("grade", [False, True])
 def test_where_all_is_right_there_is_no_error(grade):
     labels = GRADES if grade else LABELS

@@ -25,6 +25,7 @@ def renamed(folder, names):
     return path
 
 
+@pytest.mark.slow
 def test_a_run_trains_predicts_and_is_reported_with_labels_of_any_script(tmp_path):
     manifest = renamed(tmp_path / "photographs", ("AMD (wet)", "黄斑"))
     run_dir = tmp_path / "run"

@@ -60,6 +60,35 @@ def test_parts_are_the_whole(folder, tmp_path, monkeypatch, unit):
     assert sum(read) == len(pd.read_csv(root / "manifest.csv"))
 
 
+@pytest.mark.parametrize("unit", ["eye", "patient"])
+def test_the_fast_path_answers_alike(folder, tmp_path, unit):
+    root = folder / "photographs"
+    tables = []
+    for precision in ("float32", "auto"):
+        out = tmp_path / f"{precision}.csv"
+        assert run_predict(folder / unit, root, out, "--precision", precision) == 0
+        tables.append(table_of(out)[["p_A", "p_B"]])
+    assert tables[0].std().min() > 1e-4
+    np.testing.assert_allclose(tables[1], tables[0], atol=0.02)  # bfloat16 where there is any
+
+
+def test_grades_that_the_run_does_not_know_still_say_which_eye_is_worse(tmp_path):
+    manifest = make_photographs(tmp_path / "photographs", patients=15, grades=True)
+    flags = {"unit": "patient", "task": "grade", "grade_head": "softmax"}
+    ready_run(manifest, tmp_path / "run", **flags)
+    table = pd.read_csv(manifest)
+    table["grade_3"] = 0
+    worse = (table["patient"] == "p0") & (table["eye"] == "left")
+    table.loc[worse, ["grade_0", "grade_1", "grade_2", "grade_3"]] = [0, 0, 0, 1]
+    table.to_csv(manifest, index=False)
+    assert run_predict(tmp_path / "run", manifest.parent, tmp_path / "out.csv") == 0
+    got = table_of(tmp_path / "out.csv").set_index("patient")
+    assert got.loc["p0", ["y_grade_0", "y_grade_1", "y_grade_2"]].tolist() == [0, 0, 0]
+    other = table[table["patient"] == "p1"][["grade_0", "grade_1", "grade_2"]]
+    want = np.eye(3)[other.to_numpy().argmax(axis=1).max()]
+    np.testing.assert_array_equal(got.loc["p1", [f"y_grade_{k}" for k in range(3)]].tolist(), want)
+
+
 def test_rows_are_those_of_the_opened_run_and_of_the_table(folder, tmp_path):
     root = folder / "photographs"
     assert run_predict(folder / "eye", root, tmp_path / "out.csv", "--split", "test") == 0
@@ -88,7 +117,10 @@ def test_a_pair_with_one_readable_eye_is_predicted_by_that_eye(folder, bad, tmp_
     np.testing.assert_array_equal(known, right[["A", "B"]].astype(float))
 
 
-def test_all_bad_photographs_are_named_and_no_file_is_left(folder, bad, tmp_path, capsys):
+def test_all_bad_photographs_are_named_and_no_file_is_left(
+    folder, bad, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(predicting, "AT_ONCE", 1)  # in parts of their own
     out = tmp_path / "out.csv"
     assert run_predict(folder / "eye", bad, out) == 1
     said = capsys.readouterr().err.splitlines()[-1]

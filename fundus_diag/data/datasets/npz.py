@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from fundus_diag.data.columns import wrong_path
 from fundus_diag.data.datasets.descriptions import find_file
 from fundus_diag.data.labels import SPLITS
 from fundus_diag.utils.errors import DataError
@@ -30,7 +31,10 @@ def npz_rows(root: Path, description: dict, labels: str, table: Path | None, out
         columns = {f"grade_{k}": {k} for k in range(grades)}  # label: the grades that give it
     else:
         columns = {x: set(range(k, grades)) for x, k in description["from_grade"].items()}
-    name = description["dataset"] or path.stem
+    name = description["dataset"] or path.stem  # becomes a folder, and part of paths
+    wrong = wrong_path(name)
+    if wrong:
+        raise DataError(f"{path}: dataset {name!r} {wrong}")
     folder = out.parent / name
     rows = []
     for split in SPLITS:

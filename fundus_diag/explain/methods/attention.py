@@ -170,7 +170,7 @@ def readable(model):
     return keras.models.clone_model(model, clone_function=lambda x: x, call_function=call)
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=16)
 def _graph(model, method, head_fusion, discard_ratio, count):
     """A compiled function of inputs and chosen (B, count)."""
     twin = readable(model)

@@ -25,7 +25,7 @@ def make(method, model, layers, settings):
     return raw
 
 
-@functools.lru_cache(maxsize=4)  # a compiled graph each; most programs explain one model
+@functools.lru_cache(maxsize=16)  # a compiled graph for each number of labels
 def _engine(model, method, layers, eigen_smooth, count):
     """A compiled function (inputs, chosen (B, count)) to a list of (N, h, w, count), one a layer.
 

@@ -1,10 +1,10 @@
-"""How well a map points at real lesions: measures, controls, and their means with intervals.
+"""How well a map points at real lesions: measures and controls.
 
 A `map` is (h, w), finite and not below 0, on any scale unless a function says otherwise. A `mask`
 is (h, w) bool, True on the lesion, on the same grid. What is undefined is NaN: never 0 and never
 0.5. An empty mask leaves every measure undefined, because no map can be right about it; a map of
 zeros leaves those undefined that ask where the map points, and is 0 where a measure asks how much
-of the lesion it covers. Deletion and insertion, which need no mask, are in `metrics.deletion`.
+of the lesion it covers. Deletion and insertion, which need no mask, are in `deletion`.
 
 Sources:
     Zhang et al. 2018, "Top-down Neural Attention by Excitation Backprop" (pointing game)

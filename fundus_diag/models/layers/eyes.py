@@ -1,4 +1,4 @@
-"""Layers and shortcuts that several models share."""
+"""Two eyes through one encoder: folded into the batch, unfolded again, related to each other."""
 
 import keras
 from keras import layers, ops

@@ -1,8 +1,4 @@
-"""Parts that transformers share: attention whose weights can be read, tokens, stochastic depth.
-
-Attention itself holds no weights (the projections around it are plain dense layers), so a network
-built to be read has the same weights as one built to be fast.
-"""
+"""Parts that transformers share: their MLP, residual branches and stochastic depth."""
 
 import keras
 import numpy as np

@@ -26,7 +26,6 @@ from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import sha256
 from fundus_diag.utils.version import __version__
 
-DEFAULT_SIZE = 224  # px, where the source does not tell
 KINDS = (".safetensors", *PICKLES, ".h5")
 
 
@@ -38,7 +37,8 @@ def port(source, encoder, out, image_size=None):
             of `keras.applications`, for encoders whose network is there.
         encoder: name in `ENCODERS`.
         out: `.weights.h5` to write; an older one is replaced.
-        image_size: px. Position embeddings are resized to it. None: that of the source's, or 224.
+        image_size: px. Position embeddings are resized to it. None: that of the source's, or
+            else of the preset.
 
     Returns:
         The record kept in `out`: source, sha256, naming, encoder, image_size, left_out.
@@ -74,7 +74,8 @@ def _keras(source, encoder, image_size):
     if upstream is None:
         known = [name for name, preset in PRESETS.items() if preset.keras_weights is not None]
         raise UsageError(f"--encoder {encoder}: a .h5 of Keras is for {', '.join(known)}")
-    model = build_encoder(encoder, DEFAULT_SIZE if image_size is None else image_size)
+    size = preset_of(encoder).image_size if image_size is None else image_size
+    model = build_encoder(encoder, size)
     upstream.port_file(source, model)
     return model, {"naming": upstream.TITLE, "left_out": []}
 
@@ -107,4 +108,4 @@ def _torch(source, encoder, image_size):
 def _size(encoder, arrays):
     side = grid(arrays[POSITIONS].shape) if POSITIONS in arrays else None
     patch = defaults(encoder).get("patch")
-    return side * patch if side and patch else DEFAULT_SIZE
+    return side * patch if side and patch else preset_of(encoder).image_size

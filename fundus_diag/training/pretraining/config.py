@@ -9,6 +9,7 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
+from fundus_diag.data.labels import SPLITS
 from fundus_diag.training.run_config import RunConfig
 from fundus_diag.utils.errors import UsageError
 
@@ -25,7 +26,7 @@ class PretrainConfig(RunConfig):
     """Table of photographs: image, patient, eye, and split where there is one. Labels are not
     read."""
 
-    splits: tuple[Literal["train", "val", "test"], ...] = ("train",)
+    splits: tuple[Literal[*SPLITS], ...] = ("train",)
     """Rows to learn from. A table without a column split is taken whole."""
     val_loss: bool = False
     """Report the loss on the rows of val after every epoch; nothing is chosen by it."""
@@ -84,7 +85,7 @@ class PretrainConfig(RunConfig):
         }
         missing = {k: v for k, v in defaults.items() if getattr(self, k) is None}
         # In the order of the splits, each once: the same rows are the same run.
-        splits = tuple(x for x in ("train", "val", "test") if x in self.splits)
+        splits = tuple(x for x in SPLITS if x in self.splits)
         config = dataclasses.replace(self, **missing, splits=splits)
         config._check()
         return config

@@ -20,7 +20,9 @@ def images():
     return pictures()
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    "name", [FAMILIES[0], *(pytest.param(x, marks=pytest.mark.slow) for x in FAMILIES[1:])]
+)
 def test_networks_in_half_precision_have_maps_too(name, images):
     want = {x: explain.maps(classifier(name), images, x, [0]) for x in ("rollout", "chefer")}
     with precision("float16"):

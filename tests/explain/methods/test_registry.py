@@ -64,13 +64,18 @@ def test_both_commands_know_it(folder, tmp_path):
     words = ["--images", *files(folder, 1), "--methods", "brightness", "--out", tmp_path / "maps"]
     assert main([str(x) for x in ("explain", folder / "eye", *words)]) == 0
     assert set(rows_of(tmp_path / "maps" / "explanations.csv")["method"]) == {"brightness"}
-    assert evaluate(folder, tmp_path / "scores", "--randomised", "0") == 0
+    words = ["--methods", "brightness", "--randomised", "0"]
+    assert evaluate(folder, tmp_path / "scores", *words) == 0
     facts = json.loads((tmp_path / "scores" / "faithfulness.json").read_text())
-    assert list(facts["layers"]) == ["layer_cam", "grad_cam", "grad_cam_pp", "score_cam",
-                                     "brightness"]  # fmt: skip
+    assert facts["layers"] == {"brightness": []}
 
 
 @pytest.mark.usefixtures("eager")
 def test_what_is_slow_is_made_only_when_named():
     found = layers_of(classifier("mae_vit_tiny"), Settings(methods=()))
     assert list(found) == [x for x in NAMES if x != "vit_cx"]
+
+
+@pytest.mark.usefixtures("toy", "eager")
+def test_what_is_not_slow_is_made_unasked():
+    assert list(layers_of(classifier("mae_vit_tiny"), Settings(methods=())))[-1] == "brightness"
