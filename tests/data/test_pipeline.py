@@ -1,6 +1,6 @@
-import cv2
 import numpy as np
 import pytest
+from discs import levels, write_discs
 
 from fundus_diag.data.pictures import load_pictures
 from fundus_diag.data.pipeline import scoring_batches, training_batches
@@ -10,21 +10,7 @@ PLAIN = {"seed": [0, 1], "geometry": False, "colour": False}
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory):
-    """Seven files; the grey level of photograph i is 20 + 30 i."""
-    folder = tmp_path_factory.mktemp("photographs")
-    paths = []
-    for i in range(7):
-        image = np.zeros((60, 80, 3), np.uint8)
-        cv2.circle(image, (40, 30), 28, (20 + 30 * i,) * 3, -1)
-        paths.append(folder / f"{i}.png")
-        cv2.imwrite(str(paths[-1]), image)
-    return paths
-
-
-def levels(batch):
-    """Which photographs a batch of pictures shows."""
-    middle = np.asarray(batch)[..., 14:18, 14:18, :].mean(axis=(-3, -2, -1))
-    return np.round((middle - 20) / 30).astype(int)
+    return write_discs(tmp_path_factory.mktemp("photographs"))
 
 
 def test_scoring_takes_each_row_once_in_order(photographs):

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from logits import fit, logits_of
 from scipy import optimize, special
 
 from fundus_diag.metrics import calibration
@@ -8,18 +9,6 @@ from fundus_diag.metrics.calibration import (
     fit_operating_points,
     thresholds_array,
 )
-
-
-def logits_of(n=800, slope=0.6, intercept=-1.0, seed=0):
-    rng = np.random.default_rng(seed)
-    z = rng.normal(0, 2, n)
-    return rng.random(n) < special.expit(slope * z + intercept), z
-
-
-def fit(truth, z, **options):
-    y = np.asarray(truth, float)[:, None]
-    points = fit_operating_points(y, np.asarray(z)[:, None], ["D"], **options)
-    return points, points["labels"]["D"]
 
 
 def test_calibration_equals_a_general_minimiser_and_finds_the_truth():

@@ -4,26 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import special
+from logits import fit, logits_of
 
 from fundus_diag.metrics.calibration import (
     apply_calibration,
-    fit_operating_points,
 )
 from fundus_diag.metrics.thresholds import choose_threshold, parse_criterion
 from fundus_diag.utils.errors import UsageError
-
-
-def logits_of(n=800, slope=0.6, intercept=-1.0, seed=0):
-    rng = np.random.default_rng(seed)
-    z = rng.normal(0, 2, n)
-    return rng.random(n) < special.expit(slope * z + intercept), z
-
-
-def fit(truth, z, **options):
-    y = np.asarray(truth, float)[:, None]
-    points = fit_operating_points(y, np.asarray(z)[:, None], ["D"], **options)
-    return points, points["labels"]["D"]
 
 
 @settings(max_examples=60, deadline=None)

@@ -2,27 +2,11 @@
 
 import json
 
-import numpy as np
 import pytest
-from scipy import special
+from logits import fit, logits_of
 
-from fundus_diag.metrics.calibration import (
-    fit_operating_points,
-)
 from fundus_diag.runs.thresholds import load_operating_points, save_operating_points
 from fundus_diag.utils.errors import DataError
-
-
-def logits_of(n=800, slope=0.6, intercept=-1.0, seed=0):
-    rng = np.random.default_rng(seed)
-    z = rng.normal(0, 2, n)
-    return rng.random(n) < special.expit(slope * z + intercept), z
-
-
-def fit(truth, z, **options):
-    y = np.asarray(truth, float)[:, None]
-    points = fit_operating_points(y, np.asarray(z)[:, None], ["D"], **options)
-    return points, points["labels"]["D"]
 
 
 def test_operating_points_read_back_as_they_were_written(tmp_path):

@@ -1,16 +1,12 @@
-"""Fine-tuning as published: a rate for every layer, what decays, ordinal grades, options."""
+"""Recipes: fine-tuning as it is published, and what a flag of its own overrules."""
 
 import pathlib
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_encoders import NARROW
 
-from fundus_diag.models import build_classifier
 from fundus_diag.models.encoders import PRESETS
-from fundus_diag.training import phases
 from fundus_diag.training.config import TrainConfig
 from fundus_diag.training.losses import WeightedBinaryCrossentropy
 from fundus_diag.training.recipes import RECIPES
@@ -21,21 +17,6 @@ HERE = pathlib.Path()
 def config(**flags):
     flags = {"weights": "none", "image_size": 32, "schedule": "steps", **flags}
     return TrainConfig(manifest=HERE, image_root=HERE, run_dir=HERE, **flags).resolved()
-
-
-def compiled(name, unit="eye", steps=1, **flags):
-    keras.utils.set_random_seed(0)
-    model = build_classifier(name, 32, 2, unit=unit, **NARROW[name])
-    loss = WeightedBinaryCrossentropy(np.ones(2))
-    phases.compile_phase(model, 2, config(**flags), loss, steps, pretrained=False)
-    return model
-
-
-def moves(model, gradient):
-    """{path: change of each variable} by one step along a gradient of one value everywhere."""
-    before = [v.numpy() for v in model.trainable_variables]
-    model.optimizer.apply([tf.fill(v.shape, gradient) for v in model.trainable_variables])
-    return {v.path: v.numpy() - a for v, a in zip(model.trainable_variables, before, strict=True)}
 
 
 # Wu et al. 2021, section 4.1; the command in RETFound's repository; Chowdary and Yin 2024.
