@@ -53,7 +53,7 @@ def commands(run, root, table, work):
 
 
 def measured(checkout, words):
-    """(seconds, seconds of the processor, peak of memory in MiB) of one process."""
+    """(status, (seconds, seconds of the processor, peak of memory in MiB)) of one process."""
     environment = {**os.environ, "PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"}
     started = time.perf_counter()
     process = subprocess.Popen(
