@@ -26,7 +26,8 @@ HERE = Path(__file__).resolve().parents[1]
 CODE = """
 import sys, fundus_diag
 from fundus_diag.cli import main
-assert fundus_diag.__file__.startswith(sys.argv.pop(1))
+if not fundus_diag.__file__.startswith(sys.argv.pop(1)):
+    sys.exit(9)
 sys.exit(main())
 """
 
@@ -58,6 +59,7 @@ def measured(checkout, words):
     started = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-c", CODE, str(checkout), *map(str, words)],
+        cwd=checkout,  # else the package of the working directory comes first
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
