@@ -121,7 +121,7 @@ def test_weights_of_a_new_encoder_are_ported_by_the_names_in_its_file(plain, tmp
     assert port("plain_wide") == 0
     printed = capsys.readouterr().out
     assert "left out: fc.weight\npictures are divided by 255\n" in printed
-    assert "plain_wide at 224 px, of Somebody's Plain" in printed
+    assert "plain_wide at 64 px, of Somebody's Plain" in printed
     encoder, _ = load_encoder("plain_wide", 32, str(out))
     kernel, bias = encoder.get_layer("block1").get_weights()
     np.testing.assert_array_equal(kernel, state["trunk.stem.weight"].transpose(2, 3, 1, 0))
