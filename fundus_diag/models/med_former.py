@@ -173,6 +173,8 @@ def _spatial_attention(x, *, name):
 class JoinNeighbours(layers.Layer):
     """(B, h, w, C) to (B, h / 2, w / 2, 4 C): the channels of 2 x 2 places, row by row."""
 
+    sees = (2, 2, 0)  # see `geometry`
+
     def call(self, x):
         _, h, w, c = x.shape
         x = ops.reshape(x, (-1, h // 2, 2, w // 2, 2, c))
