@@ -41,14 +41,17 @@ def even(model):
     which they are a sample; gates are open; of attention only the path beside it is left.
     """
 
+    normed = {}
+
     def call(layer, x, *args, **kwargs):
         if isinstance(layer, NORMS):
-            return layers.Identity(name=layer.name)(x)
+            normed[layer.name] = layers.Identity(name=layer.name)(x)
+            return normed[layer.name]
         if isinstance(layer, layers.MaxPooling2D):
             options = {"strides": layer.strides, "padding": layer.padding, "name": layer.name}
             return layers.AveragePooling2D(layer.pool_size, **options)(x)
         if layer.name.endswith(".attn.add"):
-            return x[0]
+            return normed[layer.name.replace(".attn.add", ".norm1")]  # what it is added to
         return layer(x, *args, **kwargs)
 
     copy = keras.models.clone_model(model, call_function=call)
@@ -98,7 +101,7 @@ def test_a_cell_stands_where_the_gradient_of_an_even_network_has_its_middle(name
         tape.watch(picture)
         sums = []
         for output, grid in zip(network(picture), grids(model, names), strict=True):
-            cells = output if len(output.shape) == 4 else output[:, -grid.shape[0] ** 2 :]
+            cells = output if len(output.shape) == 4 else output[:, -(grid.shape[0] ** 2) :]
             cells = tf.reshape(cells, (*grid.shape, -1))
             at = np.array(grid.shape) // 2 - (1, 0)
             sums.append((tf.reduce_sum(cells[tuple(at)]), grid, at))
