@@ -106,6 +106,8 @@ def explain_eval(
     )
     for label, number in facts["without_lesion"].items():
         print(f"note: {label}: {number} of {facts['photographs']} photographs without a lesion")
+    for label, number in facts["outside_field"].items():
+        print(f"note: {label}: {number} lesions outside of the field of view, not scored")
     if facts["resized_masks"]:
         print(f"note: {facts['resized_masks']} masks of another size, resized by nearest neighbour")
     shown = ["pointing", "energy", "overlap", "iou", "deletion", "insertion"]

@@ -10,8 +10,9 @@ import pandas as pd
 from fundus_diag.data.masks import check_folders, check_masks, read_lesions, read_mask
 from fundus_diag.data.synthetic.eye import PLACED
 from fundus_diag.explain import explainer
-from fundus_diag.explain.explain import explain_batch
+from fundus_diag.explain.explain import explain_batch, stack_fields
 from fundus_diag.explain.filters import clean
+from fundus_diag.explain.laying import field_on_photograph, reached
 from fundus_diag.explain.metrics import localization
 from fundus_diag.explain.metrics.deletion import blurred
 from fundus_diag.explain.metrics.randomization import cascade
@@ -19,6 +20,7 @@ from fundus_diag.explain.metrics.score import FIGURES, Target, score
 from fundus_diag.explain.overlay import curves_png
 from fundus_diag.explain.settings import Settings
 from fundus_diag.metrics.summary import summarise
+from fundus_diag.models.geometry import pixels
 from fundus_diag.runs.cases import load_batches, stack_pictures, usable_cases
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import write_bytes, write_csv, write_json
@@ -49,6 +51,7 @@ def explain_eval(
     Writes faithfulness.csv (mean and 95 % interval over patients per label, method and filter),
     faithfulness_images.csv (each map), randomised.csv (the sanity check, block by block),
     deletion_insertion_<label>.png and faithfulness.json (what was done, and what was left out).
+    Nothing counts but what lies inside the field of view.
 
     Args:
         run: `run.Run`, of `load_run`.
@@ -86,7 +89,8 @@ def explain_eval(
     check_folders(masks, lesions)
     cases = usable_cases(cases, on_bad_image)
     check_masks(masks, lesions, [path for case in cases for path in case.paths.values()])
-    facts = {"photographs": 0, "scored": {}, "without_lesion": {}, "resized_masks": 0}
+    facts = {"photographs": 0, "scored": {}, "without_lesion": {}, "outside_field": {}}
+    facts["resized_masks"] = 0
     rows, curves, drawn = [], {label: {} for label in lesions}, []
     batches = load_batches(run, cases, 1, on_bad_image)
     for ((case, loaded),) in track(batches, "scoring maps", len(cases)):
@@ -95,14 +99,14 @@ def explain_eval(
             continue
         found = _explained(run, case, loaded, layers, settings, {label for _, label in there})
         for target, maps in _targets(run, found, there, settings, tolerance):
-            for method, name, map in maps:
-                figures, curve = score(map, target, settings.level, steps)
+            for method, name, map, grid in maps:
+                figures, curve = score(map, grid, target, settings.level, steps)
                 row = {**target.where, "method": method, "filter": name}
                 rows.append({**row, "probability": target.probability, **figures})
                 if name == "none":
                     curves[row["label"]].setdefault(method, []).append(curve)
         if len(drawn) < randomised:
-            drawn.append({eye: picture for eye, (picture, _, _) in loaded.items()})
+            drawn.append((loaded, found["inside"]))
     if not rows:
         raise DataError(f"{masks}: no mask of a lesion for any of the photographs")
     table = pd.DataFrame(rows)
@@ -128,12 +132,16 @@ def explain_eval(
 
 
 def _masks(case, loaded, folder, lesions, facts):
-    """{(eye, label): mask} of a case, those that are not empty; `facts` counts all."""
+    """{(eye, label): its mask in the field of view} of a case, where there is any.
+
+    `facts` counts all.
+    """
     found = {}
     wanted = {name for names in lesions.values() for name in names}
-    for eye, (_, _, photograph) in loaded.items():
+    for eye, seen in loaded.items():
         facts["photographs"] += 1
-        shape, signs, resized = photograph.shape[:2], {}, {}
+        shape, signs, resized = seen.photograph.shape[:2], {}, {}
+        inside = field_on_photograph(seen.field, *shape).numpy()
         for name in wanted:  # once each, though labels share signs
             mask, resized[name] = read_mask(folder, (name,), case.paths[eye], shape)
             if mask.any():
@@ -141,10 +149,11 @@ def _masks(case, loaded, folder, lesions, facts):
         for label, names in lesions.items():
             facts["resized_masks"] += any(resized[name] for name in names)
             there = [signs[name] for name in names if name in signs]
-            kind = "scored" if there else "without_lesion"
+            mask = np.any(there, axis=0) & inside if there else np.zeros(shape, bool)
+            kind = "scored" if mask.any() else "outside_field" if there else "without_lesion"
             facts[kind][label] = facts[kind].get(label, 0) + 1
-            if there:
-                found[eye, label] = np.any(there, axis=0)
+            if mask.any():
+                found[eye, label] = mask
     return found
 
 
@@ -163,16 +172,19 @@ def _explained(run, case, loaded, layers, settings, labels):
 def _targets(run, found, masks, settings, tolerance):
     """(`Target`, `_variants`) of each mask of an explained case."""
     case, loaded = found["case"], found["loaded"]
-    baselines = {eye: blurred(picture) for eye, (picture, _, _) in loaded.items()}
+    baselines = {eye: blurred(seen.picture) for eye, seen in loaded.items()}
+    fields = {eye: field_on_photograph(x.field, *x.photograph.shape[:2]).numpy()
+              for eye, x in loaded.items()}  # fmt: skip
     for (eye, label), mask in masks.items():
         k = found["labels"].index(label)
         where = {"image": case.images[eye], "patient": case.patient or case.images[eye]}
         where |= {"eye": eye, "label": label}
-        picture, box, _ = loaded[eye]
         target = Target(
-            picture=picture,
+            picture=loaded[eye].picture,
             baseline=baselines[eye],
-            box=box,
+            box=loaded[eye].box,
+            seen=found["inside"][eye],
+            inside=fields[eye],
             mask=mask,
             near=localization.within(mask, tolerance * max(mask.shape)),
             predict=_predictor(run, loaded, eye, run.labels.index(label), settings.batch_size),
@@ -183,25 +195,25 @@ def _targets(run, found, masks, settings, tolerance):
 
 
 def _variants(found, eye, k, settings):
-    """(method, filter, map (h, w)) of every method: as it is, by the median, by both filters.
+    """(method, filter, map (h, w), its `Grid`) of every method: as it is, and by the filters.
 
     The two controls follow.
     """
     kinds = [replace(settings, adaptive=False), settings]
     kinds = {x.filter_name: x.filters for x in kinds if x.filter_name != "none"}
     for method, maps in found["fused"].items():
-        map = maps[eye][k]
-        yield method, "none", map
+        map, grid = maps[eye][k], found["grids"][method]
+        yield method, "none", map, grid
         for name, filters in kinds.items():
-            yield method, name, clean(map, **filters)
-    shape = next(iter(found["fused"].values()))[eye][k].shape
+            yield method, name, clean(map, **filters), grid
+    grid = pixels(len(found["inside"][eye]))
     for name, control in CONTROLS.items():
-        yield name, "none", control(shape)
+        yield name, "none", control(grid.shape), grid
 
 
 def _predictor(run, loaded, eye, number, batch_size):
     """Pictures (n, S, S, 3) of one eye to the probability of a label, the other eye as it is."""
-    others = {other: picture for other, (picture, _, _) in loaded.items()}
+    others = {other: seen.picture for other, seen in loaded.items()}
 
     def predict(pictures):
         images, mask = stack_pictures(run, [others | {eye: picture} for picture in pictures])
@@ -210,17 +222,28 @@ def _predictor(run, loaded, eye, number, batch_size):
     return predict
 
 
-def _randomised(run, pictures, labels, layers, settings, seed):
-    """Table of the sanity check: mean correlation per label, method and block randomised so far."""
-    if not pictures:
+def _randomised(run, drawn, labels, layers, settings, seed):
+    """Table of the sanity check: mean correlation per label, method and block randomised so far.
+
+    Over the cells that have a part in the field of view. `drawn`: ({eye: `Loaded`}, {eye: (S, S)
+    bool, its field}) of each photograph or pair.
+    """
+    if not drawn:
         return pd.DataFrame()
+    pictures = [{eye: seen.picture for eye, seen in loaded.items()} for loaded, _ in drawn]
     images, mask = stack_pictures(run, pictures)
+    inside = stack_fields(run, [fields for _, fields in drawn])
     numbers = [run.labels.index(x) for x in labels]
 
     def draw(method):
         options = settings.options | {"mask": mask, "batch_size": settings.batch_size}
+        options["inside"] = inside
         found = explainer.maps(run.model, images, method, numbers, layers[method], **options)
-        return found.reshape(-1, *found.shape[-2:])  # of each picture, or eye, all labels
+        grid = explainer.grid_of(run.model, method, layers[method])
+        there = reached(inside.reshape(-1, *inside.shape[-2:]), grid).numpy()
+        # Of each picture, or eye, all labels.
+        eyes = zip(found.reshape(-1, len(numbers), *found.shape[-2:]), there, strict=True)
+        return [map[cells] for maps, cells in eyes for map in maps]
 
     draws = {method: functools.partial(draw, method) for method in layers}
     inputs = explainer.model_inputs(run.model, images, mask)

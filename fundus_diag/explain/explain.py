@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from fundus_diag.data.labels import EYES
-from fundus_diag.explain.explainer import explainer, layers_of, model_inputs
+from fundus_diag.explain.explainer import explainer, grid_of, layers_of, model_inputs
 from fundus_diag.explain.filters import clean
+from fundus_diag.explain.laying import picture_field
 from fundus_diag.explain.methods.registry import METHODS
 from fundus_diag.explain.output import FIELDS, table_rows, write_case
 from fundus_diag.explain.settings import Settings
@@ -20,7 +21,7 @@ from fundus_diag.utils.progress import track
 def explain(run, out, cases, settings=None, labels=None, on_bad_image="fail"):
     """Writes the explanations of photographs.
 
-    Per case: NAME.png (a row per label), NAME.npz (raw maps), with several methods
+    Per case: NAME.png (a row per label), NAME.npz (arrays, see `output`), with several methods
     NAME_methods.png as well; for all together explanations.csv. Everything is written as soon as
     it is there, so memory does not grow with the number of photographs.
 
@@ -88,7 +89,7 @@ def explain_batch(run, batch, layers, settings, chosen=None, together=False):
 
     Args:
         run: `run.Run`.
-        batch: list of (case, {eye: (picture, box, photograph)}), of `load_batches`.
+        batch: list of (case, {eye: `preprocess.Loaded`}), of `load_batches`.
         layers: {method: its layers}, of `layers_of`.
         settings: `Settings`.
         chosen: per case numbers of its labels; None is those above threshold, or the likeliest.
@@ -99,18 +100,23 @@ def explain_batch(run, batch, layers, settings, chosen=None, together=False):
     Yields:
         {"case", "loaded": as given, "labels": names, "probability",
         "threshold": (K,), "called": (K,) bool, "top": whether the only label is below its
-        threshold, "layers": as given, "fused": {method: {eye: (K, h, w)}}, filtered,
+        threshold, "layers": as given, "grids": {method: `geometry.Grid` of its maps},
+        "inside": {eye: (S, S) bool, where the picture shows the field of view},
+        "fused": {method: {eye: (K, h, w)}}, filtered, whatever lies outside of the field,
         "single": {method: {eye: (K, layers, h, w)}}}.
     """
-    pictures = [{eye: seen[0] for eye, seen in loaded.items()} for _, loaded in batch]
+    pictures = [{eye: seen.picture for eye, seen in loaded.items()} for _, loaded in batch]
+    inside = [{eye: picture_field(seen) for eye, seen in loaded.items()} for _, loaded in batch]
     images, mask = stack_pictures(run, pictures)
     probability = run.predict(images, mask, batch_size=settings.batch_size)
     called = run.call(probability)
     given = chosen is not None
     if not given:
         chosen = [_chosen(p, c) for p, c in zip(probability, called, strict=True)]
-    made = {m: _maps(run.model, images, mask, m, layers[m], chosen, settings, together)
+    within = stack_fields(run, inside)
+    made = {m: _maps(run.model, images, mask, within, m, layers[m], chosen, settings, together)
             for m in layers}  # fmt: skip
+    grids = {m: grid_of(run.model, m, layers[m]) for m in layers}
     for k, (case, loaded) in enumerate(batch):
         eyes = EYES if mask is not None else tuple(loaded)
         fused, single = {}, {}
@@ -128,22 +134,32 @@ def explain_batch(run, batch, layers, settings, chosen=None, together=False):
             "called": called[k, chosen[k]],
             "top": not given and not called[k].any(),
             "layers": layers,
+            "grids": grids,
+            "inside": inside[k],
             "fused": fused,
             "single": single,
         }
+
+
+def stack_fields(run, rows):
+    """Fields of view as `explainer` takes them, of rows {eye: (S, S) bool}, one a case."""
+    if run.config["unit"] != "patient":
+        return np.stack([next(iter(row.values())) for row in rows])
+    nothing = np.zeros_like(next(iter(rows[0].values())))
+    return np.stack([[row.get(eye, nothing) for eye in EYES] for row in rows])
 
 
 def _chosen(probability, called):
     return np.flatnonzero(called).tolist() or [int(np.argmax(probability))]
 
 
-def _maps(model, images, mask, method, layers, chosen, settings, together):
+def _maps(model, images, mask, inside, method, layers, chosen, settings, together):
     """Per case: (fused, single) of its labels, or one such pair an eye; see `explainer`."""
     make = explainer(model, method, layers, settings)
 
     def run(rows, labels):
         inputs = model_inputs(model, images[rows], None if mask is None else mask[rows])
-        return [np.asarray(x) for x in make(inputs, np.asarray(labels, np.int32))]
+        return [np.asarray(x) for x in make(inputs, np.asarray(labels, np.int32), inside[rows])]
 
     if together:
         fused, single = run(np.arange(len(images)), chosen)

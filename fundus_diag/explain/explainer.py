@@ -15,7 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from fundus_diag.explain.filters import filter_maps
-from fundus_diag.explain.fusion import fused, stacked
+from fundus_diag.explain.fusion import finest, fused, stacked
+from fundus_diag.explain.laying import on_grid
 from fundus_diag.explain.methods.attention import check_options
 from fundus_diag.explain.methods.registry import METHODS, layer_names, method_name, possible
 from fundus_diag.explain.settings import Settings
@@ -31,6 +32,7 @@ def maps(
     layers=None,
     *,
     mask=None,
+    inside=None,
     fuse=True,
     aug_smooth=Settings.aug_smooth,
     eigen_smooth=Settings.eigen_smooth,
@@ -54,11 +56,13 @@ def maps(
             pools for the others. `rollout` and `chefer` go through all blocks and take none.
         mask: (B, 2), 1 where the eye was photographed; None is all. The maps of a missing eye
             are zero.
+        inside: (B, S, S) bool, (B, 2, S, S) of pairs: where pictures show the field of view, in
+            which fused maps have their maximum; None is everywhere. Single layers know no field.
         fuse: one map from all layers: each is divided by its maximum in this picture, shallow ones
-            go through tanh(2 x), all are resized to the largest grid, and the largest value counts.
+            go through tanh(2 x), all are brought to the finest grid, and the largest value counts.
             It lies in [0, 1] and says nothing between pictures. False: every layer by itself, not
-            normalised, resized to the largest of their grids. Methods of transformers have one map,
-            which is only divided.
+            normalised, on the finest of their grids. Methods of transformers have one map, which is
+            only divided.
         aug_smooth: mean over mirrored pictures and 0.9, 1 and 1.1 times their brightness.
         eigen_smooth: the first principal component of the weighted activations instead of their
             sum over channels.
@@ -67,7 +71,8 @@ def maps(
 
     Returns:
         float32, not below 0: (B, L, h, w), with `fuse=False` (B, L, layers, h, w). Pairs have an
-        axis of eyes, left first, after B: (B, 2, L, ..).
+        axis of eyes, left first, after B: (B, 2, L, ..). Where the cells stand in the picture is
+        `grid_of`; they do not divide it evenly.
 
     Raises:
         UsageError: no such method, layer or label, or a combination that has no meaning.
@@ -86,7 +91,8 @@ def maps(
     for start in range(0, len(images), batch_size):
         part = slice(start, start + batch_size)
         inputs = model_inputs(model, images[part], None if mask is None else mask[part])
-        both = explain(inputs, tf.constant(chosen[part]))
+        within = None if inside is None else inside[part]
+        both = explain(inputs, tf.constant(chosen[part]), within)
         found.append(np.asarray(both[0 if fuse else 1]))
     return np.concatenate(found)
 
@@ -98,6 +104,15 @@ def model_inputs(model, images, mask=None):
         return inputs
     mask = np.ones((len(images), 2)) if mask is None else mask
     return {"images": inputs, "mask": tf.constant(mask, tf.float32)}
+
+
+def grid_of(model, method, layers):
+    """`geometry.Grid` of the maps of a method at layers of `layer_names`, fused or not.
+
+    Raises:
+        UsageError: see `geometry.grids`.
+    """
+    return finest(METHODS[method].grids(model, layers))
 
 
 def layers_of(model, settings):
@@ -117,7 +132,9 @@ def layers_of(model, settings):
 
 
 def explainer(model, method, layers, settings):
-    """A function (inputs, chosen (B, K) int32) to maps: (fused, layer by layer), see `maps`.
+    """A function (inputs, chosen (B, K) int32, inside=None) to maps: (fused, layer by layer).
+
+    They are described in `maps`.
 
     Args:
         model: flat classifier.
@@ -130,19 +147,21 @@ def explainer(model, method, layers, settings):
         able = [name for name, x in METHODS.items() if x.eigen]
         raise UsageError(f"eigen_smooth: only for {', '.join(able)}")
     pairs = isinstance(model.input, dict)
-    size = (model.input["images"] if pairs else model.input).shape[-2]
     raw = METHODS[method].make(method, model, layers, settings)
-    size = size if METHODS[method].shallow else np.inf  # infinite: no layer is shallow
-    finish = functools.partial(_finish, size=size, pairs=pairs)
+    grids = METHODS[method].grids(model, layers)
+    finish = functools.partial(_finish, grids, METHODS[method].shallow, pairs)
     if not settings.aug_smooth:
-        return lambda inputs, chosen: finish(raw(inputs, chosen))
+        return lambda inputs, chosen, inside=None: finish(raw(inputs, chosen), inside)
 
-    def averaged(inputs, chosen):
+    def averaged(inputs, chosen, inside=None):
         sums = None
         for variant in VARIANTS:
-            layers = [undo(m, variant, pairs) for m in raw(vary(inputs, variant), chosen)]
-            sums = layers if sums is None else [a + b for a, b in zip(sums, layers, strict=True)]
-        return finish([total / len(VARIANTS) for total in sums])
+            found = [undo(m, variant, pairs) for m in raw(vary(inputs, variant), chosen)]
+            if variant[0]:  # the last column of the mirrored picture is not where the first one is
+                both = zip(found, grids, strict=True)
+                found = [on_grid(m, grid.mirrored(), grid) for m, grid in both]
+            sums = found if sums is None else [a + b for a, b in zip(sums, found, strict=True)]
+        return finish([total / len(VARIANTS) for total in sums], inside)
 
     return averaged
 
@@ -161,11 +180,13 @@ def _chosen(labels, rows, count):
     return chosen.astype(np.int32)
 
 
-def _finish(layers, size, pairs):
+def _finish(grids, shallow, pairs, layers, inside):
     """Raw maps of the layers, (N, h, w, K) each, to (B, K, h, w) and (B, K, layers, h, w)."""
+    if inside is not None:
+        inside = tf.reshape(tf.convert_to_tensor(inside), (-1, *np.shape(inside)[-2:]))
     found = (
-        tf.transpose(fused(layers, size), (0, 3, 1, 2)),
-        tf.transpose(stacked(layers), (0, 4, 1, 2, 3)),
+        tf.transpose(fused(layers, grids, inside, shallow), (0, 3, 1, 2)),
+        tf.transpose(stacked(layers, grids), (0, 4, 1, 2, 3)),
     )
     if not pairs:
         return found

@@ -1,25 +1,58 @@
 """Maps of several layers as one, and side by side on one grid."""
 
+import numpy as np
 import tensorflow as tf
 
-SHALLOW = 12  # pixels of the picture a cell of the map; finer layers are shallow
+from fundus_diag.explain.laying import on_grid, reached
+
+SHALLOW = 12  # pixels of the picture from cell to cell; finer layers are shallow
 GAMMA = 2.0  # of the shallow layers' scaling, LayerCAM section III-C
 
 
-def fused(layers, size):
-    """One map (N, h, w, K) in [0, 1] from several; see `maps`.
+def finest(grids):
+    """The grid with the most cells: that of fused maps."""
+    return max(grids, key=lambda grid: grid.shape)
 
-    `size`: of the picture, px; infinite where no layer is shallow.
+
+def fused(layers, grids, inside=None, shallow=True):
+    """One map (N, h, w, K) in [0, 1] from several, on the finest of their grids; see `maps`.
+
+    Args:
+        layers: maps (N, h, w, K), not below 0, one a layer.
+        grids: where their cells stand, `geometry.Grid`s.
+        inside: (N, S, S) bool, where pictures show the field of view; None is everywhere. A layer
+            is divided by its maximum there; what is higher outside becomes 1, so that it cannot
+            outshine at the rim what is inside.
+        shallow: whether fine layers are scaled.
     """
-    scaled = []
-    for one in layers:
+    onto, scaled = finest(grids), []
+    for one, grid in zip(layers, grids, strict=True):
         # A map without any positive gradient stays zero.
-        one = tf.math.divide_no_nan(one, tf.reduce_max(one, axis=(1, 2), keepdims=True))
-        scaled.append(tf.tanh(GAMMA * one) if size / one.shape[1] < SHALLOW else one)
-    return tf.reduce_max(stacked(scaled), axis=1)
+        share = tf.math.divide_no_nan(on_grid(one, grid, onto), _top(one, grid, inside))
+        share = tf.minimum(share, 1.0)
+        shallow_one = shallow and max(grid.stride) < SHALLOW
+        scaled.append(tf.tanh(GAMMA * share) if shallow_one else share)
+    return tf.reduce_max(tf.stack(scaled), axis=0)
 
 
-def stacked(layers):
-    """(N, layers, h, w, K): all maps on the largest of their grids."""
-    grid = max((x.shape[1], x.shape[2]) for x in layers)
-    return tf.stack([tf.image.resize(x, grid) for x in layers], axis=1)
+def _top(maps, grid, inside):
+    """The highest value (N, 1, 1, K) of the cells whose middles lie inside the field.
+
+    Where there are none, of those that have a part in it.
+    """
+    if inside is not None:
+        y, x = (
+            np.clip(first + np.arange(n) * step, 0, grid.size - 1).astype(int)
+            for first, n, step in zip(grid.offset, grid.shape, grid.stride, strict=True)
+        )
+        counted = tf.gather(tf.gather(inside, y, axis=1), x, axis=2)
+        some = tf.reduce_any(counted, axis=(1, 2), keepdims=True)
+        maps = tf.where(tf.where(some, counted, reached(inside, grid))[..., None], maps, 0.0)
+    return tf.reduce_max(maps, axis=(1, 2), keepdims=True)
+
+
+def stacked(layers, grids):
+    """(N, layers, h, w, K): all maps on the finest of their grids."""
+    onto = finest(grids)
+    each = [on_grid(one, grid, onto) for one, grid in zip(layers, grids, strict=True)]
+    return tf.stack(each, axis=1)

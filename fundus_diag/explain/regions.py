@@ -18,9 +18,12 @@ eye is its mirror image); where the numbers come from:
   at y = .53, .13 beside it; in the drawn photographs at y = .53, .05 beside it.
 """
 
+import functools
+
 import numpy as np
 
 from fundus_diag.data.labels import EYE_VALUES
+from fundus_diag.explain.laying import peak
 
 DISC = (0.49, 0.75, 0.13)  # y, x, radius in a right eye; see the module's text
 MACULA = (0.535, 0.40, 0.15)
@@ -41,15 +44,15 @@ def region_table(map, eye="", disc=None, macula=None):
     the fixed circles of this module, which neither cover the picture nor each other.
 
     Args:
-        map: (h, w) over the square picture, finite, not below 0, on any scale.
+        map: (h, w) that divides the square picture evenly, finite, not below 0, on any scale.
         eye: "left", "right", or "" for unknown: then quadrants are left and right of the picture
             instead of nasal and temporal, and disc and macula are NaN unless given.
         disc, macula: (y, x, radius) of a circle to use instead, in shares of the picture's side,
             as it lies in this picture, whatever the eye.
 
     Returns:
-        A dict from those `COLUMNS` that apply to floats: `peak_y`, `peak_x`, the middle of the
-        highest pixel as shares of the side (of equal ones the first, row by row); the share in
+        A dict from those `COLUMNS` that apply to floats: `peak_y`, `peak_x`, of `laying.peak`, as
+        shares of the side; the share in
         [0, 1] of each quadrant, which add up to 1; `disc` and `macula`. A pixel on a border counts
         to each side by the part that lies there. All NaN for a map of zeros.
 
@@ -64,18 +67,12 @@ def region_table(map, eye="", disc=None, macula=None):
         raise ValueError(f"eye must be 'left', 'right' or ''; got {eye!r}")
     energy = map / map.max() if map.any() else np.full(map.shape, np.nan)
     energy = energy / energy.sum()
-    out = _peak(map) | _quadrants(energy, eye)
+    y, x = (float(at) for at in peak(map) / map.shape)
+    out = {"peak_y": y, "peak_x": x} | _quadrants(energy, eye)
     for name, circle, usual in (("disc", disc, DISC), ("macula", macula, MACULA)):
         circle = circle or _circle(usual, eye)
         out[name] = float((energy * _cover(map.shape, circle)).sum()) if circle else float("nan")
     return out
-
-
-def _peak(map):
-    if not map.any():
-        return {"peak_y": float("nan"), "peak_x": float("nan")}
-    y, x = np.unravel_index(map.argmax(), map.shape)
-    return {"peak_y": float((y + 0.5) / map.shape[0]), "peak_x": float((x + 0.5) / map.shape[1])}
 
 
 def _quadrants(energy, eye):
@@ -97,6 +94,7 @@ def _circle(circle, eye):
     return {"right": (y, x, radius), "left": (y, 1 - x, radius)}.get(eye)
 
 
+@functools.lru_cache(maxsize=8)
 def _cover(shape, circle):
     """(h, w) share of each pixel that the circle covers."""
     y, x, radius = circle

@@ -7,9 +7,11 @@ from fundus_diag.data.inputs import load_table
 from fundus_diag.data.pipeline import scoring_batches
 from fundus_diag.explain import explainer
 from fundus_diag.explain.filters import clean
+from fundus_diag.explain.laying import field_on_photograph, over_photograph, picture_field
+from fundus_diag.explain.methods.registry import layer_names
 from fundus_diag.export.pixels import as_arrays
 from fundus_diag.export.samples import drawn_photographs
-from fundus_diag.imaging.preprocess import map_to_original, traced
+from fundus_diag.imaging.preprocess import Loaded, traced, traced_whole
 from fundus_diag.metrics.calibration import apply_calibration
 from fundus_diag.metrics.classification import macro_auc
 from fundus_diag.runs.run_files import own_table
@@ -164,17 +166,21 @@ def _maps_apart(run, explain, files):
     label = len(run.labels) - 1
     found = explain(**{k: tf.constant(v) for k, v in one.items()}, labels=tf.constant([label]))
     size, crop = run.config["image_size"], run.config["crop"]
-    seen = [traced(size, crop)(tf.constant(data)) for data in one.values()]
-    pictures = np.stack([picture.numpy() for picture, _ in seen])
+    seen = [Loaded(*traced_whole(size, crop)(tf.constant(data))) for data in one.values()]
+    pictures = np.stack([x.picture for x in seen])
+    inside = np.stack([picture_field(x) for x in seen])
     pairs = run.config["unit"] == "patient"
-    maps = explainer.maps(run.model, pictures[None] if pairs else pictures, labels=[label])
+    if pairs:
+        pictures, inside = pictures[None], inside[None]
+    maps = explainer.maps(run.model, pictures, labels=[label], inside=inside)
+    grid = explainer.grid_of(run.model, "layer_cam", layer_names(run.model, "layer_cam"))
     names = ("map_left", "map_right") if pairs else ("map",)
     apart = []
     for k, name in enumerate(names):
         got = found[name].numpy()[0]
         own = clean(maps[0, k, 0] if pairs else maps[0, 0])
-        want = map_to_original(own[None, ..., None], seen[k][1], *got.shape)[0, ..., 0].numpy()
-        apart.append(_apart(want, got))
+        there = field_on_photograph(seen[k].field, *got.shape).numpy()
+        apart.append(_apart(over_photograph(own, grid, seen[k].box, there), got))
     return max(apart)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from fundus_diag.data.labels import EYES
-from fundus_diag.export.maps import cam_function, explained, laid_back
+from fundus_diag.export.maps import cam_function, explained, field_of, laid_back
 from fundus_diag.export.reading import MAX_ROWS, NO_EYE, TOO_MANY, read, read_all, text_of_pair
 from fundus_diag.imaging.quality import blank, checked
 from fundus_diag.runs.freeze import freeze, input_spec
@@ -32,7 +32,7 @@ def signatures(run, precision="float32", explain=True):
         `explain`; runs over two eyes `serve_pair` as well, which is their `serving_default`.
     """
     frozen = freeze(lambda x: run.model(x, training=False), input_spec(run.model), precision)
-    maps = cam_function(run, lambda z: calibrated(run, z), precision) if explain else None
+    maps = cam_function(run, lambda z: calibrated(run, z), precision) if explain else (None, None)
 
     def logits(inputs):
         flat = tf.nest.flatten(inputs)
@@ -45,7 +45,7 @@ def signatures(run, precision="float32", explain=True):
         return tf.ensure_shape(found, (None, len(run.labels)))
 
     make = _of_eyes if run.config["unit"] == "eye" else _of_pairs
-    return make(run, logits, maps)
+    return make(run, logits, *maps)
 
 
 def calibrated(run, logits, dtype=tf.float64):
@@ -68,7 +68,7 @@ def called(run, probability):
     return probability >= tf.constant(thresholds, probability.dtype)
 
 
-def _of_eyes(run, logits, maps):
+def _of_eyes(run, logits, maps, grid):
     size, crop = run.config["image_size"], run.config["crop"]
 
     @_signature(_strings("image_bytes"))
@@ -84,18 +84,18 @@ def _of_eyes(run, logits, maps):
 
     @_signature(tf.TensorSpec((), tf.string, "image_bytes"), _LABELS)
     def explain(image_bytes, labels):
-        seen = read(image_bytes, size, crop)
+        seen = read(image_bytes, size, crop, field=True)
         pixels = tf.reduce_prod(tf.cast(seen["size"], tf.int64))
-        inputs = seen["picture"][None]
-        found = explained(maps, inputs, labels, run.labels, seen["error"], pixels)
-        placed = {"map": laid_back(found["map"], seen, found["error"])}
+        inputs, inside = seen["picture"][None], field_of(seen, size)[None]
+        found = explained(maps, inputs, inside, labels, run.labels, seen["error"], pixels)
+        placed = {"map": laid_back(found["map"], grid, seen, found["error"])}
         return placed | _answer_of_one(run, found, seen["blank"][None])
 
     made = {"serving_default": serving_default, "serve_pixels": serve_pixels}
     return made | ({"explain": explain} if maps else {})
 
 
-def _of_pairs(run, logits, maps):
+def _of_pairs(run, logits, maps, grid):
     size, crop = run.config["image_size"], run.config["crop"]
 
     def inputs_of(pictures, there):
@@ -135,13 +135,14 @@ def _of_pairs(run, logits, maps):
     @_signature(*eyes, _LABELS)
     def explain(left_bytes, right_bytes, labels):
         there = tf.strings.length(tf.stack([left_bytes, right_bytes]))[None] > 0
-        seen = [read(data, size, crop) for data in (left_bytes, right_bytes)]
+        seen = [read(data, size, crop, field=True) for data in (left_bytes, right_bytes)]
         error = error_of(tf.stack([x["error"] for x in seen])[None], there)[0]
         pixels = tf.reduce_sum([tf.reduce_prod(tf.cast(x["size"], tf.int64)) for x in seen])
-        pictures = tf.stack([x["picture"] for x in seen])[None]
-        found = explained(maps, inputs_of(pictures, there), labels, run.labels, error, pixels)
+        inputs = inputs_of(tf.stack([x["picture"] for x in seen])[None], there)
+        inside = tf.stack([field_of(x, size) for x in seen])
+        found = explained(maps, inputs, inside, labels, run.labels, error, pixels)
         placed = {
-            f"map_{eye}": laid_back(found["map"][:, k], seen[k], found["error"])
+            f"map_{eye}": laid_back(found["map"][:, k], grid, seen[k], found["error"])
             for k, eye in enumerate(EYES)
         }
         blanks = text_of_pair(tf.stack([x["blank"] for x in seen])[None], there)

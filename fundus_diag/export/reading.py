@@ -15,7 +15,7 @@ from fundus_diag.imaging.header import (
     padded,
     read_header,
 )
-from fundus_diag.imaging.preprocess import resize_square
+from fundus_diag.imaging.preprocess import resize_square, with_field
 from fundus_diag.imaging.quality import blank
 
 AT_ONCE = 2  # photographs decoded side by side: one of 100 megapixels may take 2 GB meanwhile
@@ -24,33 +24,43 @@ TOO_MANY = f"more than {MAX_ROWS} rows in one request"
 NO_EYE = "no photograph of either eye"
 
 
-def read(data, image_size, crop):
+def read(data, image_size, crop, field=False):
     """A photograph, or what is wrong with it, from a scalar string.
 
+    `field`: whether its field of view is wanted at any crop.
+
     Returns:
-        picture (S, S, 3) and box (4,), see `preprocess`; size (2,) int32 of the upright
+        picture (S, S, 3), box (4,) and field (5,), see `preprocess`; size (2,) int32 of the upright
         photograph; error: "", or why there is no picture, and then all else is zero; blank: "", or
         that nothing is seen in it.
     """
-    return _traced(image_size, crop)(data)
+    return _traced(image_size, crop, field or crop == "fundus")(data)
 
 
 @functools.lru_cache(maxsize=4)
-def _traced(image_size, crop):
-    """One function for all signatures: its graph is large, and stands once in what is saved."""
+def _traced(image_size, crop, with_its_field):
+    """One function for all signatures: its graph is large, and stands once in what is saved.
+
+    But where only maps need the field of view.
+    """
     specs = [tf.TensorSpec((), tf.string)]
-    return tf.function(lambda x: _read(x, image_size, crop), specs, autograph=False)
+    return tf.function(lambda x: _read(x, image_size, crop, with_its_field), specs, autograph=False)
 
 
-def _read(data, image_size, crop):
+def _read(data, image_size, crop, with_its_field):
     def whole(data):
         image = decode(data)
-        picture, box = resize_square(image, image_size, crop)
-        return picture, box, tf.shape(image)[:2], blank(image[None])[0], tf.constant(True)
+        if with_its_field:
+            picture, box, field = with_field(image, image_size, crop)
+        else:
+            (picture, box), field = resize_square(image, image_size, crop), tf.zeros(5)
+        size = tf.shape(image)[:2]
+        return picture, box, field, size, blank(image[None])[0], tf.constant(True)
 
     def nothing():
         picture = tf.zeros((image_size, image_size, 3))
-        return picture, tf.zeros(4), tf.zeros(2, tf.int32), tf.constant(""), tf.constant(False)
+        size = tf.zeros(2, tf.int32)
+        return picture, tf.zeros(4), tf.zeros(5), size, tf.constant(""), tf.constant(False)
 
     def tried():
         # Damage behind the header shows while decoding, and an error would end the whole batch; a
@@ -61,11 +71,12 @@ def _read(data, image_size, crop):
     with tf.device("CPU:0"):  # many small ops, and decoding runs nowhere else
         raw = padded(tf.strings.substr(data, 0, MAX_BYTES + 1))  # one more: it is too heavy
         code = find_problem(raw, read_header(raw))
-        picture, box, size, nothing_seen, decoded = tf.cond(code == 0, tried, nothing)
+        picture, box, field, size, nothing_seen, decoded = tf.cond(code == 0, tried, nothing)
         kind = tf.where(is_jpeg(raw), "JPEG", tf.where(is_png(raw), "PNG", "BMP"))
         damaged = tf.where(decoded, "", tf.strings.join(["damaged ", kind]))
         error = tf.where(code == 0, damaged, tf.gather(tf.constant(PROBLEMS), code))
-    return {"picture": picture, "box": box, "size": size, "error": error, "blank": nothing_seen}
+    seen = {"picture": picture, "box": box, "field": field, "size": size}
+    return seen | {"error": error, "blank": nothing_seen}
 
 
 def read_all(images, image_size, crop):

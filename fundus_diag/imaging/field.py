@@ -24,16 +24,22 @@ DRAWS = np.random.default_rng(0).random((TRIALS, 4)).astype("float32")
 
 
 def find_field(image):
-    """Box of the field of view of one photograph.
+    """Box of the field of view of one photograph, (4,) float32; see `locate_field`."""
+    return locate_field(image)[:4]
+
+
+def locate_field(image):
+    """The field of view of one photograph: its box, and whether it is round.
 
     Args:
         image: (H, W, 3) RGB in [0, 255], any number type.
 
     Returns:
-        (4,) float32 [y0, x0, y1, x1] in pixels of `image`, edges of pixels at whole numbers. A
-        field cut by the frame is completed, so the box may leave the frame. The box of a squeezed
-        field is not square. Without a dark border the box is the whole frame; with one but
-        without a round outline it is what is not border.
+        (5,) float32 [y0, x0, y1, x1, round] in pixels of `image`, edges of pixels at whole numbers.
+        `round` is 1 where the field is the ellipse in the box, 0 where it is all of it. A field cut
+        by the frame is completed, so the box may leave the frame. The box of a squeezed field is
+        not square. Without a dark border the box is the whole frame; with one but without a round
+        outline it is what is not border.
     """
     height, width = tf.unstack(tf.cast(tf.shape(image)[:2], tf.float32))
     copy, zoom = _working_copy(image)
@@ -42,19 +48,22 @@ def find_field(image):
     masks = _masks(brightness, border, interior, noise)
     x, y = _outline(masks)
     has_border = (interior - border > 8.0 + 4.0 * noise) & (border < 0.4 * interior)
-    frame = tf.stack([0.0, 0.0, height, width])
+    frame = tf.stack([0.0, 0.0, height, width, 0.0])
 
     def from_outline():
         box, support = _fit(x, y, tf.shape(brightness))
         # A second photograph hides part of the first one's outline; letters hide nothing.
         most = tf.where(support < 0.8, 0.05, 0.2)
-        box = tf.where(_left_out(masks[2], box) < most, box, _extent(masks[2]))
+        whole = _left_out(masks[2], box) < most
+        box = tf.where(whole, box, _extent(masks[2]))
         found = tf.where(support > 0.4, box, _extent(masks[1])) / zoom
+        is_round = tf.cast(whole & (support > 0.4), tf.float32)
+        found = tf.concat([found, is_round[None]], axis=0)
         return tf.where(on_paper & (support <= 0.4), frame, found)
 
     enough = tf.size(x) > 60
-    box = tf.cond(has_border & enough, from_outline, lambda: frame)
-    return tf.ensure_shape(box, (4,))
+    field = tf.cond(has_border & enough, from_outline, lambda: frame)
+    return tf.ensure_shape(field, (5,))
 
 
 def _working_copy(image):

@@ -9,12 +9,13 @@ step from the original: crop, padding and reduction meet on fractions of pixels,
 """
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from fundus_diag.imaging.decode import decode
-from fundus_diag.imaging.field import find_field
+from fundus_diag.imaging.field import find_field, locate_field
 from fundus_diag.imaging.image_file import read_bytes, why_not
 from fundus_diag.utils.errors import DataError
 
@@ -44,12 +45,32 @@ def preprocess(data, image_size: int, crop: str = "fundus"):
 
 def resize_square(image, image_size: int, crop: str = "fundus"):
     """As `preprocess`, from decoded pixels: (H, W, 3) RGB in [0, 255], any number type."""
+    image = _checked(image, crop)
+    return _square(image, image_size, find_field(image) if crop == "fundus" else _frame(image))
+
+
+def with_field(image, image_size: int, crop: str = "fundus"):
+    """As `resize_square`, and the field of view (5,) of `field.locate_field`, found at any crop."""
+    image = _checked(image, crop)
+    field = locate_field(image)
+    picture, box = _square(image, image_size, field[:4] if crop == "fundus" else _frame(image))
+    return picture, box, field
+
+
+def _checked(image, crop):
     if crop not in CROPS:
         raise ValueError(f"crop must be one of {', '.join(CROPS)}; got {crop!r}")
-    image = tf.ensure_shape(tf.convert_to_tensor(image), (None, None, 3))
+    return tf.ensure_shape(tf.convert_to_tensor(image), (None, None, 3))
+
+
+def _frame(image):
     height, width = tf.unstack(tf.cast(tf.shape(image)[:2], tf.float32))
-    field = find_field(image) if crop == "fundus" else tf.stack([0.0, 0.0, height, width])
-    y0, x0, y1, x1 = tf.unstack(field)
+    return tf.stack([0.0, 0.0, height, width])
+
+
+def _square(image, image_size, region):
+    """The picture of the square around a region (4,), and the square."""
+    y0, x0, y1, x1 = tf.unstack(region)
     half = tf.maximum(y1 - y0, x1 - x0) / 2
     cy, cx = (y0 + y1) / 2, (x0 + x1) / 2
     box = tf.stack([cy - half, cx - half, cy + half, cx + half])
@@ -92,46 +113,69 @@ def load_picture(path, image_size: int, crop: str = "fundus") -> np.ndarray:
     return picture.numpy()
 
 
-def load_photograph(path, image_size: int, crop: str = "fundus"):
-    """A file as the network sees it and as it was taken; TIFF included.
+class Loaded(NamedTuple):
+    """A file as the network sees it and as it was taken.
 
-    Returns:
-        picture: (image_size, image_size, 3) float32; box: (4,) float32; see `preprocess`.
+    Attributes:
+        picture: (image_size, image_size, 3) float32; see `preprocess`.
+        box: (4,) float32 of the picture in the photograph; see `preprocess`.
         photograph: (H, W, 3) uint8 RGB, upright.
+        field: (5,) float32 of the field of view in the photograph; see `field.locate_field`.
+    """
+
+    picture: np.ndarray
+    box: np.ndarray
+    photograph: np.ndarray
+    field: np.ndarray
+
+
+def load_photograph(path, image_size: int, crop: str = "fundus") -> Loaded:
+    """A file, TIFF included, as the network sees it and as it was taken.
 
     Raises:
         DataError: names the file and what is wrong with it.
     """
     data = read_bytes(path)
     try:
-        found = _traced_whole(image_size, crop)(data)
+        found = traced_whole(image_size, crop)(data)
     except tf.errors.OpError as error:
         raise DataError(f"{path}: {why_not(data)}") from error
-    return tuple(x.numpy() for x in found)
+    return Loaded(*(x.numpy() for x in found))
 
 
-def map_to_original(maps, box, height, width):
+def map_to_original(maps, box, height, width, grid):
     """Maps of the square picture, laid back on the photograph that it was cut from.
 
     Args:
-        maps: (N, h, w, K), over the whole square.
+        maps: (N, h, w, K).
         box: (4,) of `preprocess`, the same for all.
         height, width: of the photograph, or of a smaller copy that `box` was scaled to; pixels.
+        grid: where the cells stand in the picture: it has `offset` of the middle of the first and
+            `stride` to the next, both y and x, and `size` of the picture, px.
 
     Returns:
-        (N, height, width, K) float32, interpolated bilinearly; 0 outside of the square.
+        (N, height, width, K) float32, interpolated bilinearly between the middles of cells; beyond
+        the outermost ones as they are; 0 outside of the square.
     """
-    maps = tf.convert_to_tensor(maps, tf.float32)
-    box = tf.convert_to_tensor(box, tf.float32)
-    grid = tf.cast(tf.shape(maps)[1:3], tf.float32)
-    return tf.raw_ops.ScaleAndTranslate(
-        images=maps,
-        size=tf.stack([height, width]),
-        scale=(box[2:] - box[:2]) / grid,
-        translation=box[:2],
-        kernel_type="triangle",
-        antialias=False,
-    )
+    with tf.device("CPU:0"):  # a GPU may round the factors to 10 bits
+        maps = tf.cast(maps, tf.float32)
+        box = tf.cast(box, tf.float32)
+        sides = [
+            _between(height, box[0], box[2], tf.shape(maps)[1], grid, 0),
+            _between(width, box[1], box[3], tf.shape(maps)[2], grid, 1),
+        ]
+        return tf.einsum("xw,nywk->nyxk", sides[1], tf.einsum("yh,nhwk->nywk", sides[0], maps))
+
+
+def _between(count, start, end, cells, grid, axis):
+    """Shares (count, cells) of the cells along one side at each pixel of the photograph."""
+    pixels = tf.range(tf.cast(count, tf.float32)) + 0.5
+    there = (pixels - start) / (end - start)  # in the picture, of its side
+    at = (there * grid.size - grid.offset[axis]) / grid.stride[axis]
+    cells = tf.cast(cells, tf.float32)
+    apart = tf.abs(tf.clip_by_value(at, 0.0, cells - 1.0)[:, None] - tf.range(cells))
+    inside = (there >= 0) & (there <= 1)
+    return tf.where(inside[:, None], tf.nn.relu(1.0 - apart), 0.0)
 
 
 def to_original(points, box, image_size: int):
@@ -149,12 +193,36 @@ def to_picture(points, box, image_size: int):
     return (points - box[..., :2]) * image_size / side
 
 
+def in_field(y, x, field, height, width):
+    """Which points of a photograph lie in its field of view, and not beyond its frame.
+
+    Args:
+        y, x: (h,) and (w,) rows and columns of a grid of points, pixels of the photograph.
+        field: (5,) of `field.locate_field`.
+        height, width: of the photograph.
+
+    Returns:
+        (h, w) bool tensor.
+    """
+    y0, x0, y1, x1, is_round = tf.unstack(tf.cast(field, tf.float32))
+    y, x = (tf.cast(at, tf.float32) for at in (y, x))
+    height, width = (tf.cast(side, tf.float32) for side in (height, width))
+    v = (2 * y - y0 - y1) / (y1 - y0)
+    u = (2 * x - x0 - x1) / (x1 - x0)
+    boxed = (tf.abs(v) <= 1)[:, None] & (tf.abs(u) <= 1)
+    inside = tf.where(is_round > 0.5, v[:, None] ** 2 + u**2 <= 1, boxed)
+    return inside & ((y >= 0) & (y <= height))[:, None] & ((x >= 0) & (x <= width))
+
+
 @functools.lru_cache(maxsize=16)
-def _traced_whole(image_size, crop):
+def traced_whole(image_size, crop):
+    """As `traced`, a function of the data to the tensors of `Loaded`."""
+
     @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
     def traced(data):
         with tf.device("CPU:0"):
             image = decode(data)
-            return *resize_square(image, image_size, crop), image
+            picture, box, field = with_field(image, image_size, crop)
+            return picture, box, image, field
 
     return traced

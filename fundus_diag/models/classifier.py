@@ -34,8 +34,9 @@ def build_classifier(
             (B, 2, S, S, 3), left eye first, and `mask` (B, 2), 1 where the eye was photographed.
         weights: a model from `ENCODERS[encoder](image_size, **options)` whose weights the
             classifier starts from, or None.
-        pool: "mean" of the feature map, or "class_token" of an encoder that has one. With the
-            class token the last block's patches have no gradient, so its maps are blank.
+        pool: "mean" of the feature map, or "class_token" of an encoder that has one. Then what
+            leaves the last block beside that token has no gradient, and maps of it are blank; those
+            of `cam_layers`, which lie before its attention, are not.
         ordinal: whether the logits are those of `OrdinalLogits`, for grades in their order.
         hidden: units of a dense layer before the logits; 0 leaves it out. None is the encoder's
             own: 512 after convolutions, 0 after a transformer.

@@ -83,14 +83,20 @@ def grids(model, names):
         UsageError: a layer's output has no places, or a layer on the way changes the grid in a way
             that is not known; it is named.
     """
+    return grids_of(model, [model.get_layer(name).output for name in names])
+
+
+def grids_of(model, tensors):
+    """As `grids`, of tensors of the model."""
     images = model.input["images"] if isinstance(model.input, dict) else model.input
     known = {id(x): None for x in model.inputs} | {id(images): pixels(images.shape[-2])}
     found = []
-    for name in names:
-        grid = _grid(model.get_layer(name).output, known)
+    for tensor in tensors:
+        grid = _grid(tensor, known)
         if isinstance(grid, str):
             raise UsageError(f"layer {grid}: it is not known where its cells stand in the picture")
         if grid is None:
+            name = tensor._keras_history.operation.name
             raise UsageError(f"layer {name}: its output has no places in the picture")
         found.append(grid)
     return tuple(found)

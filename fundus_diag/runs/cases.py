@@ -120,8 +120,8 @@ def load_batches(run, cases, batch_size, on_bad_image="fail"):
         on_bad_image: "fail" or "skip".
 
     Yields:
-        Lists of (case, {eye: (picture, box, photograph)}), see `load_case`. An eye whose photograph
-        turns out to be damaged is not in it, and neither is a case without any eye.
+        Lists of (case, {eye: `Loaded`}), see `load_case`. An eye whose photograph turns out to be
+        damaged is not in it, and neither is a case without any eye.
 
     Raises:
         DataError: photographs are damaged and `on_bad_image` is "fail". After the first such one
@@ -142,7 +142,7 @@ def load_batches(run, cases, batch_size, on_bad_image="fail"):
 
 
 def load_case(run, case, bad=None):
-    """Photographs of a case: {eye: (picture, box, photograph)} of `preprocess.load_photograph`.
+    """Photographs of a case: {eye: `preprocess.Loaded`}.
 
     Args:
         run: `run.Run`.

@@ -27,7 +27,7 @@ class TrainConfig(RunConfig):
     grade_head: Literal["softmax", "ordinal"] = "softmax"
     """Of --task grade: a logit a grade, or one score that is cut at rising thresholds."""
     pool: Literal["mean", "class_token"] = "mean"
-    """What the head sees of a transformer; with the class token its maps are blank."""
+    """What the head sees of a transformer: the mean of its patches, or its class token."""
     image_size: int | None = None
     """Side of the square picture the network sees, px. Default: the encoder's, 299 for Xception,
     224 for most others."""

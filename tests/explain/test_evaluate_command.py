@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from explained import evaluate, files, make_explained
+from laid import in_ellipse, placed_in_field, placed_in_picture
 
 from fundus_diag import explain, load_run
 from fundus_diag.data import masks
+from fundus_diag.explain.explainer import grid_of
 from fundus_diag.explain.metrics import randomization
 from fundus_diag.explain.metrics.deletion import deletion_insertion
-from fundus_diag.explain.output import laid_back
 from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.utils.errors import DataError
 
@@ -45,11 +46,11 @@ def test_maps_are_scored_beside_two_that_know_nothing(folder, tmp_path, capsys):
             assert line[figure] == pytest.approx(own[figure].mean(), nan_ok=True), figure
     uniform = images[images["method"] == "uniform"].iloc[0]
     mask = cv2.imread(str(folder / "masks" / "bright" / f"{uniform['image'][:-4]}_bright.png"), 0)
-    box = load_photograph(folder / "photographs" / uniform["image"], 32)[1]
-    rows, columns = np.indices(mask.shape) + 0.5
-    inside = (rows > box[0]) & (rows < box[2]) & (columns > box[1]) & (columns < box[3])
+    field = load_photograph(folder / "photographs" / uniform["image"], 32).field
+    inside = in_ellipse(field, *mask.shape)
+    assert 0.5 < inside.mean() < 0.7  # a disc of 22 px in 48 x 56
     share = (mask[inside] > 0).sum() / inside.sum()
-    assert uniform["energy"] == pytest.approx(share, rel=0.02)
+    assert uniform["energy"] == pytest.approx(share, rel=1e-3)
     stages = pd.read_csv(tmp_path / "randomised.csv")
     assert list(stages["randomised_from_head_to"].unique()) == ["head", "conv2", "conv1"]
     assert summary["randomised_correlation"][0] == pytest.approx(
@@ -72,24 +73,28 @@ def test_each_eye_and_label_is_scored_by_its_own_map_beside_the_other_eye(folder
         names = [f"{int(patient[1:]):03d}_{eye}.png" for eye in ("left", "right")]
         seen = [load_photograph(root / x, 32) for x in names if (root / x).exists()]
         pair = np.zeros((1, 2, 32, 32, 3), np.float32)
-        pair[0, : len(seen)] = [picture for picture, _, _ in seen]
+        pair[0, : len(seen)] = [x.picture for x in seen]
         mask = np.array([[1, len(seen) - 1]], np.float32)
+        grid = grid_of(run.model, "layer_cam", ("conv1_act", "conv2_act"))
         for row in rows.to_dict("records"):
             eye, k = ("left", "right").index(row["eye"]), run.labels.index(row["label"])
-            picture, box, photo = seen[eye]
-            map = explain.maps(run.model, pair, labels=[k], mask=mask)[0, eye, 0]
+            own = seen[eye]
+            inside = np.ones((1, 2, 32, 32), bool)
+            inside[0, eye] = placed_in_picture(np.ones((2, 2)), grid, own)[1]
+            map = explain.maps(run.model, pair, labels=[k], mask=mask, inside=inside)[0, eye, 0]
+            laid, there = placed_in_picture(map, grid, own)
 
             def predict(pictures, eye=eye, k=k, pair=pair, mask=mask):
                 pairs = np.repeat(pair, len(pictures), axis=0)
                 pairs[:, eye] = pictures
                 return run.predict(pairs, np.repeat(mask, len(pictures), axis=0))[:, k]
 
-            curves = deletion_insertion(picture, map, predict, 4)
+            curves = deletion_insertion(own.picture, laid, predict, 4, inside=there)
             assert row["deletion"] == pytest.approx(curves["deletion_area"], abs=1e-4)
             assert row["probability"] == pytest.approx(curves["deletion"][0], abs=1e-6)
             path = folder / "masks" / "bright" / f"{row['image'][:-4]}_bright.png"
-            inside, wide = cv2.imread(str(path), 0) > 0, laid_back(map, box, photo.shape)
-            assert row["energy"] == pytest.approx(wide[inside].sum() / wide.sum(), rel=1e-3)
+            lesion, wide = cv2.imread(str(path), 0) > 0, placed_in_field(map, grid, own)
+            assert row["energy"] == pytest.approx(wide[lesion].sum() / wide.sum(), rel=1e-3)
 
 
 def test_masks_of_another_size_are_resized_and_counted(folder, tmp_path, capsys):

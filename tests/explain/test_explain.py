@@ -6,15 +6,19 @@ import cv2
 import numpy as np
 import pytest
 from explained import files, make_explained, rows_of
+from laid import placed_in_picture
 from tiny import make_photographs, ready_run
 
 from fundus_diag import explain, load_run
 from fundus_diag.cli import main
 from fundus_diag.explain.filters import clean, filter_maps
+from fundus_diag.explain.laying import picture_field, reached
 from fundus_diag.explain.methods.registry import method_name
 from fundus_diag.imaging.preprocess import load_photograph
+from fundus_diag.models.geometry import Grid
 from fundus_diag.utils.errors import UsageError
 
+GRID = Grid((15, 15), (1.5, 1.5), (2, 2), 32)  # of the fused maps: the first layer's
 TWO = ["--layers", "conv1_act", "conv2_act"]
 
 
@@ -56,19 +60,29 @@ def test_the_arrays_are_the_maps_and_the_peak_is_in_pixels_of_the_photograph(fol
     (path,) = files(folder, 1)
     assert run_explain(folder, "--images", path, "--out", tmp_path, "--labels", "B", "A") == 0
     run = load_run(folder / "eye")
-    picture, box, photo = load_photograph(path, 32)
+    loaded = load_photograph(path, 32)
+    picture, box, photo, field = loaded
     arrays = np.load(tmp_path / f"{path.stem}.npz")
     assert list(arrays["labels"]) == ["B", "A"]
     np.testing.assert_array_equal(arrays["size"], photo.shape[:2])
     np.testing.assert_allclose(arrays["box"], box)
+    np.testing.assert_allclose(arrays["field"], field)
+    assert arrays["picture"] == 32
+    # Two convolutions of 3 x 3 at stride 2, without padding.
+    np.testing.assert_array_equal(arrays["layer_cam_offset"], (1.5, 1.5))
+    np.testing.assert_array_equal(arrays["layer_cam_stride"], (2, 2))
     raw = explain.maps(run.model, picture[None], labels=[1, 0], fuse=False)[0]
     np.testing.assert_allclose(arrays["layer_cam"], raw, atol=1e-5 * raw.max())
-    fused = clean(explain.maps(run.model, picture[None], labels=[1, 0])[0])
-    np.testing.assert_allclose(arrays["layer_cam_fused"], fused, atol=1e-4)
+    inside = placed_in_picture(raw[0, 0], GRID, loaded)[1]
+    fused = clean(explain.maps(run.model, picture[None], labels=[1, 0], inside=inside[None])[0])
+    kept = arrays["layer_cam_fused"]
+    np.testing.assert_allclose(kept[kept > 0], fused[kept > 0], atol=1e-4)
+    cell = (np.indices((15, 15)) * 2 + 1.5).astype(int)  # the pixel that a cell's middle is in
+    assert (kept[:, inside[tuple(cell)]] == fused[:, inside[tuple(cell)]]).mean() > 0.99
+    assert not kept[:, 0, 0].any()  # a corner of the picture, all black
     first = rows_of(tmp_path / "explanations.csv").iloc[0]
-    y, x = np.unravel_index(fused[0].argmax(), fused[0].shape)
-    side = fused.shape[-1]
-    want = box[:2] + (np.array([y, x]) + 0.5) / side * (box[2:] - box[:2])
+    laid, _ = placed_in_picture(fused[0], GRID, loaded)
+    want = box[:2] + (np.argwhere(laid == laid.max())[0] + 0.5) / 32 * (box[2:] - box[:2])
     got = [float(first["peak_row"]), float(first["peak_column"])]
     np.testing.assert_allclose(got, want, atol=0.06)
 
@@ -99,8 +113,13 @@ def test_smoothing_and_filters_are_taken_up(folder, tmp_path):
         fused[name] = np.load(out / f"{path.stem}.npz")["layer_cam_fused"]
     for name in ("aug", "eigen", "adaptive"):
         assert np.abs(fused[name] - fused["plain"]).max() > 1e-3, name
-    tuned = filter_maps(fused["plain"], 0, adaptive=True, block=5, offset=0)
-    np.testing.assert_array_equal(fused["tuned"], tuned)
+    run, loaded = load_run(folder / "eye"), load_photograph(path, 32)
+    inside = picture_field(loaded)[None]
+    plain = clean(explain.maps(run.model, loaded.picture[None], labels=[0], inside=inside)[0])
+    there = reached(inside, GRID).numpy()
+    np.testing.assert_allclose(fused["plain"], plain * there, atol=1e-5)
+    tuned = filter_maps(plain, 0, adaptive=True, block=5, offset=0)
+    np.testing.assert_allclose(fused["tuned"], tuned * there, atol=1e-5)
     assert np.abs(fused["tuned"] - fused["adaptive"]).max() > 1e-3
 
 

@@ -2,7 +2,6 @@
 
 import functools
 
-import cv2
 import keras
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ import tensorflow as tf
 from attentive import as_pairs
 from flat_head import LABELS, flat_head, photographs
 from keras import layers
+from scipy import ndimage
 from small_encoders import NARROW, SIZE, shake
 
 from fundus_diag import explain
@@ -18,6 +18,7 @@ from fundus_diag.explain.methods import keras_vis
 from fundus_diag.models import build_classifier
 from fundus_diag.models.batch_norm import calibrate_batch_norm
 from fundus_diag.models.classifier import cam_layers
+from fundus_diag.models.geometry import Grid, grids, stretched
 from fundus_diag.utils.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures("eager")
@@ -81,8 +82,13 @@ def by_library(model, method, layer, images, label):
     return np.asarray(maps)
 
 
-def resized(maps, side):
-    return np.stack([cv2.resize(m, (side, side)) for m in maps])
+def on_finest(maps, grid, onto):
+    """Maps of one grid at the cells of another, by SciPy."""
+    cells = np.indices(onto.shape).reshape(2, -1)
+    at = (np.reshape(onto.offset, (2, 1)) + cells * np.reshape(onto.stride, (2, 1))
+          - np.reshape(grid.offset, (2, 1))) / np.reshape(grid.stride, (2, 1))  # fmt: skip
+    found = [ndimage.map_coordinates(m, at, order=1, mode="nearest") for m in maps]
+    return np.reshape(found, (-1, *onto.shape))
 
 
 @pytest.mark.parametrize(
@@ -97,9 +103,11 @@ def test_all_layers_and_labels_at_once_equal_tf_keras_vis_one_by_one(name, metho
     names = ("first", "second") if name == "flat" else cam_layers(model)
     got = explain.maps(model, images, method, layers=names, fuse=False)
     assert got.shape[:3] == (len(images), LABELS, len(names))
+    own = grids(model, names)
+    onto = max(own, key=lambda grid: grid.shape)
     for k, layer in enumerate(names):
         for label in range(LABELS):
-            want = resized(by_library(model, method, layer, images, label), got.shape[-1])
+            want = on_finest(by_library(model, method, layer, images, label), own[k], onto)
             assert want.max() > 0
             error = np.abs(got[:, label, k] - want).max()
             assert error <= 1e-4 * want.max(), (layer, label)
@@ -176,15 +184,33 @@ def test_the_fused_map_follows_the_paper():
     rng = np.random.default_rng(5)
     fine, coarse = rng.uniform(0, 7, (1, 16, 16, 2)), rng.uniform(0, 3, (1, 4, 4, 2))
     fine[..., 1] = 0  # a label without any positive gradient in the fine layer
-    got = fused([tf.constant(fine, tf.float32), tf.constant(coarse, tf.float32)], 64).numpy()
+    own = Grid((16, 16), (1.5, 2.0), (4, 4), 64), Grid((4, 4), (1.5, 5.0), (16, 14), 64)
+    got = fused([tf.constant(fine, tf.float32), tf.constant(coarse, tf.float32)], own).numpy()
     for label in range(2):
         top = fine[0, ..., label].max() or 1
         shallow = np.tanh(2 * fine[0, ..., label] / top)  # 4 px a cell
         deep = coarse[0, ..., label] / coarse[0, ..., label].max()  # 16 px a cell
-        want = np.maximum(shallow, cv2.resize(deep, (16, 16)))
+        want = np.maximum(shallow, on_finest(deep[None], own[1], own[0])[0])
         np.testing.assert_allclose(got[0, ..., label], want, atol=1e-5)
     assert got.max() <= 1
-    np.testing.assert_array_equal(fused([tf.zeros((1, 4, 4, 1))], 64), np.zeros((1, 4, 4, 1)))
+    nothing = fused([tf.zeros((1, 4, 4, 1))], [stretched((4, 4), 64)])
+    np.testing.assert_array_equal(nothing, np.zeros((1, 4, 4, 1)))
+
+
+def test_a_layer_is_divided_by_its_maximum_inside_the_field():
+    maps = np.zeros((4, 4, 4, 1), "float32")
+    maps[:, 0, 0], maps[:2, 2, 1], maps[1, 2, 2] = 3, 2, 4  # the black corner; two lesions
+    inside = np.zeros((4, 64, 64), bool)
+    inside[:3, 16:] = True  # all but the first row of cells
+    inside[3, 12:20, 12:20] = True  # no cell's middle, but parts of four
+    grid = Grid((4, 4), (8.0, 8.0), (16.0, 16.0), 64)
+    got = fused([tf.constant(maps)], [grid], tf.constant(inside), shallow=False).numpy()[..., 0]
+    assert (got[0, 2, 1], got[0, 0, 0]) == (1, 1)  # what is outside is not above
+    assert (got[1, 2, 1], got[1, 2, 2], got[1, 0, 0]) == (0.5, 1, 0.75)
+    assert not got[2].any()  # nothing inside
+    assert got[3, 0, 0] == 1
+    whole = fused([tf.constant(maps)], [grid], shallow=False).numpy()[..., 0]
+    assert whole[0, 2, 1] == np.float32(2 / 3)
 
 
 @pytest.mark.parametrize(

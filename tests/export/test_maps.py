@@ -1,4 +1,4 @@
-"""LayerCAM maps inside an exported SavedModel: those of `explain`, laid over the photograph."""
+"""LayerCAM maps inside an exported SavedModel: those of `explain`, on the photograph."""
 
 import functools
 
@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from bad_images import BAD
 from exported import SIZE, export, make_runs, photographs, run_of, serve, texts
-from scipy import ndimage
+from laid import in_ellipse, placed, placed_in_field, placed_in_picture
 from tiny import make_photographs
 
 from fundus_diag import explain
@@ -15,6 +15,9 @@ from fundus_diag.cli import main
 from fundus_diag.explain.filters import clean, median
 from fundus_diag.export import maps
 from fundus_diag.imaging.preprocess import load_photograph
+from fundus_diag.models.geometry import Grid
+
+GRID = Grid((19, 19), (1.5, 1.5), (2, 2), SIZE)  # of the first layer's cells
 
 
 @pytest.fixture(scope="module")
@@ -44,29 +47,12 @@ def explained(folder, run, out, *words):
     return {x.stem: np.load(x) for x in out.glob("*.npz")}
 
 
-def placed(map, box, height, width):
-    """A map laid over the box by SciPy, linear between the middles of cells; NaN at the box's rim.
-
-    0 outside of the box.
-    """
-    y0, x0, y1, x1 = box
-    rows = (np.arange(height) + 0.5 - y0) * map.shape[0] / (y1 - y0) - 0.5
-    columns = (np.arange(width) + 0.5 - x0) * map.shape[1] / (x1 - x0) - 0.5
-    grid = np.meshgrid(rows, columns, indexing="ij")
-    found = ndimage.map_coordinates(map, grid, order=1, mode="nearest")
-    y, x = grid[0] + 0.5, grid[1] + 0.5  # in cells from the box's corner
-    inside = (y > 0) & (y < map.shape[0]) & (x > 0) & (x < map.shape[1])
-    cell = 2 * map.shape[0] / (y1 - y0)  # a pixel or two of the photograph
-    rim = np.minimum(np.minimum(abs(y), abs(y - map.shape[0])),
-                     np.minimum(abs(x), abs(x - map.shape[1]))) < cell  # fmt: skip
-    return np.where(rim, np.nan, np.where(inside, found, 0))
-
-
-def same(got, want):
-    """Whether a map is the one expected, but for what the expected one leaves open."""
-    known = ~np.isnan(want)
-    assert known.mean() > 0.7
-    np.testing.assert_allclose(got[known], want[known], atol=1e-4)
+def placed_arrays(arrays, k, height=48, width=56):
+    """Map k of `NAME.npz` on its photograph, by SciPy, inside the field of view."""
+    offset, stride = arrays["layer_cam_offset"], arrays["layer_cam_stride"]
+    map = arrays["layer_cam_fused"][k]
+    laid = placed(map, offset, stride, arrays["picture"], arrays["box"], height, width)
+    return laid * in_ellipse(arrays["field"], height, width)
 
 
 def test_maps_are_those_of_explain_laid_over_the_photograph(folder, models, tmp_path):
@@ -78,8 +64,9 @@ def test_maps_are_those_of_explain_laid_over_the_photograph(folder, models, tmp_
     assert texts(got["map_label"]) == ["A", "B"]
     assert got["map"].max() > 0.5
     for k in range(2):
-        same(got["map"][k], placed(arrays["layer_cam_fused"][k], arrays["box"], 48, 56))
+        np.testing.assert_allclose(got["map"][k], placed_arrays(arrays, k), atol=1e-4)
     assert (got["map"][:, :, 0] == 0).all()  # outside of what the network saw
+    assert (got["map"][:, 3, 8] == 0).all()  # inside of it, outside of the field of view
     row = serve(model, image_bytes=[file.read_bytes()])
     for name, value in row.items():
         np.testing.assert_array_equal(got[name], value[0])
@@ -102,14 +89,16 @@ def test_maps_of_pairs_lie_on_each_eye(folder, models):
     model, run = models("patient"), run_of(folder, "patient")
     files = [photographs(folder, eye)[1] for eye in ("left", "right")]
     loaded = [load_photograph(x, SIZE) for x in files]
-    pair = np.stack([picture for picture, _, _ in loaded])[None]
-    fused = explain.maps(run.model, pair, labels=[1])[0]  # (2, 1, h, w)
+    pair = np.stack([x.picture for x in loaded])[None]
+    inside = np.stack([placed_in_picture(np.ones((2, 2)), GRID, x)[1] for x in loaded])[None]
+    fused = explain.maps(run.model, pair, labels=[1], inside=inside)[0]  # (2, 1, h, w)
     assert np.abs(fused[0] - fused[1]).max() > 0.1
     sent = {"left_bytes": files[0].read_bytes(), "right_bytes": files[1].read_bytes()}
     got = serve(model, "explain", **sent, labels=[1])
     for k, eye in enumerate(("left", "right")):
         assert got[f"map_{eye}"].shape == (1, 48, 56)
-        same(got[f"map_{eye}"][0], placed(clean(fused[k, 0]), loaded[k][1], 48, 56))
+        want = placed_in_field(clean(fused[k, 0]), GRID, loaded[k])
+        np.testing.assert_allclose(got[f"map_{eye}"][0], want, atol=1e-4)
     row = serve(model, **{k: [v] for k, v in sent.items()})
     np.testing.assert_array_equal(got["probability"], row["probability"][0])
     one = serve(model, "explain", **{**sent, "right_bytes": b""}, labels=[1])
@@ -145,14 +134,14 @@ def test_what_cannot_be_explained_is_said(folder, models, unit):
 
 
 def test_maps_that_would_fill_the_memory_are_refused():
-    def made(inputs, labels):
+    def made(inputs, inside, labels):
         rows = tf.maximum(1, tf.size(labels))
         return tf.ones((rows, 4, 4)), tf.zeros((rows, 3)), tf.range(rows)
 
     inputs, names, error = tf.zeros((1, 8, 8, 3)), ("a", "b", "c"), tf.constant("")
     for count, pixels, fine in ((1, 2**27, True), (2, 2**26, True), (3, 2**26, False)):
         size = tf.constant(pixels, tf.int64)
-        got = maps.explained(made, inputs, tf.range(count), names, error, size)
+        got = maps.explained(made, inputs, None, tf.range(count), names, error, size)
         assert (got["error"] == b"") == fine
         assert got["map"].shape[0] == (count if fine else 0)
     assert b"ask for fewer" in got["error"].numpy()

@@ -1,13 +1,17 @@
 """Crop, padding and resizing against Pillow and by marked pixels; export; bad arguments."""
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 import odd_images
 import pytest
 import tensorflow as tf
+from laid import placed
 from PIL import Image
 
 from fundus_diag.imaging import preprocess
+from fundus_diag.imaging.field import locate_field
 from fundus_diag.imaging.header import probe
 
 SIZE = 64
@@ -164,33 +168,93 @@ def test_an_original_and_its_small_copy_give_the_same_picture(data_dir, tmp_path
         assert np.abs(large - small).mean() < 3, path.name
 
 
-@pytest.mark.parametrize(("grid", "spot"), [(SIZE, (30, 41)), (16, (5, 9)), (10, (2, 7))])
-def test_a_marked_place_is_found_again_in_the_original(photograph, grid, spot, tmp_path):
+class Cells(NamedTuple):
+    """Where cells stand, as `map_to_original` is told."""
+
+    offset: tuple
+    stride: tuple
+    size: int
+
+
+EVEN = [Cells((SIZE / n / 2,) * 2, (SIZE / n,) * 2, SIZE) for n in (SIZE, 16, 10)]
+BESIDE = Cells((1.5, 3.0), (SIZE / 16, SIZE / 11), SIZE)  # as of a network that pads one side
+
+
+@pytest.mark.parametrize(
+    ("cells", "grid", "spot"),
+    [(EVEN[0], (SIZE, SIZE), (30, 41)), (EVEN[1], (16, 16), (5, 9)), (EVEN[2], (10, 10), (2, 7)),
+     (BESIDE, (16, 10), (5, 3))],
+)  # fmt: skip
+def test_a_marked_place_is_found_again_in_the_original(photograph, cells, grid, spot, tmp_path):
     Image.fromarray(photograph).save(tmp_path / "a.png")
-    picture, box, whole = preprocess.load_photograph(tmp_path / "a.png", SIZE)
+    picture, box, whole, field = preprocess.load_photograph(tmp_path / "a.png", SIZE)
+    np.testing.assert_array_equal(field, locate_field(photograph))
     np.testing.assert_array_equal(picture, preprocess.load_picture(tmp_path / "a.png", SIZE))
     np.testing.assert_array_equal(whole, photograph)
     height, width = whole.shape[:2]
-    map = np.zeros((1, grid, grid, 2), np.float32)
+    map = np.zeros((1, *grid, 2), np.float32)
     map[0, *spot, 0] = 1
-    got = preprocess.map_to_original(map, box, height, width).numpy()
+    got = preprocess.map_to_original(map, box, height, width, cells).numpy()
     assert got.shape == (1, height, width, 2)
     assert not got[..., 1].any()
     weight = got[0, ..., 0]
     rows, columns = np.indices(weight.shape) + 0.5
     centre = np.array([(weight * rows).sum(), (weight * columns).sum()]) / weight.sum()
-    want = preprocess.to_original((np.array(spot) + 0.5) * SIZE / grid, box, SIZE)
+    there = np.array(cells.offset) + np.array(spot) * cells.stride
+    want = preprocess.to_original(there, box, SIZE)
     np.testing.assert_allclose(centre, want, atol=0.6)
     # What was there is seen in the square picture at the spot, too.
-    np.testing.assert_allclose(
-        preprocess.to_picture(want, box, SIZE), (np.array(spot) + 0.5) * SIZE / grid, atol=1e-3
-    )
+    np.testing.assert_allclose(preprocess.to_picture(want, box, SIZE), there, atol=1e-3)
 
 
 def test_a_map_laid_back_keeps_its_values_and_is_zero_outside_of_the_square():
     ones = np.ones((1, 8, 8, 1), np.float32)
-    got = preprocess.map_to_original(ones, np.array([10, 20, 50, 60], "float32"), 70, 90).numpy()
+    box = np.array([10, 20, 50, 60], "float32")
+    got = preprocess.map_to_original(ones, box, 70, 90, Cells((4, -3), (4, 5), 80)).numpy()
     inside = np.zeros((70, 90), bool)
     inside[10:50, 20:60] = True
     np.testing.assert_allclose(got[0, ..., 0][inside], 1, atol=1e-6)
     assert not got[0, ..., 0][~inside].any()
+
+
+@pytest.mark.parametrize("cells", [BESIDE, Cells((-2.0, 9.0), (7.0, 5.0), SIZE)])
+def test_maps_are_interpolated_as_scipy_does(cells):
+    map = np.random.default_rng(0).random((9, 12)).astype("float32")
+    box = np.array([-7.3, 5.1, 81.7, 94.1], "float32")
+    got = preprocess.map_to_original(map[None, ..., None], box, 70, 90, cells).numpy()[0, ..., 0]
+    want = placed(map, cells.offset, cells.stride, SIZE, box, 70, 90)
+    assert 0 < (want == 0).mean() < 0.2
+    np.testing.assert_allclose(got, want, atol=1e-4)
+
+
+def test_the_field_is_an_ellipse_or_a_box_within_the_frame():
+    y, x = np.arange(40) + 0.5, np.arange(50) + 0.5
+    for is_round in (1, 0):
+        field = np.array([4, -6, 34, 60, is_round], "float32")
+        got = preprocess.in_field(y, x, field, 40, 50).numpy()
+        for i, j in np.ndindex(40, 50):
+            v, u = (y[i] - 19) / 15, (x[j] - 27) / 33
+            assert got[i, j] == (v * v + u * u <= 1 if is_round else abs(v) <= 1 and abs(u) <= 1)
+    beyond = preprocess.in_field(y - 10, x + 10, np.array([-20, -20, 90, 90, 0]), 40, 50).numpy()
+    want = ((y >= 10) & (y <= 50))[:, None] & (x <= 40)
+    np.testing.assert_array_equal(beyond, want)
+
+
+@pytest.mark.parametrize("crop", ["fundus", "none"])
+def test_the_field_is_found_at_any_crop_and_the_picture_is_the_same(photograph, crop):
+    picture, box, field = preprocess.with_field(photograph, SIZE, crop)
+    for got, want in zip(
+        (picture, box), preprocess.resize_square(photograph, SIZE, crop), strict=True
+    ):
+        np.testing.assert_array_equal(got, want)
+    np.testing.assert_array_equal(field, locate_field(photograph))
+    assert field[4] == 1
+    with pytest.raises(ValueError, match="crop must be"):
+        preprocess.with_field(photograph, SIZE, "round")
+
+
+def test_a_field_is_round_or_what_is_not_border_or_the_frame(photograph):
+    rectangle = np.zeros((300, 400, 3), np.uint8)
+    rectangle[40:260, 60:350] = 150
+    for image, want in ((photograph, 1), (rectangle, 0), (np.full((200, 300, 3), 90, np.uint8), 0)):
+        assert locate_field(image)[4] == want

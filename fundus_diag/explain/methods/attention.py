@@ -11,8 +11,8 @@ last block to the tokens that entered the first. Which of its rows are read is t
 doing: where it pools the mean of the patches, the mean of their rows; where it pools the class
 token, that token's row. Columns of the class token are no place of the picture and are left out.
 
-Only blocks over one grid can be multiplied: all of a ViT, the last stage of CvT. CvT's keys are
-strided; `key_shares` says how their columns are spread back over the grid.
+Only blocks over one grid can be multiplied: all of a ViT, the last stage of CvT. CvT's keys stand
+at every second cell; `key_shares` says how their columns are spread back over the grid.
 """
 
 import functools
@@ -22,6 +22,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from fundus_diag.explain.laying import on_grid
+from fundus_diag.models import geometry
 from fundus_diag.models.layers.attention import AttentionWeights, FusedAttention, WeightedValues
 from fundus_diag.models.layers.tokens import FirstToken
 from fundus_diag.utils.errors import UsageError
@@ -29,7 +31,7 @@ from fundus_diag.utils.errors import UsageError
 FUSIONS = {"mean": tf.reduce_mean, "max": tf.reduce_max, "min": tf.reduce_min}
 
 
-def rollout(attention, reading, head_fusion="mean", discard_ratio=0.0):
+def rollout(attention, reading, head_fusion="mean", discard_ratio=0.0, shares=None):
     """Attention rollout: the product over blocks of .5 A + .5 I, its rows made to sum to 1.
 
     It asks where the network looks, not for which label: the same map for all of them.
@@ -42,6 +44,7 @@ def rollout(attention, reading, head_fusion="mean", discard_ratio=0.0):
         discard_ratio: share of a block's fused weights, the lowest of each picture, that is set to
             0, in [0, 1). The paper has none. The class token's column never is; of equal weights
             none is dropped before the others.
+        shares: of `key_shares` where keys are strided, the same for all blocks.
 
     Returns:
         (N, t), not below 0, with sum 1: the share of each token that entered the first block.
@@ -51,12 +54,12 @@ def rollout(attention, reading, head_fusion="mean", discard_ratio=0.0):
     # From the last block on: a row times a matrix each, where the whole product would cost t times.
     for weights in reversed(attention):
         kept = discard(FUSIONS[head_fusion](weights, axis=1), discard_ratio)
-        mixed = 0.5 * over_grid(kept) + 0.5 * tf.eye(size)
+        mixed = 0.5 * over_grid(kept, shares) + 0.5 * tf.eye(size)
         rows = rows @ (mixed / tf.reduce_sum(mixed, axis=-1, keepdims=True))
     return rows[:, 0]
 
 
-def chefer(attention, gradients, reading):
+def chefer(attention, gradients, reading, shares=None):
     """Relevance for one logit: R = R + A' R over the blocks, A' = mean over heads of (dA * A)+.
 
     R starts as the identity, which is left out of what is read: that every token is relevant to
@@ -66,6 +69,7 @@ def chefer(attention, gradients, reading):
         attention: weights (N, heads, t, s) of each block, first to last.
         gradients: of the logit by these weights, of the same shapes.
         reading: (t,) shares in which the rows of R are read.
+        shares: see `rollout`.
 
     Returns:
         (N, t), not below 0: the relevance of each token that entered the first block.
@@ -73,7 +77,7 @@ def chefer(attention, gradients, reading):
     own = tf.constant(reading, tf.float32)[None, None]
     gained = tf.zeros_like(own)  # by itself: beside the identity small values would lose digits
     for weights, slopes in zip(reversed(attention), reversed(gradients), strict=True):
-        relevance = over_grid(tf.reduce_mean(tf.nn.relu(slopes * weights), axis=1))
+        relevance = over_grid(tf.reduce_mean(tf.nn.relu(slopes * weights), axis=1), shares)
         gained += (own + gained) @ relevance
     return gained[:, 0]
 
@@ -90,32 +94,31 @@ def discard(fused, ratio):
     return tf.concat([fused[:, :, :first], tf.where(patches < least, 0.0, patches)], axis=-1)
 
 
-def over_grid(matrix):
+def over_grid(matrix, shares):
     """Queries by keys (N, t, s) to queries by tokens (N, t, t): strided keys spread by shares."""
-    queries, keys = matrix.shape[1:]
-    return matrix if keys == queries else matrix @ tf.constant(key_shares(queries, keys))
+    return matrix if shares is None else matrix @ tf.constant(shares)
 
 
-def key_shares(queries, keys):
-    """Shares (keys, queries) in which a strided key stands for the tokens of the grid.
+def key_shares(queries, keys, first):
+    """Shares (first + m, first + n) in which strided keys stand for the tokens of the grid.
 
-    The keys divide the grid's area equally: of m x m keys over n x n cells a key stands for a
-    square of n / m cells a side, and its weight is spread evenly over that square. At an even n
-    these are the 2 x 2 cells from the one that its convolution is centred on; at an odd n the
-    squares cut cells, and a cut cell is shared. So no weight is lost, even attention makes an even
-    map, and no key is spread beyond what its convolution sees. Shares over all 3 x 3 cells of the
-    convolution would give every second row and column twice as much as the others, since two keys
-    see it. The class token is its own key.
+    A cell takes of the keys on both sides of it as they are near, as every map is laid out, so that
+    a key's weight stays centred on the place that its convolution is centred on; beyond the
+    outermost keys, of those alone. All is scaled so that even attention makes an even map. In the
+    middle of the grid a key so gives away just its weight: half of it to its own cell, a quarter to
+    each neighbour along a side. At the edges, where the keys are not as far from them on either
+    side, it may be half as much again, or less.
+
+    Args:
+        queries, keys: their `geometry.Grid`s, of n and m cells.
+        first: class tokens before both, each its own key.
     """
-    first = _class_tokens(queries)
-    n, m = math.isqrt(queries), math.isqrt(keys)
-    edges = np.arange(m + 1) * n / m
-    cells = np.arange(n)
-    ends = np.minimum(edges[1:, None], cells + 1) - np.maximum(edges[:-1, None], cells)
-    axis = np.maximum(ends, 0) * m / n  # (m, n): shares along one side
-    shares = np.zeros((keys, queries), np.float32)
-    shares[:first, :first] = 1
-    shares[first:, first:] = np.kron(axis, axis)
+    n, m = (math.prod(grid.shape) for grid in (queries, keys))
+    each = np.eye(m, dtype=np.float32).reshape(1, *keys.shape, m)
+    spread = on_grid(each, keys, queries).numpy().reshape(n, m).T
+    shares = np.zeros((first + m, first + n), np.float32)
+    shares[:first, :first] = np.eye(first)
+    shares[first:, first:] = spread * (m / n)
     return shares
 
 
@@ -132,6 +135,12 @@ def obstacle(model):
     if any(isinstance(x, FusedAttention | AttentionWeights) for x in model.layers):
         return ""
     return f"{model.name} has no attention over its whole map"
+
+
+def grids(model, layers):
+    """The grid of the tokens that enter the last stage's blocks, of no layers."""
+    last = [x for x in model.layers if isinstance(x, FusedAttention | AttentionWeights)][-1]
+    return geometry.grids(model, [last.name])
 
 
 def make(method, model, layers, settings):
@@ -174,10 +183,13 @@ def readable(model):
 def _graph(model, method, head_fusion, discard_ratio, count):
     """A compiled function of inputs and chosen (B, count)."""
     twin = readable(model)
-    found = [x.output for x in twin.layers if isinstance(x, AttentionWeights)]
-    found = [x for x in found if x.shape[2] == found[-1].shape[2]]  # the last stage's
-    size = found[-1].shape[2]
+    blocks = [x for x in twin.layers if isinstance(x, AttentionWeights)]
+    size = blocks[-1].output.shape[2]
+    found = [x.output for x in blocks if x.output.shape[2] == size]  # the last stage's
     first, side = _class_tokens(size), math.isqrt(size)
+    shares = None
+    if found[-1].shape[3] != size:
+        shares = key_shares(*geometry.grids_of(twin, blocks[-1].input), first)
     reading = np.zeros(size, np.float32)
     if any(isinstance(x, FirstToken) for x in model.layers):
         reading[0] = 1
@@ -192,7 +204,7 @@ def _graph(model, method, head_fusion, discard_ratio, count):
         if method == "rollout":
             *weights, _ = network(inputs, training=False)
             weights = [tf.cast(x, tf.float32) for x in weights]
-            tokens = [rollout(weights, reading, head_fusion, discard_ratio)] * count
+            tokens = [rollout(weights, reading, head_fusion, discard_ratio, shares)] * count
         else:
             with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
                 tape.watch(inputs)
@@ -203,7 +215,7 @@ def _graph(model, method, head_fusion, discard_ratio, count):
             whole = [tf.cast(x, tf.float32) for x in weights]
             slopes = [tape.gradient(x, weights) for x in scores]
             slopes = [[tf.cast(x, tf.float32) for x in one] for one in slopes]
-            tokens = [chefer(whole, one, reading) for one in slopes]
+            tokens = [chefer(whole, one, reading, shares) for one in slopes]
         maps = tf.reshape(tf.stack(tokens, axis=-1)[:, first:], (-1, side, side, count))
         if isinstance(inputs, dict):
             maps *= tf.reshape(inputs["mask"], (-1, 1, 1, 1))

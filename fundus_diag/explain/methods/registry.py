@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from fundus_diag.explain.methods import attention, gradients, keras_vis, vit_cx
 from fundus_diag.explain.methods.layers import has_tokens, last_map, pooled_map, usable
+from fundus_diag.models import geometry
 from fundus_diag.models.classifier import cam_layers
 from fundus_diag.utils.errors import UsageError
 
@@ -22,6 +23,8 @@ class Method:
             N is B, or 2 B for pairs of eyes, whose inputs are a dict of `images` and `mask`.
         layers: how many it takes: "several", "one", or "none", as it goes through all blocks.
         default: function of the model to the layers that it takes where none are named.
+        grids: function (model, layers) to where the cells of its raw maps stand, a `geometry.Grid`
+            for each.
         tokens: whether these may put out tokens instead of a map.
         eigen: whether it knows `eigen_smooth`.
         shallow: whether maps of fine layers are scaled as LayerCAM does before they are fused.
@@ -34,6 +37,7 @@ class Method:
     make: Callable
     layers: str = "one"
     default: Callable = last_map
+    grids: Callable = geometry.grids
     tokens: bool = True
     eigen: bool = False
     shallow: bool = True
@@ -50,11 +54,18 @@ METHODS = {
     "rollout": Method(
         attention.make,
         layers="none",
+        grids=attention.grids,
         shallow=False,
         same_for_all_labels=True,
         obstacle=attention.obstacle,
     ),
-    "chefer": Method(attention.make, layers="none", shallow=False, obstacle=attention.obstacle),
+    "chefer": Method(
+        attention.make,
+        layers="none",
+        grids=attention.grids,
+        shallow=False,
+        obstacle=attention.obstacle,
+    ),
     "vit_cx": Method(
         vit_cx.make,
         default=vit_cx.last_tokens,

@@ -11,7 +11,6 @@ lowest cell.
 """
 
 import functools
-import math
 
 import keras
 import numpy as np
@@ -19,7 +18,9 @@ import tensorflow as tf
 from scipy.cluster import hierarchy
 from scipy.spatial import distance
 
+from fundus_diag.explain.laying import on_grid
 from fundus_diag.explain.methods.layers import last_map, usable
+from fundus_diag.models import geometry
 from fundus_diag.models.layers.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 APART = 0.1  # cosine distance below which masks are one
@@ -50,19 +51,19 @@ def make(method, model, layers, settings):
 
     def raw(inputs, chosen):
         network = _network(model, layer)
-        side = math.isqrt(math.prod(model.get_layer(layer).output.shape[1:-1]))
+        (grid,) = geometry.grids(model, layers)
         found = []
         for row, labels in enumerate(np.asarray(chosen)):
             if not isinstance(inputs, dict):
-                found.append(explain(network, inputs[row].numpy(), labels))
+                found.append(explain(network, inputs[row].numpy(), labels, grid))
                 continue
             pair, mask = (inputs[name][row].numpy() for name in ("images", "mask"))
             for eye in range(2):
                 if mask[eye]:
                     predict = _in_pair(network, pair, mask, eye)
-                    found.append(explain(predict, pair[eye], labels))
+                    found.append(explain(predict, pair[eye], labels, grid))
                 else:
-                    found.append(np.zeros((side, side, len(labels)), np.float32))
+                    found.append(np.zeros((*grid.shape, len(labels)), np.float32))
         return [np.stack(found)]
 
     return raw
@@ -80,7 +81,7 @@ def _in_pair(network, pair, mask, eye):
     return predict
 
 
-def explain(predict, picture, labels):
+def explain(predict, picture, labels, grid):
     """Map of one picture for each of the labels: (h, w, K) float32, not below 0, in logits.
 
     The impact of a mask M, with noise Z where it hides the picture X, is
@@ -97,6 +98,7 @@ def explain(predict, picture, labels):
             ImageNet's mean colour, the 0 of a normalised picture.
         picture: (S, S, 3), RGB in [0, 255].
         labels: (K,) numbers of logits.
+        grid: where the tokens stand in the picture, `geometry.Grid`.
     """
     masks = masks_of(np.asarray(predict(picture[None])[1][0]))
     rng = np.random.default_rng(SEED)
@@ -104,7 +106,7 @@ def explain(predict, picture, labels):
     step = AT_ONCE // 2
     for start in range(0, len(masks), step):
         part = masks[start : start + step]
-        shown = tf.image.resize(part[..., None], picture.shape[:2]).numpy()
+        shown = on_grid(part[..., None], grid, geometry.pixels(grid.size)).numpy()
         noise = rng.normal(size=(len(part), *picture.shape)).astype(np.float32)
         noise *= (1 - shown) * NOISE * np.float32(IMAGENET_STD)
         hidden = shown * picture + (1 - shown) * np.float32(IMAGENET_MEAN) + noise

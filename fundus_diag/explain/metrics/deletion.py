@@ -6,7 +6,6 @@ of deleted pixels in both curves: holes of one colour are themselves a sign that
 and with one baseline both curves run between the same two pictures.
 """
 
-import cv2
 import numpy as np
 from scipy import integrate, ndimage
 
@@ -25,7 +24,7 @@ def blurred(picture, share=0.1):
     return ndimage.gaussian_filter(picture, (sigma, sigma, 0), mode="reflect")
 
 
-def deletion_insertion(picture, map, predict, steps=20, baseline=None):
+def deletion_insertion(picture, map, predict, steps=20, baseline=None, inside=None):
     """The probability while the pixels that the map ranks highest are taken away, or put in.
 
     Equal pixels are taken in a random order, the same for every picture of a size. Ranked as they
@@ -34,19 +33,20 @@ def deletion_insertion(picture, map, predict, steps=20, baseline=None):
 
     Args:
         picture: (S, S, 3) float32 RGB in [0, 255].
-        map: (h, w), finite, not below 0; resized to the picture by `resized`.
+        map: (S, S), finite, not below 0.
         predict: function of (n, S, S, 3) float32 to (n,) probabilities. Called once per curve, with
             steps + 1 pictures; it may work through them in parts.
         steps: equal parts of the pixels, at least 1.
         baseline: (S, S, 3) picture that takes the place of deleted pixels and into which pixels
             are inserted; by default `blurred(picture)`.
+        inside: (S, S) bool, the field of view, by default all. Other pixels are never changed.
 
     Returns:
-        A dict: `shares` (steps + 1,) of the pixels changed, from 0 to 1, rounded to whole pixels;
-        `deletion` (steps + 1,), from the picture itself to the baseline itself; `insertion`
-        (steps + 1,), the other way; `deletion_area` (low is good) and `insertion_area` (high is
-        good) by the trapezium rule over [0, 1]. A map of zeros ranks nothing: the curves and
-        areas are NaN and `predict` is not called.
+        A dict: `shares` (steps + 1,) of the field's pixels changed, from 0 to 1, rounded to whole
+        pixels; `deletion` (steps + 1,), from the picture itself to the baseline in its field;
+        `insertion` (steps + 1,), the other way; `deletion_area` (low is good) and `insertion_area`
+        (high is good) by the trapezium rule over [0, 1]. A map that is zero in the field ranks
+        nothing: the curves and areas are NaN and `predict` is not called.
 
     Raises:
         ValueError: a shape is wrong, the map is negative or not finite, steps is below 1.
@@ -59,31 +59,25 @@ def deletion_insertion(picture, map, predict, steps=20, baseline=None):
         )
     if steps < 1:
         raise ValueError(f"steps must be at least 1; got {steps}")
-    map = resized(map, picture.shape[:2])
-    rank = _rank(map)
-    counts = np.rint(np.linspace(0, rank.size, steps + 1)).astype(int)
-    shares = counts / rank.size
+    map = np.asarray(map, "float32")
+    if map.shape != picture.shape[:2] or not (np.isfinite(map).all() and (map >= 0).all()):
+        raise ValueError(
+            f"a map must be {picture.shape[:2]}, finite and not below 0; got shape {map.shape}"
+        )
+    inside = np.ones(map.shape, bool) if inside is None else inside
+    baseline = np.where(inside[..., None], baseline, picture)
+    rank = _rank(np.where(inside, map, -1))  # so what lies outside comes last
+    counts = np.rint(np.linspace(0, inside.sum(), steps + 1)).astype(int)
+    shares = counts / max(1, inside.sum())
     changed = (rank < counts[:, None, None])[..., None]  # (steps + 1, S, S, 1)
     curves = {}
     for name, start, end in (("deletion", picture, baseline), ("insertion", baseline, picture)):
-        if map.any():
+        if map[inside].any():
             curves[name] = _probabilities(predict, np.where(changed, end, start))
         else:
             curves[name] = np.full(steps + 1, np.nan)
     areas = {f"{k}_area": float(integrate.trapezoid(v, shares)) for k, v in curves.items()}
     return {"shares": shares, **curves, **areas}
-
-
-def resized(map, shape):
-    """(h, w) map at another shape (H, W), float32, bilinear; what is equal stays equal.
-
-    Raises:
-        ValueError: the map is not (h, w), not finite, or below 0.
-    """
-    map = np.asarray(map, "float32")
-    if map.ndim != 2 or not (np.isfinite(map).all() and (map >= 0).all()):
-        raise ValueError(f"a map must be (h, w), finite and not below 0; got shape {map.shape}")
-    return cv2.resize(map, shape[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def _rank(map):

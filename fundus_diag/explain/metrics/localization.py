@@ -20,32 +20,32 @@ from fundus_diag.metrics.curves import threshold_counts
 ROUNDING = 1e-6  # how far above 1 a map in [0, 1] may lie after a resize
 
 
-def pointing_game(map, mask, tolerance=0.0):
-    """Share of the map's peak that hits the mask: 1 or 0 for a single peak.
+def pointing_game(peak, hit):
+    """Share of a map's peak that hits a lesion: 1 or 0 for a single pixel.
 
-    Several pixels equal to the maximum are one peak, a plateau, and count by the share of them
-    that hits. A uniform map so scores the share of the picture that a hit covers; the first of its
-    pixels would score the luck of the corner.
+    Several pixels as high as the highest (`laying.highest`) are one peak, a plateau, and count by
+    the share of them that hits. A uniform map so scores the share of its area that a hit covers;
+    the first of its pixels would score the luck of the corner.
 
     Args:
-        map, mask: see the module's text.
-        tolerance: pixels, not below 0. A hit is a pixel whose distance to the nearest pixel of the
-            mask, centre to centre, is at most this. The paper takes 15 pixels.
+        peak: (n, 2) y and x of these pixels, in pixels of the mask, edges at whole numbers.
+        hit: (h, w) bool, the lesion and what is near enough, of `within`. The paper takes what is
+            within 15 pixels.
 
     Returns:
-        Share in [0, 1]. NaN for a map of zeros or an empty mask.
+        Share in [0, 1]. NaN without a peak or a lesion. What lies beyond the mask hits nothing.
     """
-    map, mask = _check(map, mask)
-    hit = within(mask, tolerance)
-    if not map.any() or not mask.any():
+    if not len(peak) or not hit.any():
         return float("nan")
-    return float(hit[map == map.max()].mean())
+    at = np.floor(peak).astype(int)
+    there = ((at >= 0) & (at < hit.shape)).all(axis=1)
+    return float(hit[tuple(at[there].T)].sum() / len(at))
 
 
 def within(mask, tolerance):
-    """The mask (h, w) and all pixels whose distance to it is at most `tolerance` pixels.
+    """The mask (h, w) and all pixels that are at most so many pixels from it, centre to centre.
 
-    What `pointing_game` takes for a hit: by this mask without a tolerance it scores the same.
+    `tolerance` is not below 0.
     """
     if not tolerance >= 0:
         raise ValueError(f"tolerance must not be below 0 pixels; got {tolerance}")

@@ -25,7 +25,8 @@ def cascade(model, inputs, draws, seed=0):
     Args:
         model: flat classifier; its weights are as before when this returns.
         inputs: of the model, a batch of at least a few pictures.
-        draws: {key: function of nothing to maps (n, h, w)} that explain the model as it stands.
+        draws: {key: function of nothing to n maps, or parts of maps} that explain the model as it
+            stands.
         seed: of the new weights.
 
     Returns:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fundus_diag.explain.laying import highest, over_photograph, over_picture
 from fundus_diag.explain.metrics import localization
 from fundus_diag.explain.metrics.deletion import deletion_insertion
-from fundus_diag.explain.output import laid_back
+from fundus_diag.imaging.preprocess import to_original
 
 FIGURES = (
     "pointing", "energy", "overlap", "overlap_as_planned", "iou_best", "iou",
@@ -23,7 +24,9 @@ class Target:
         picture: (S, S, 3), the square that the network saw.
         baseline: (S, S, 3), what stands for deleted pixels.
         box: (4,) of the square in the photograph; see `preprocess`.
-        mask: (H, W) bool over the photograph.
+        seen: (S, S) bool, where the picture shows the field of view.
+        inside: (H, W) bool, where the photograph does.
+        mask: (H, W) bool over the photograph, inside the field.
         near: (H, W) bool, where a peak hits; see `localization.within`.
         predict: pictures (n, S, S, 3) to probabilities (n,) of the label.
         probability: of the photograph as it is.
@@ -33,6 +36,8 @@ class Target:
     picture: np.ndarray
     baseline: np.ndarray
     box: np.ndarray
+    seen: np.ndarray
+    inside: np.ndarray
     mask: np.ndarray
     near: np.ndarray
     predict: Callable
@@ -40,11 +45,12 @@ class Target:
     where: dict
 
 
-def score(map, target, level, steps):
-    """All figures of one map.
+def score(map, grid, target, level, steps):
+    """All figures of one map, inside the field of view.
 
     Args:
-        map: (h, w) in [0, 1] over the square picture.
+        map: (h, w) in [0, 1].
+        grid: where its cells stand in the picture, `geometry.Grid`.
         target: `Target`.
         level: of the map, for the IoU.
         steps: of deletion and insertion.
@@ -53,10 +59,14 @@ def score(map, target, level, steps):
         ({figure: value} of `FIGURES` and "zero"; curves of `deletion_insertion`).
     """
     mask = target.mask
-    wide = np.clip(laid_back(map, target.box, mask.shape), 0, 1)
-    curve = deletion_insertion(target.picture, map, target.predict, steps, target.baseline)
+    wide = np.clip(over_photograph(map, grid, target.box, target.inside), 0, 1)
+    seen = over_picture(map, grid, target.seen)
+    curve = deletion_insertion(
+        target.picture, seen, target.predict, steps, target.baseline, target.seen
+    )
+    peak = to_original(np.argwhere(highest(seen)) + 0.5, target.box, len(seen))
     figures = {
-        "pointing": localization.pointing_game(wide, target.near),
+        "pointing": localization.pointing_game(peak, target.near),
         "energy": localization.energy_inside(wide, mask),
         "overlap": localization.overlap(wide, mask),
         "overlap_as_planned": localization.overlap_as_planned(wide, mask),
@@ -64,6 +74,6 @@ def score(map, target, level, steps):
         "iou": localization.iou(wide, mask, level),
         "deletion": curve["deletion_area"],
         "insertion": curve["insertion_area"],
-        "zero": int(not wide.any()),
+        "zero": int(not seen.any()),
     }
     return figures, curve

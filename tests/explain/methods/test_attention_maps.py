@@ -9,7 +9,9 @@ from small_encoders import NARROW
 
 from fundus_diag import explain
 from fundus_diag.explain.methods import attention
+from fundus_diag.explain.methods.layers import usable
 from fundus_diag.models import build_classifier
+from fundus_diag.models.geometry import Grid, grids_of
 from fundus_diag.models.layers.attention import AttentionWeights
 
 pytestmark = pytest.mark.usefixtures("eager")
@@ -28,16 +30,25 @@ def attention_of(name, inputs, unit="eye", pool="mean"):
     return [x.numpy() for x in keras.Model(model.input, found)(inputs)]
 
 
+# Of two keys, which stand at cells 0 and 2, what four cells take: half of one, or of the next, or a
+# quarter of both between them.
+ALONG = np.array([[1, 0.5, 0, 0], [0, 0.5, 1, 1]]) / 2
+
+
 def spread(matrix):
-    """(t, s) to (t, t): of 2 x 2 keys over 4 x 4 cells each stands for the 2 x 2 cells around."""
+    """(t, s) to (t, t): 2 x 2 keys over 4 x 4 cells."""
     if matrix.shape[1] == matrix.shape[0]:
         return matrix
     wide = np.zeros((17, 17))
     wide[:, 0] = matrix[:, 0]
-    for row in range(4):
-        for column in range(4):
-            wide[:, 1 + 4 * row + column] = matrix[:, 1 + 2 * (row // 2) + column // 2] / 4
+    for i, j, row, column in np.ndindex(2, 2, 4, 4):
+        share = ALONG[i, row] * ALONG[j, column]
+        wide[:, 1 + 4 * row + column] += share * matrix[:, 1 + 2 * i + j]
     return wide
+
+
+SHARES = np.zeros((5, 17), np.float32)  # the class token is its own key
+SHARES[0, 0], SHARES[1:, 1:] = 1, np.kron(ALONG, ALONG)
 
 
 def read(matrix, pool):
@@ -97,7 +108,9 @@ def test_rollout_is_the_product_of_the_blocks(name, pool, images):
     patches = np.arange(17) > 0
     reading = 1.0 - patches if pool == "class_token" else patches / 16
     for fusion, ratio in (("mean", 0.0), ("max", 0.0), ("min", 0.15), ("mean", 0.7)):
-        got = attention.rollout([tf.constant(b) for b in blocks], reading, fusion, ratio).numpy()
+        given = [tf.constant(b) for b in blocks]
+        strided = SHARES if name == "cvt_13" else None
+        got = attention.rollout(given, reading, fusion, ratio, strided).numpy()
         want = np.stack([slow_rollout([b[k] for b in blocks], fusion, ratio, pool) for k in (0, 3)])
         assert want.std() > 0.02 * want.mean() > 0
         np.testing.assert_allclose(got[[0, 3], 1:].reshape(2, 4, 4), want, rtol=1e-4)
@@ -161,43 +174,75 @@ def test_strided_attention_done_by_hand():
     # A class token and 2 x 2 cells; keys: the class token and one of all four cells.
     weights = np.array([[0.4, 0.6], [0.2, 0.8], [0.2, 0.8], [0.2, 0.8], [0.2, 0.8]], "float32")
     blocks = [tf.constant(weights[None, None])]
+    shares = np.array([[1, 0, 0, 0, 0], [0, 0.25, 0.25, 0.25, 0.25]], "float32")
     patches, token = np.array([0, 1, 1, 1, 1]) / 4, np.array([1, 0, 0, 0, 0])
     # A patch gives .8 / 4 to each cell: .1 after halving, and .5 to itself.
-    np.testing.assert_allclose(attention.rollout(blocks, patches), [[0.1] + [0.225] * 4], rtol=1e-6)
+    got = attention.rollout(blocks, patches, shares=shares)
+    np.testing.assert_allclose(got, [[0.1] + [0.225] * 4], rtol=1e-6)
     # The class token keeps .5 + .2, and gives .6 / 4 / 2 to each cell.
-    np.testing.assert_allclose(attention.rollout(blocks, token), [[0.7] + [0.075] * 4], rtol=1e-6)
+    got = attention.rollout(blocks, token, shares=shares)
+    np.testing.assert_allclose(got, [[0.7] + [0.075] * 4], rtol=1e-6)
     # Two blocks: .1 x .7 + .9 x .1 to the class token, the rest to the cells alike.
     np.testing.assert_allclose(
-        attention.rollout(blocks * 2, patches), [[0.16] + [0.21] * 4], rtol=1e-6
+        attention.rollout(blocks * 2, patches, shares=shares), [[0.16] + [0.21] * 4], rtol=1e-6
     )
     # Relevance: the second key is worth 3 x .8 to each patch, the first counts against.
     slopes = [tf.constant(np.tile([-1.0, 3.0], (5, 1))[None, None], tf.float32)]
-    once = attention.chefer(blocks, slopes, patches)
+    once = attention.chefer(blocks, slopes, patches, shares)
     np.testing.assert_allclose(once, [[0] + [0.6] * 4], rtol=1e-6)
     # Over two blocks each of the four cells is worth .6 + .6 + 4 x .6 x .6.
-    twice = attention.chefer(blocks * 2, slopes * 2, patches)
+    twice = attention.chefer(blocks * 2, slopes * 2, patches, shares)
     np.testing.assert_allclose(twice, [[0] + [0.6 + 0.6 + 4 * 0.36] * 4], rtol=1e-6)
 
 
-def test_keys_stand_for_equal_parts_of_the_grid():
-    third = 1 / 3
-    along = np.array([[2 * third, third, 0], [0, third, 2 * third]])  # 2 keys over 3 cells
-    want = np.zeros((5, 10))
-    want[0, 0] = 1
-    for i, j, y, x in np.ndindex(2, 2, 3, 3):
-        want[1 + 2 * i + j, 1 + 3 * y + x] = along[i, y] * along[j, x]
-    np.testing.assert_allclose(attention.key_shares(10, 5), want, atol=1e-6)
-    four = attention.key_shares(16, 4)  # no class token
-    np.testing.assert_array_equal(four[1].reshape(4, 4)[:2, 2:], np.full((2, 2), 0.25))
-    for side in range(1, 16):
+def key_grids(side):
+    """Grids of a stage's tokens and of its keys, at every second of them from the first on."""
+    keys = -(-side // 2)
+    size = 16 * side
+    own = Grid((side, side), (1.5, 1.5), (16.0, 16.0), size)
+    return own, Grid((keys, keys), (1.5, 1.5), (32.0, 32.0), size)
+
+
+def test_keys_are_spread_about_the_places_of_their_convolutions():
+    got = attention.key_shares(*key_grids(4), 1)
+    np.testing.assert_allclose(got, SHARES, atol=1e-6)
+    np.testing.assert_allclose(attention.key_shares(*key_grids(4), 0), got[1:, 1:], atol=1e-7)
+    for side in range(2, 16):
         keys = -(-side // 2)
-        shares = attention.key_shares(side**2 + 1, keys**2 + 1)
-        np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-6)
-        np.testing.assert_allclose(shares[:, 1:].sum(axis=0), keys**2 / side**2, atol=1e-6)
-        for i, j, y, x in np.ndindex(keys, keys, side, side):
-            if shares[1 + keys * i + j, 1 + side * y + x] > 1e-6:  # its 3 x 3 convolution sees it
-                assert abs(y - 2 * i) <= 1
-                assert abs(x - 2 * j) <= 1
+        shares = attention.key_shares(*key_grids(side), 1)
+        assert shares[0, 0] == 1
+        assert not shares[0, 1:].any()
+        # Even attention makes an even map, of the same sum.
+        np.testing.assert_allclose(shares[:, 1:].sum(axis=0), keys**2 / side**2, atol=1e-5)
+        own = shares[1:, 1:].reshape(keys, keys, side, side)
+        for i, j, y, x in np.argwhere(own > 1e-5):  # its 3 x 3 convolution sees it
+            assert abs(y - 2 * i) <= 1
+            assert abs(x - 2 * j) <= 1
+        for i in range(1, (side - 1) // 2):  # in the middle a key gives its weight, about its place
+            along = own[i, i].sum(axis=1)
+            assert along.sum() == pytest.approx(1 if side % 2 == 0 else (2 * keys / side) ** 2)
+            assert along @ np.arange(side) == pytest.approx(2 * i * along.sum(), abs=1e-4)
+
+
+def test_the_keys_of_the_network_stand_where_its_graph_says(images):
+    model = classifier("cvt_13")
+    twin = attention.readable(model)
+    last = [x for x in twin.layers if isinstance(x, AttentionWeights)][-1]
+    q, k = grids_of(twin, last.input)
+    assert (q.shape, q.offset, q.stride) == ((4, 4), (1.5, 1.5), (16, 16))
+    assert (k.shape, k.offset, k.stride) == ((2, 2), (1.5, 1.5), (32, 32))
+    assert attention.grids(model, ()) == (q,)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_behind_a_class_token_only_what_leaves_the_last_block_is_blank(name, images):
+    model = classifier(name, pool="class_token")
+    for method in ("layer_cam", "chefer", "rollout"):
+        found = explain.maps(model, images, method, fuse=False)
+        assert found.max(axis=(-2, -1)).min() > 1e-3, method
+    last = [x for x in usable(model) if ".blocks." in f".{x}"][-1]
+    assert last.endswith(".mlp.add")
+    assert not explain.maps(model, images, layers=[last], fuse=False).any()
 
 
 def test_odd_sides_have_maps_of_their_own_grid():

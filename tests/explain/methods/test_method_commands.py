@@ -9,14 +9,16 @@ import pandas as pd
 import pytest
 from attentive import NEW
 from explained import evaluate, files, rows_of, spots
+from laid import placed_in_field
 from tiny import make_photographs, ready_run
 
 from fundus_diag import explain, load_run, models
 from fundus_diag.cli import main
 from fundus_diag.explain import explainer
-from fundus_diag.explain.output import laid_back
+from fundus_diag.explain.laying import picture_field, reached
 from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.models import mae_vit
+from fundus_diag.models.geometry import stretched
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +53,15 @@ def test_the_command_shows_all_methods_side_by_side(folder, tmp_path, capsys):
     run = load_run(folder / "eye")
     path = files(folder, 1)[0]
     arrays = np.load(tmp_path / "plain" / f"{path.stem}.npz")
-    picture = load_photograph(path, 32)[0][None]
+    loaded = load_photograph(path, 32)
+    picture, inside = loaded.picture[None], picture_field(loaded)[None]
     for method in NEW:
         want = explain.maps(run.model, picture, method, [0, 1], fuse=False)[0]
         np.testing.assert_allclose(arrays[method], want, atol=1e-4 * want.max())
-        fused = want[:, 0] / want.max(axis=(2, 3))[..., None]
-        np.testing.assert_allclose(arrays[f"{method}_fused"], fused, atol=1e-3)
+        fused = explain.maps(run.model, picture, method, [0, 1], inside=inside)[0]
+        there = reached(inside, stretched((4, 4), 32)).numpy()  # patches of 8 px
+        assert 0 < there.mean() < 1
+        np.testing.assert_allclose(arrays[f"{method}_fused"], fused * there, atol=1e-3)
     assert list(arrays["rollout_layers"]) == []
     assert list(arrays["vit_cx_layers"]) == ["blocks.1.norm1"]
     table = rows_of(tmp_path / "plain" / "explanations.csv")
@@ -138,10 +143,10 @@ def test_maps_are_scored_by_the_measures_of_all_maps(folder, tmp_path, monkeypat
     images = pd.read_csv(tmp_path / "faithfulness_images.csv")
     first = images[(images["method"] == "rollout") & (images["filter"] == "none")].iloc[0]
     run, path = load_run(folder / "eye"), folder / "photographs" / first["image"]
-    picture, box, _ = load_photograph(path, 32)
+    loaded = load_photograph(path, 32)
     assert seen  # by the sanity check, as the maps that it is about
     assert all(given.items() >= options.items() for given in seen)
-    map = explain.maps(run.model, picture[None], "rollout", [0], **options)[0, 0]
+    map = explain.maps(run.model, loaded.picture[None], "rollout", [0], **options)[0, 0]
     mask = cv2.imread(str(folder / "masks" / "bright" / f"{path.stem}_bright.png"), 0) > 0
-    wide = laid_back(map, box, mask.shape)
+    wide = placed_in_field(map, stretched((4, 4), 32), loaded)
     assert first["energy"] == pytest.approx(wide[mask].sum() / wide.sum(), rel=1e-4)

@@ -9,6 +9,7 @@ from attentive import LABELS, NEW, SIZE, as_pairs, classifier, pictures
 
 from fundus_diag import explain
 from fundus_diag.explain.methods import vit_cx
+from fundus_diag.models.geometry import Grid, stretched
 from fundus_diag.models.layers.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 
@@ -116,5 +117,22 @@ def test_channels_of_one_value_are_no_masks():
     tokens[1:, 1] = [1, 2, 3, 5]
     np.testing.assert_allclose(vit_cx.masks_of(tokens), [[[0, 0.25], [0.5, 1]]])
     picture = np.ones((4, 4, 3), "float32")
-    got = vit_cx.explain(lambda x: (np.ones((len(x), 2)), np.zeros((len(x), 5, 3))), picture, [1])
+    predict = lambda x: (np.ones((len(x), 2)), np.zeros((len(x), 5, 3)))  # noqa: E731
+    got = vit_cx.explain(predict, picture, [1], stretched((2, 2), 4))
     np.testing.assert_array_equal(got, np.zeros((2, 2, 1)))
+
+
+def test_masks_are_shown_where_the_tokens_stand():
+    tokens = np.zeros((4, 1))
+    tokens[3] = 1  # one mask: the last of 2 x 2 cells
+    shown = []
+
+    def predict(pictures):
+        shown.append(pictures)
+        return np.zeros((len(pictures), 1)), tokens[None]
+
+    picture = np.full((8, 8, 3), 1e6, "float32")  # beside which hidden pixels are nothing
+    vit_cx.explain(predict, picture, [0], Grid((2, 2), (0.5, 1.5), (4.0, 4.0), 8))
+    rows = np.clip(np.arange(8) / 4, 0, 1)  # from the middle of the first cell to that of the last
+    columns = np.clip((np.arange(8) - 1) / 4, 0, 1)
+    np.testing.assert_allclose(shown[1][0, ..., 0] / 1e6, np.outer(rows, columns), atol=1e-3)

@@ -91,7 +91,7 @@ def test_the_ends_are_the_picture_and_the_baseline_and_each_curve_is_one_call():
         seen.append(pictures)
         return np.zeros(len(pictures), "float32")
 
-    got = deletion.deletion_insertion(picture, rng.random((3, 4)), predict, steps=7)
+    got = deletion.deletion_insertion(picture, rng.random((12, 12)), predict, steps=7)
     deleted, inserted = seen
     assert deleted.shape == inserted.shape == (8, 12, 12, 3)
     assert deleted.dtype == "float32"
@@ -108,7 +108,7 @@ def test_the_ends_are_the_picture_and_the_baseline_and_each_curve_is_one_call():
 @pytest.mark.parametrize("level", [1, 0.1, 0.3])
 def test_equal_pixels_go_in_a_random_order_that_is_always_the_same(level):
     picture = np.full((64, 64, 3), 255, "float32")
-    black, m = np.zeros_like(picture), np.full((9, 9), level)
+    black, m = np.zeros_like(picture), np.full((64, 64), level)
 
     def part(*place):
         def predict(pictures):
@@ -131,27 +131,34 @@ def test_equal_pixels_go_in_a_random_order_that_is_always_the_same(level):
 
 def test_a_map_of_zeros_ranks_nothing_and_no_picture_is_predicted():
     picture, _ = half_white()
-    got = deletion.deletion_insertion(picture, np.zeros((4, 4)), pytest.fail, steps=5)
+    got = deletion.deletion_insertion(picture, np.zeros((8, 8)), pytest.fail, steps=5)
     assert got["shares"] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1], abs=0.01)
     for name in ("deletion", "insertion", "deletion_area", "insertion_area"):
         assert np.isnan(got[name]).all()
     assert got["deletion"].shape == got["insertion"].shape == (6,)
 
 
-def test_a_map_is_resized_between_pixel_centres():
-    m = np.random.default_rng(0).random((3, 5), "float32")
-    got = deletion.resized(m, (7, 4))
-    for y, x in pixels(got):
-        v, u = np.clip((y + 0.5) * 3 / 7 - 0.5, 0, 2), np.clip((x + 0.5) * 5 / 4 - 0.5, 0, 4)
-        want = sum(m[p] * max(0, 1 - abs(p[0] - v)) * max(0, 1 - abs(p[1] - u)) for p in pixels(m))
-        assert got[y, x] == pytest.approx(want, abs=1e-6)
-    np.testing.assert_array_equal(deletion.resized(m, (3, 5)), m)
-
-
-def test_a_uniform_map_stays_uniform_at_every_size():
-    for side in (3, 7, 10, 19, 38, 75, 299, 400):
-        for level in (1, 0.1, 1 / 3):
-            assert np.ptp(deletion.resized(np.full((side, side), level), (299, 299))) == 0
+def test_outside_of_the_field_no_pixel_is_ranked_or_changed():
+    rng = np.random.default_rng(1)
+    picture, baseline = rng.random((2, 9, 9, 3), "float32") * 255
+    inside = np.hypot(*(np.indices((9, 9)) - 4)) < 4
+    m = rng.random((9, 9))
+    m[~inside] += 5  # the highest of all
+    weights = rng.random((9, 9, 3))
+    got = deletion.deletion_insertion(picture, m, linear(weights), 5, baseline, inside)
+    order = sorted((p for p in pixels(m) if inside[p]), key=lambda p: -m[p])
+    start = np.where(inside[..., None], baseline, picture)
+    for k in range(6):
+        count = round(len(order) * k / 5)
+        deleted, inserted = picture.copy(), start.copy()
+        for p in order[:count]:
+            deleted[p], inserted[p] = baseline[p], picture[p]
+        assert got["shares"][k] == pytest.approx(count / len(order))
+        assert got["deletion"][k] == pytest.approx((deleted * weights).sum(), rel=1e-6)
+        assert got["insertion"][k] == pytest.approx((inserted * weights).sum(), rel=1e-6)
+    nothing = np.where(inside, 0, m)
+    got = deletion.deletion_insertion(picture, nothing, pytest.fail, 5, baseline, inside)
+    assert np.isnan(got["deletion_area"])
 
 
 def test_the_blur_spreads_one_pixel_as_a_gaussian_and_keeps_the_mean():
@@ -174,11 +181,12 @@ def test_the_blur_spreads_one_pixel_as_a_gaussian_and_keeps_the_mean():
 def test_wrong_pictures_maps_steps_and_answers_are_named():
     picture, predict = half_white()
     with pytest.raises(ValueError, match=r"got \(8, 8, 3\) and \(4, 4, 3\)"):
-        deletion.deletion_insertion(picture, np.ones((2, 2)), predict, 5, picture[:4, :4])
+        deletion.deletion_insertion(picture, np.ones((8, 8)), predict, 5, picture[:4, :4])
     with pytest.raises(ValueError, match="steps must be at least 1"):
-        deletion.deletion_insertion(picture, np.ones((2, 2)), predict, 0)
-    for broken in (np.ones((2, 2, 1)), np.full((2, 2), np.nan), np.full((2, 2), -1.0)):
+        deletion.deletion_insertion(picture, np.ones((8, 8)), predict, 0)
+    for broken in (np.ones((2, 2)), np.ones((8, 8, 1)), np.full((8, 8), np.nan),
+                   np.full((8, 8), -1.0)):  # fmt: skip
         with pytest.raises(ValueError, match="finite and not below 0"):
             deletion.deletion_insertion(picture, broken, predict)
     with pytest.raises(ValueError, match=r"must return \(21,\); got \(21, 1\)"):
-        deletion.deletion_insertion(picture, np.ones((2, 2)), lambda p: predict(p)[:, None])
+        deletion.deletion_insertion(picture, np.ones((8, 8)), lambda p: predict(p)[:, None])

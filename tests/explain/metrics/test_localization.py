@@ -6,10 +6,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from maps_and_masks import maps_and_masks, pixels
 
+from fundus_diag.explain.laying import highest
 from fundus_diag.explain.metrics import localization
 
+
+def pointing(m, mask, tolerance=0):
+    """The pointing game by a map's peak."""
+    return localization.pointing_game(
+        np.argwhere(highest(m)) + 0.5, localization.within(mask, tolerance)
+    )
+
+
 MEASURES = {
-    "pointing_game": localization.pointing_game,
+    "pointing_game": pointing,
     "energy_inside": localization.energy_inside,
     "overlap_as_planned": localization.overlap_as_planned,
     "overlap": localization.overlap,
@@ -38,10 +47,7 @@ def test_pointing_game_equals_a_search_from_each_peak_pixel(drawn, tolerance):
             near = [math.hypot(y - v, x - u) for v, u in pixels(mask) if mask[v, u]]
             hits.append(min(near) <= tolerance + 1e-12)
     want = sum(hits) / len(hits) if m.any() else math.nan
-    got = localization.pointing_game(m, mask, tolerance)
-    assert got == pytest.approx(want, nan_ok=True)
-    near = localization.within(mask, tolerance)
-    assert localization.pointing_game(m, near) == pytest.approx(want, nan_ok=True)
+    assert pointing(m, mask, tolerance) == pytest.approx(want, nan_ok=True)
 
 
 @pytest.mark.parametrize(
@@ -52,20 +58,20 @@ def test_pointing_game_equals_a_search_from_each_peak_pixel(drawn, tolerance):
 def test_a_peak_may_miss_the_mask_by_the_tolerance_and_no_more(peak, tolerance, want):
     m = np.full((10, 12), 0.2)
     m[peak] = 0.9
-    assert localization.pointing_game(m, lesion(), tolerance) == want
+    assert pointing(m, lesion(), tolerance) == want
 
 
 def test_a_plateau_counts_by_its_share_and_not_by_its_first_pixel():
     corner = np.zeros((10, 12), bool)
     corner[0, 0] = True
     uniform = localization.uniform_map((10, 12))
-    assert localization.pointing_game(uniform, corner) == pytest.approx(1 / 120)
-    assert localization.pointing_game(uniform, corner, 1) == pytest.approx(3 / 120)
-    assert localization.pointing_game(uniform, lesion()) == pytest.approx(12 / 120)
-    assert localization.pointing_game(uniform, lesion(), 1) == pytest.approx((12 + 14) / 120)
+    assert pointing(uniform, corner) == pytest.approx(1 / 120)
+    assert pointing(uniform, corner, 1) == pytest.approx(3 / 120)
+    assert pointing(uniform, lesion()) == pytest.approx(12 / 120)
+    assert pointing(uniform, lesion(), 1) == pytest.approx((12 + 14) / 120)
     m = np.zeros((10, 12))
     m[4, 6:8] = m[9, :2] = 3.0
-    assert localization.pointing_game(m, lesion()) == 0.5
+    assert pointing(m, lesion()) == 0.5
 
 
 @same
@@ -139,7 +145,7 @@ def test_an_empty_mask_leaves_every_measure_undefined(name):
 
 def test_a_full_mask_is_hit_by_every_map():
     m, full = np.random.default_rng(0).random((4, 5)), np.ones((4, 5), bool)
-    assert localization.pointing_game(m, full) == 1
+    assert pointing(m, full) == 1
     assert localization.energy_inside(m, full) == 1
     assert localization.overlap(m, full) == pytest.approx(m.mean())
     assert localization.best_iou(m, full) == (1, m.min())
@@ -161,7 +167,16 @@ def test_scale_matters_to_the_planned_overlap_only_and_a_map_above_one_has_no_so
         localization.overlap(m / m.max() * 1.5, mask)
 
 
-@pytest.mark.parametrize("name", MEASURES)
+def test_a_peak_is_looked_up_where_it_lies_and_beyond_the_mask_hits_nothing():
+    mask = lesion()
+    for point, want in (((2, 6), 1), ((4.99, 9.99), 1), ((5, 9.9), 0), ((1.99, 6), 0)):
+        assert localization.pointing_game(np.array([point]), mask) == want
+    beyond = np.array([(-0.1, 6), (2, 12), (10, 6), (2.5, 6.5)])
+    assert localization.pointing_game(beyond, mask) == 0.25
+    assert math.isnan(localization.pointing_game(np.zeros((0, 2)), mask))
+
+
+@pytest.mark.parametrize("name", [x for x in MEASURES if x != "pointing_game"])
 @pytest.mark.parametrize(
     ("m", "mask", "message"),
     [
@@ -181,7 +196,7 @@ def test_what_is_no_map_or_no_mask_is_refused(name, m, mask, message):
 @pytest.mark.parametrize("tolerance", [-1, math.nan])
 def test_a_tolerance_that_is_no_distance_is_refused(tolerance):
     with pytest.raises(ValueError, match="tolerance must not be below 0"):
-        localization.pointing_game(np.ones((2, 3)), np.ones((2, 3), bool), tolerance)
+        pointing(np.ones((2, 3)), np.ones((2, 3), bool), tolerance)
 
 
 @pytest.mark.parametrize("shape", [(9, 9), (8, 8), (6, 15), (1, 4)])
