@@ -69,7 +69,8 @@ def explain_eval(
 
     Args:
         run: Run directory.
-        masks: Folder of masks, LESION/<stem of the image>*.png.
+        masks: Folder of masks, LESION/<stem of the image>_<lesion>.png; TIFF and BMP too. The
+            image's own folders may stand between.
         images: Photographs; or a table of them by --manifest and --image-root.
         manifest: Table with image, patient, eye.
         image_root: Folder that its image paths start from.
@@ -106,6 +107,10 @@ def explain_eval(
     )
     for label, number in facts["without_lesion"].items():
         print(f"note: {label}: {number} of {facts['photographs']} photographs without a lesion")
+    others = facts["masks_of_others"]
+    if others["files"]:
+        (one,) = others["such_as"]
+        print(f"note: {others['files']} masks of none of these photographs, such as {one}")
     if facts["resized_masks"]:
         print(f"note: {facts['resized_masks']} masks of another size, resized by nearest neighbour")
     shown = ["pointing", "energy", "overlap", "iou", "deletion", "insertion"]

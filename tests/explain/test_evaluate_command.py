@@ -9,12 +9,10 @@ import pytest
 from explained import evaluate, files, make_explained
 
 from fundus_diag import explain, load_run
-from fundus_diag.data import masks
 from fundus_diag.explain.metrics import randomization
 from fundus_diag.explain.metrics.deletion import deletion_insertion
 from fundus_diag.explain.output import laid_back
 from fundus_diag.imaging.preprocess import load_photograph
-from fundus_diag.utils.errors import DataError
 
 
 @pytest.fixture(scope="module")
@@ -117,30 +115,6 @@ def test_wrong_masks_and_lesions_are_one_line(folder, tmp_path, capsys):
         assert evaluate(folder, tmp_path / "out", *map(str, words)) == status, words
         assert text in capsys.readouterr().err.strip().splitlines()[-1]
     assert not (tmp_path / "out").exists()
-
-
-def test_a_mask_belongs_to_its_photograph_alone(tmp_path):
-    (tmp_path / "MA").mkdir()
-    for name, place in (
-        ("eye_1.png", 0),
-        ("eye_1_MA.png", 1),
-        ("eye_12.png", 2),
-        ("eye_1b.png", 3),
-    ):
-        mask = np.zeros((4, 4), np.uint8)
-        mask[place] = 76  # the gray of pure red
-        cv2.imwrite(str(tmp_path / "MA" / name), mask)
-    got, resized = masks.read_mask(tmp_path, ("MA", "HE"), "x/eye_1.jpg", (4, 4))
-    np.testing.assert_array_equal(got.any(axis=1), [True, True, False, False])
-    assert not resized
-    colour = np.zeros((4, 4, 4), np.uint8)
-    colour[..., 3] = 255  # opaque everywhere, red in one corner
-    colour[0, 0, 2] = 255
-    cv2.imwrite(str(tmp_path / "MA" / "two.png"), colour)
-    assert masks.read_mask(tmp_path, ("MA",), "two.jpg", (4, 4))[0].sum() == 1
-    (tmp_path / "MA" / "three.png").write_bytes(b"text")
-    with pytest.raises(DataError, match=r"three\.png"):
-        masks.read_mask(tmp_path, ("MA",), "three.jpg", (4, 4))
 
 
 def test_the_sanity_check_leaves_the_weights_as_they_were_and_tells_who_ignores_them(folder):
