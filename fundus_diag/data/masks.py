@@ -206,12 +206,14 @@ def _fits(rest, lesion):
     """Whether what follows a stem says nothing, or which lesion it is; not, which photograph."""
     if rest and unicodedata.category(rest[0])[0] in "LNM":  # letters, numbers, marks on letters
         return False
+    if rest[1:].casefold() == lesion.casefold():
+        return True
     words, name = _words(rest), _words(lesion)
     numbered = len(words) > 1 and words[-1].isdecimal()
     words = words[:-1] if numbered else words
     # "3. Hard Exudates" holds "IDRiD_01_EX" and may hold "IDRiD_01_hard_exudates".
-    bare = name[1:] if name and name[0].isdecimal() else name
-    return words in ([], name, bare) or (len(words) == 1 and words[0].isalpha())
+    name = name[1:] if name and name[0].isdecimal() else name
+    return words in ([], name) or (len(words) == 1 and words[0].isalpha())
 
 
 def _words(text):
