@@ -147,7 +147,7 @@ def _maps(model, images, mask, method, layers, chosen, settings, together):
 
     if together:
         fused, single = run(np.arange(len(images)), chosen)
-    elif METHODS[method].slow:  # all labels of a picture cost it what one does
+    elif METHODS[method].all_labels:  # all labels of a picture cost it what one does
         each = [run([k], [labels]) for k, labels in enumerate(chosen)]
         fused, single = ([both[i][0] for both in each] for i in range(2))
     else:

@@ -16,7 +16,8 @@ from fundus_diag.utils.errors import DataError, UsageError
 LESION = "3. Hard Exudates"
 FOLDERS = ("", "a", "b", "x/a")
 STEMS = ("p", "p1", "p1_2", "p1_left", "p12", "p1_2-3", "1", "p1_EX")
-TAILS = ("", "_EX", "_EX_2", "_2", "-2_EX", "_hard exudates", "_3. hard Exudates", "_hard-exudates_7", "b", "_",
+TAILS = ("", "_EX", "_EX_2", "_2", "-2_EX", "_hard exudates", "_3. hard Exudates",
+         "_hard-exudates_7", "b", "_",
          "_left_EX", "2", ".jpg")  # fmt: skip
 AFTER = re.compile(  # what may follow a stem, of the tails above
     r"[_.-]*|_(?i:3\. hard exudates)|(?:[_.-][A-Za-z]+|_(?i:hard[ -]exudates))(?:_[0-9]+)?[_.-]*"

@@ -14,7 +14,7 @@ from small_encoders import NARROW, SIZE, shake
 
 from fundus_diag import explain
 from fundus_diag.explain.fusion import fused
-from fundus_diag.explain.methods import keras_vis
+from fundus_diag.explain.methods import score_cam
 from fundus_diag.models import build_classifier
 from fundus_diag.models.batch_norm import calibrate_batch_norm
 from fundus_diag.models.classifier import cam_layers
@@ -116,7 +116,7 @@ def test_one_layer_is_the_librarys_map_of_each_pictures_own_label(method, images
 
 
 def test_score_cam_weighs_channels_by_the_rise_of_the_logit(images, monkeypatch):
-    monkeypatch.setattr(keras_vis, "CHANNELS", 8)  # all of the layer: no choice to make
+    monkeypatch.setattr(score_cam, "CHANNELS", 8)  # all of the layer: no choice to make
     model = flat_head(images)
     got = explain.maps(model, images[:2], "score_cam", [1], layers=["second"], fuse=False)
     features = keras.Model(model.input, model.get_layer("second").output)(images[:2]).numpy()
