@@ -3,21 +3,28 @@
 import keras
 import numpy as np
 import pytest
-from tiny import make_photographs, ready_run
+import tiny  # the encoder of that name
 
-from fundus_diag import explain, load_run
+from fundus_diag import explain
+from fundus_diag.metrics.calibration import fit_operating_points
+from fundus_diag.runs.run import build_model, load_run, network
+from fundus_diag.runs.thresholds import save_operating_points
 
 pytestmark = pytest.mark.usefixtures("eager")
+CONFIG = {"encoder": tiny.tiny.__name__, "image_size": 32, "unit": "eye", "labels": ["A", "B"],
+          "flags": {}}  # fmt: skip
 
 
 def test_an_opened_run_computes_in_float32_under_a_mixed_policy(tmp_path):
-    manifest = make_photographs(tmp_path / "photographs", patients=10)
-    ready_run(manifest, tmp_path / "run")
-    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
-    layers = {"layers": ["conv2_act"], "fuse": False}
+    rng = np.random.default_rng(0)
+    build_model(**network(CONFIG)).save_weights(tmp_path / "model.weights.h5")
+    y, logits = np.tile([[0, 1], [1, 0]], (9, 1)), rng.normal(size=(18, 2))
+    save_operating_points(tmp_path / "thresholds.json", fit_operating_points(y, logits, ["A", "B"]))
+    images = rng.uniform(0, 255, (2, 32, 32, 3)).astype("float32")
 
     def answers():
-        run = load_run(tmp_path / "run")
+        run = load_run(tmp_path, CONFIG)
+        layers = {"layers": ["conv2_act"], "fuse": False}
         maps = [explain.maps(run.model, images, x, **layers) for x in ("grad_cam_pp", "score_cam")]
         return run, [np.asarray(run.model(images)), *maps]
 
