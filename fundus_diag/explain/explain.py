@@ -17,7 +17,7 @@ from fundus_diag.utils.files import atomic
 from fundus_diag.utils.progress import track
 
 
-def explain(run, out, cases, settings=None, labels=None, on_bad_image="fail"):
+def explain(run, out, cases, settings=None, labels=None, on_bad_image="fail", pages=True):
     """Writes the explanations of photographs.
 
     Per case: NAME.png (a row per label), NAME.npz (raw maps), with several methods
@@ -32,6 +32,7 @@ def explain(run, out, cases, settings=None, labels=None, on_bad_image="fail"):
         labels: names of labels; None is those above their thresholds, or else the likeliest one,
             which is then marked.
         on_bad_image: "fail", or "skip": what cannot be read is left out and named on stderr.
+        pages: whether pictures are written, or arrays and the table alone.
 
     Returns:
         {"cases", "maps", "zero"}: numbers of what was explained, and of maps that are zero.
@@ -62,7 +63,7 @@ def explain(run, out, cases, settings=None, labels=None, on_bad_image="fail"):
         for found in track(every_case(), "explaining", len(cases)):
             rows = table_rows(found)
             table.writerows(rows)
-            write_case(out, found, settings.level)
+            write_case(out, found, settings.level, pages)
             counts["cases"] += 1
             counts["maps"] += len(rows)
             counts["zero"] += sum(row["zero"] for row in rows)
