@@ -48,7 +48,7 @@ def table_rows(found):
 
 
 def write_case(out, found, level, pages=True):
-    """NAME.npz of one explained case; with `pages` NAME.png, of several methods NAME_methods.png."""
+    """NAME.npz of one explained case; pages: NAME.png, of several methods NAME_methods.png."""
     case = found["case"]
     if pages:
         write_bytes(out / f"{case.name}.png", explanation_page(found, level))

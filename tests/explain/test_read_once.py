@@ -24,7 +24,7 @@ def decoded(monkeypatch):
 
 
 def explained(folder, *words, run="eye"):
-    return main([str(w) for w in ("explain", folder / run, *words)])
+    return main([str(w) for w in ("explain", folder / run, *words, "--no-pages")])
 
 
 def of_split(folder, split):
