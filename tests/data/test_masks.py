@@ -80,6 +80,12 @@ def test_the_next_photograph_of_a_patient_keeps_its_mask(tmp_path):
     for image, name in (("i/P1.jpg", "P1_EX.png"), ("i/P1_2.jpg", "P1_2_EX.png")):
         assert found[image] == {"EX": [tmp_path / "EX" / name]}
     assert [x.name for x in others] == ["P1-3_EX.png", "P12_EX.png"]
+    drawn(tmp_path / "EX", ["P1_left.png"])  # a word behind P1, or a photograph's whole name
+    for images in (["P1.jpg", "P1_left.jpg"], ["P1_left.jpg", "P1.jpg"]):
+        own = masks.find_masks(tmp_path, {"D": ["EX"]}, images)[0]
+        assert own["P1_left.jpg"]["EX"] == [tmp_path / "EX" / "P1_left.png"]
+        assert own["P1.jpg"]["EX"] == [tmp_path / "EX" / "P1_EX.png"]
+    (tmp_path / "EX" / "P1_left.png").unlink()
     alone, _ = masks.find_masks(tmp_path, {"D": ["EX"]}, ["i/P1.jpg"])  # the other not in the table
     assert alone["i/P1.jpg"] == {"EX": [tmp_path / "EX" / "P1_EX.png"]}
 
