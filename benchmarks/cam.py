@@ -1,6 +1,7 @@
-"""Maps of all labels and layers in one graph, against tf-keras-vis called one by one.
+"""Maps of all labels, and of LayerCAM's layers, in one graph, against tf-keras-vis one by one.
 
 python benchmarks/cam.py [--image-size 299] [--labels 7] [--repeats 3] [--batch-size 1]
+    [--methods layer_cam grad_cam grad_cam_pp score_cam]
 """
 
 import argparse
@@ -10,9 +11,11 @@ import numpy as np
 from common import in_turn, machine, ratio
 
 from fundus_diag.explain import maps
+from fundus_diag.explain.methods.registry import layer_names
 from fundus_diag.models import build_classifier
 from fundus_diag.models.batch_norm import calibrate_batch_norm
-from fundus_diag.models.classifier import cam_layers
+
+METHODS = ("layer_cam", "grad_cam", "grad_cam_pp", "score_cam")
 
 
 def main():
@@ -22,47 +25,34 @@ def main():
     parser.add_argument("--labels", type=int, default=7)
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     args = parser.parse_args()
-    from tf_keras_vis.layercam import Layercam
-
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
     shape = (args.batch_size, args.image_size, args.image_size, 3)
     images = rng.uniform(0, 255, shape).astype("float32")
     model = build_classifier(args.encoder, args.image_size, args.labels)
     calibrate_batch_norm(model, [images])
-    layers, library, outputs = cam_layers(model), Layercam(model), {}
-
-    def ours():
-        outputs["ours"] = maps(model, images, fuse=False, batch_size=args.batch_size)
-
-    def one_by_one():
-        outputs["library"] = [
-            [
-                library(
-                    lambda logits, label=label: logits[:, label],
-                    images,
-                    penultimate_layer=layer,
-                    seek_penultimate_conv_layer=False,
-                    expand_cam=False,
-                    normalize_cam=False,
-                )
-                for layer in layers
-            ]
-            for label in range(args.labels)
-        ]
-
-    times = in_turn({"ours": ours, "library": one_by_one}, args.repeats, warmups=1)
     print(
-        f"{args.encoder}, {args.image_size} px, batch {args.batch_size}, {args.labels} labels x "
-        f"{len(layers)} layers, {machine()}"
+        f"{args.encoder}, {args.image_size} px, batch {args.batch_size}, {args.labels} labels, "
+        f"{machine()}"
     )
-    for name, seconds in times.items():
-        print(f"{name:8} {np.median(seconds):8.2f} s for all maps")
-    print(f"tf-keras-vis one by one / ours: {ratio(times['library'], times['ours'])}")
-    finest = np.asarray(outputs["library"][0][0])  # the first layer has the finest grid
-    apart = np.abs(outputs["ours"][:, 0, 0] - finest).max() / finest.max()
-    print(f"largest difference, over the map's maximum: {apart:.1e}")
+    for method in args.methods:
+        found = {}
+
+        def draw(engine, method=method, found=found):
+            options = {"fuse": False, "batch_size": args.batch_size, "engine": engine}
+            found[engine] = maps(model, images, method, **options)
+
+        engines = {name: (lambda name=name: draw(name)) for name in ("own", "tf_keras_vis")}
+        times = in_turn(engines, args.repeats, warmups=1)
+        one, other = found["own"], found["tf_keras_vis"]
+        apart = np.abs(one - other).max(axis=(1, 3, 4)) / other.max(axis=(1, 3, 4))  # each layer's
+        print(f"{method}, {len(layer_names(model, method))} layers")
+        for name, seconds in times.items():
+            print(f"  {name:12} {np.median(seconds):8.2f} s for all maps")
+        print(f"  tf-keras-vis / own: {ratio(times['tf_keras_vis'], times['own'])}")
+        print(f"  largest difference, over a layer's maximum: {apart.max():.1e}")
 
 
 if __name__ == "__main__":

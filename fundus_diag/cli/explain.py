@@ -23,6 +23,7 @@ def explain(
     out: Path | None = None,
     labels: tuple[str, ...] = (),
     on_bad_image: Literal["fail", "skip"] = "fail",
+    pages: bool = True,
     settings: tyro.conf.OmitArgPrefixes[Settings] = ONE_METHOD,
 ):
     """Show where in photographs the predictions of a run come from.
@@ -36,13 +37,14 @@ def explain(
         out: Folder to write to. Default: cams in the run.
         labels: Labels to explain. Default: those above their thresholds, else the likeliest.
         on_bad_image: Stop at a photograph that cannot be read, or leave it out.
+        pages: Whether a page is drawn of every photograph, or maps and table are written alone.
         settings: Of the maps.
     """
     opened, cases = _opened(run, images, manifest, image_root, split)
     from fundus_diag.explain.explain import explain as explain_run
 
     out = out or run / "cams"
-    counts = explain_run(opened, out, cases, settings, list(labels) or None, on_bad_image)
+    counts = explain_run(opened, out, cases, settings, list(labels) or None, on_bad_image, pages)
     zero = f", {counts['zero']} of them zero: nothing spoke for the label" if counts["zero"] else ""
     print(f"{out}: {counts['cases']} explained, {counts['maps']} maps{zero}")
 
@@ -69,7 +71,8 @@ def explain_eval(
 
     Args:
         run: Run directory.
-        masks: Folder of masks, LESION/<stem of the image>*.png.
+        masks: Folder of masks, LESION/<stem of the image>_<lesion>.png; TIFF and BMP too. The
+            image's own folders may stand between.
         images: Photographs; or a table of them by --manifest and --image-root.
         manifest: Table with image, patient, eye.
         image_root: Folder that its image paths start from.
@@ -108,6 +111,10 @@ def explain_eval(
         print(f"note: {label}: {number} of {facts['photographs']} photographs without a lesion")
     for label, number in facts["outside_field"].items():
         print(f"note: {label}: {number} lesions outside of the field of view, not scored")
+    others = facts["masks_of_others"]
+    if others["files"]:
+        (one,) = others["such_as"]
+        print(f"note: {others['files']} masks of none of these photographs, such as {one}")
     if facts["resized_masks"]:
         print(f"note: {facts['resized_masks']} masks of another size, resized by nearest neighbour")
     shown = ["pointing", "energy", "overlap", "iou", "deletion", "insertion"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fundus_diag.data.masks import check_folders, check_masks, read_lesions, read_mask
+from fundus_diag.data.masks import check_folders, check_masks, find_masks, read_lesions, read_mask
 from fundus_diag.data.synthetic.eye import PLACED
 from fundus_diag.explain import explainer
 from fundus_diag.explain.explain import explain_batch, stack_fields
@@ -55,7 +55,7 @@ def explain_eval(
 
     Args:
         run: `run.Run`, of `load_run`.
-        masks: folder of `data.masks`.
+        masks: folder of masks, see `data.masks`.
         cases: list of `Case`.
         out: folder to write to.
         lesions: texts "LABEL=FOLDER,FOLDER"; by default the signs of the drawn photographs.
@@ -82,19 +82,22 @@ def explain_eval(
         )
     settings = settings or Settings()
     layers = explainer.layers_of(run.model, settings)
-    lesions = read_lesions(lesions, run.labels) or {x: PLACED[x] for x in run.labels if x in PLACED}
+    named = read_lesions(lesions, run.labels)
+    lesions = named or {x: PLACED[x] for x in run.labels if x in PLACED}
     lesions = {label: names for label, names in lesions.items() if names}
     if not lesions:
         raise UsageError("--lesions: which folders show the signs of which label?")
-    check_folders(masks, lesions)
+    check_folders(masks, lesions, every=named is not None)
+    of_images, others = find_masks(masks, lesions, _images(cases))
     cases = usable_cases(cases, on_bad_image)
-    check_masks(masks, lesions, [path for case in cases for path in case.paths.values()])
+    check_masks(of_images, _images(cases))
     facts = {"photographs": 0, "scored": {}, "without_lesion": {}, "outside_field": {}}
-    facts["resized_masks"] = 0
+    such_as = [str(x.relative_to(masks)) for x in others[:1]]
+    facts |= {"resized_masks": 0, "masks_of_others": {"files": len(others), "such_as": such_as}}
     rows, curves, drawn = [], {label: {} for label in lesions}, []
     batches = load_batches(run, cases, 1, on_bad_image)
     for ((case, loaded),) in track(batches, "scoring maps", len(cases)):
-        there = _masks(case, loaded, masks, lesions, facts)
+        there = _masks(case, loaded, of_images, lesions, facts)
         if not there:
             continue
         found = _explained(run, case, loaded, layers, settings, {label for _, label in there})
@@ -131,7 +134,11 @@ def explain_eval(
     return summary, facts
 
 
-def _masks(case, loaded, folder, lesions, facts):
+def _images(cases):
+    return [image for case in cases for image in case.images.values()]
+
+
+def _masks(case, loaded, of_images, lesions, facts):
     """{(eye, label): its mask in the field of view} of a case, where there is any.
 
     `facts` counts all.
@@ -142,8 +149,9 @@ def _masks(case, loaded, folder, lesions, facts):
         facts["photographs"] += 1
         shape, signs, resized = seen.photograph.shape[:2], {}, {}
         inside = field_on_photograph(seen.field, *shape).numpy()
+        files = of_images[case.images[eye]]
         for name in wanted:  # once each, though labels share signs
-            mask, resized[name] = read_mask(folder, (name,), case.paths[eye], shape)
+            mask, resized[name] = read_mask(files.get(name, ()), case.paths[eye], shape)
             if mask.any():
                 signs[name] = mask
         for label, names in lesions.items():

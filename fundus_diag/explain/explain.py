@@ -18,7 +18,7 @@ from fundus_diag.utils.files import atomic
 from fundus_diag.utils.progress import track
 
 
-def explain(run, out, cases, settings=None, labels=None, on_bad_image="fail"):
+def explain(run, out, cases, settings=None, labels=None, on_bad_image="fail", pages=True):
     """Writes the explanations of photographs.
 
     Per case: NAME.png (a row per label), NAME.npz (arrays, see `output`), with several methods
@@ -33,6 +33,7 @@ def explain(run, out, cases, settings=None, labels=None, on_bad_image="fail"):
         labels: names of labels; None is those above their thresholds, or else the likeliest one,
             which is then marked.
         on_bad_image: "fail", or "skip": what cannot be read is left out and named on stderr.
+        pages: whether pictures are written, or arrays and the table alone.
 
     Returns:
         {"cases", "maps", "zero"}: numbers of what was explained, and of maps that are zero.
@@ -63,7 +64,7 @@ def explain(run, out, cases, settings=None, labels=None, on_bad_image="fail"):
         for found in track(every_case(), "explaining", len(cases)):
             rows = table_rows(found)
             table.writerows(rows)
-            write_case(out, found, settings.level)
+            write_case(out, found, settings.level, pages)
             counts["cases"] += 1
             counts["maps"] += len(rows)
             counts["zero"] += sum(row["zero"] for row in rows)
@@ -163,7 +164,7 @@ def _maps(model, images, mask, inside, method, layers, chosen, settings, togethe
 
     if together:
         fused, single = run(np.arange(len(images)), chosen)
-    elif METHODS[method].slow:  # all labels of a picture cost it what one does
+    elif METHODS[method].all_labels:  # all labels of a picture cost it what one does
         each = [run([k], [labels]) for k, labels in enumerate(chosen)]
         fused, single = ([both[i][0] for both in each] for i in range(2))
     else:

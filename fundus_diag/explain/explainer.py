@@ -4,9 +4,9 @@ Sources:
     Selvaraju et al. 2017, "Grad-CAM", equations 1 and 2, https://arxiv.org/abs/1610.02391
     Jiang et al. 2021, "LayerCAM", equations 4 to 7, https://doi.org/10.1109/TIP.2021.3089943
 
-Several layers go through one compiled graph: one forward pass, one backward pass a label. A single
-layer goes through tf-keras-vis (`methods.keras_vis`), which also has the methods that know one
-only. The methods of transformers alone are in `attention` and `vit_cx`.
+All layers go through one compiled graph: one forward pass, one backward pass a label
+(`methods.gradients`); tf-keras-vis makes the same maps one after the other (`methods.keras_vis`).
+The methods of transformers alone are in `attention` and `vit_cx`.
 """
 
 import functools
@@ -38,6 +38,7 @@ def maps(
     eigen_smooth=Settings.eigen_smooth,
     head_fusion=Settings.head_fusion,
     discard_ratio=Settings.discard_ratio,
+    engine=Settings.engine,
     batch_size=Settings.batch_size,
 ):
     """Maps of where logits come from.
@@ -67,6 +68,7 @@ def maps(
         eigen_smooth: the first principal component of the weighted activations instead of their
             sum over channels.
         head_fusion, discard_ratio: of `attention.rollout`.
+        engine: "own", or "tf_keras_vis": the same maps by that library, one after the other.
         batch_size: pictures (or pairs) at a time.
 
     Returns:
@@ -85,6 +87,7 @@ def maps(
         eigen_smooth=eigen_smooth,
         head_fusion=head_fusion,
         discard_ratio=discard_ratio,
+        engine=engine,
     )
     explain = explainer(model, method, names, settings)
     found = []

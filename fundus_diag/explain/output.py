@@ -60,12 +60,13 @@ def table_rows(found):
     return rows
 
 
-def write_case(out, found, level):
-    """NAME.png, NAME.npz and, with several methods, NAME_methods.png of one explained case."""
+def write_case(out, found, level, pages=True):
+    """NAME.npz of one explained case; pages: NAME.png, of several methods NAME_methods.png."""
     case = found["case"]
-    write_bytes(out / f"{case.name}.png", explanation_page(found, level))
+    if pages:
+        write_bytes(out / f"{case.name}.png", explanation_page(found, level))
     pair = len(found["loaded"]) > 1
-    if len(found["fused"]) > 1:
+    if pages and len(found["fused"]) > 1:
         for eye, loaded in found["loaded"].items():
             photo, box, inside = shrunk(loaded)
             panels = [

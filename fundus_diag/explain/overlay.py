@@ -7,12 +7,11 @@ looks like the retina and its exudates there.
 
 import cv2
 import numpy as np
-from matplotlib import colormaps, rc_context
-from matplotlib.figure import Figure
+from matplotlib import colormaps
 from scipy import integrate
 
-from fundus_diag.utils.picture_grid import page, png, widths, wrapped
-from fundus_diag.utils.plotting import BLUE, DPI, GREEN, GREY, ORANGE, RED, SKY, STYLE, plain
+from fundus_diag.utils.picture_grid import page, widths, wrapped
+from fundus_diag.utils.plotting import BLUE, GREEN, GREY, ORANGE, RED, SKY, figure_png, plain
 
 COLOURS = colormaps["viridis"]
 LINE = (255, 255, 255)
@@ -162,8 +161,8 @@ def curves_png(curves):
         ("deletion", "Deletion: lower is better", "share of pixels taken away"),
         ("insertion", "Insertion: higher is better", "share of pixels put in"),
     )
-    with rc_context(STYLE):
-        figure = Figure(figsize=(7.6, 3.1 + 0.2 * len(curves)), dpi=DPI, layout="constrained")
+
+    def draw(figure):
         for ax, (kind, heading, axis) in zip(figure.subplots(1, 2), panels, strict=True):
             ax.set_title(heading)
             ax.set(xlim=(0, 1), xlabel=axis, ylabel="probability")
@@ -173,7 +172,8 @@ def curves_png(curves):
             ax.legend(
                 loc="upper center", bbox_to_anchor=(0.5, -0.2), title="method, area, pictures"
             )
-        return png(figure)
+
+    return figure_png((7.6, 3.1 + 0.2 * len(curves)), draw)
 
 
 def _curve(ax, k, method, shares, values):

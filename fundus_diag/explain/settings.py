@@ -34,6 +34,9 @@ class Settings:
     discard_ratio: float = 0.0
     """Share of each block's attention weights, the lowest, that rollout leaves out; from 0 to below
     1."""
+    engine: Literal["own", "tf_keras_vis"] = "own"
+    """Who computes layer_cam, grad_cam, grad_cam_pp and score_cam: one graph for all layers and
+    labels; or tf-keras-vis, one after the other, to the same maps."""
     level: float = 0.5
     """Of a fused map, which lies from 0 to 1: from here up it is outlined, and compared with
     masks."""
@@ -50,7 +53,7 @@ class Settings:
     @property
     def options(self):
         """What `explain.maps` takes of it besides methods, layers and the batch size."""
-        names = ("aug_smooth", "eigen_smooth", "head_fusion", "discard_ratio")
+        names = ("aug_smooth", "eigen_smooth", "head_fusion", "discard_ratio", "engine")
         return {name: getattr(self, name) for name in names}
 
     @property

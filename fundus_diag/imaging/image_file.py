@@ -65,6 +65,18 @@ def read_bytes(path) -> bytes:
     return data
 
 
+def read_content(path) -> bytes:
+    """Content of any file of at most `MAX_BYTES`.
+
+    Raises:
+        DataError: it cannot be read, or is larger.
+    """
+    content, reason = _read(Path(path))
+    if reason:
+        raise DataError(f"{path}: {reason}")
+    return content
+
+
 def open_file(path) -> tuple[bytes | None, np.ndarray | None, str | None]:
     """What one reading of a photograph tells.
 

@@ -1,10 +1,9 @@
 """Statistics of BatchNorm from pictures: what an encoder that is not pretrained starts from."""
 
-import functools
-
 import keras
 import numpy as np
 
+from fundus_diag.utils.kept import kept
 from fundus_diag.utils.variables import assign, values
 
 
@@ -24,7 +23,8 @@ def calibrate_batch_norm(model, batches):
         norm.momentum, norm.trainable = 0.0, True  # each batch leaves its own statistics
     # Every layer of a head but BatchNorm behaves the same for this purpose; gradients are not
     # taken, so nothing else changes.
-    step = _training_mode(model)
+    # Traced with the momenta above, for this alone.
+    step = kept(model, "batch norm", lambda: _training_mode(model))
     for inputs in batches:
         step(inputs)
         new = values(statistics)
@@ -35,7 +35,6 @@ def calibrate_batch_norm(model, batches):
     assign(statistics, [np.asarray(s / count, np.float32) for s in sums], "statistics")
 
 
-@functools.lru_cache(maxsize=1)  # traced with the momenta of `calibrate_batch_norm`, for it alone
 def _training_mode(model):
     if keras.backend.backend() != "tensorflow":
         return lambda inputs: model(inputs, training=True)

@@ -17,6 +17,7 @@ from fundus_diag.models.weights.load import load_classifier
 from fundus_diag.runs.run_files import read_config
 from fundus_diag.runs.thresholds import load_operating_points
 from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.utils.mixed_precision import float32_layers
 
 WEIGHTS = "model.weights.h5"
 # Of the network, beside what config.json says first: its encoder, size, unit and labels.
@@ -110,7 +111,8 @@ def load_run(run_dir, config=None):
     """
     run_dir = Path(run_dir)
     config = config or read_config(run_dir)
-    model = build_model(**network(config))
+    with float32_layers():  # under a global mixed policy, too
+        model = build_model(**network(config))
     load_classifier(run_dir / WEIGHTS, model)
     return Run(run_dir, config, model, load_operating_points(run_dir / "thresholds.json"))
 

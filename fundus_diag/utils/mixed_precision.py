@@ -43,6 +43,17 @@ def resolve_precision(name):
 
 
 @contextlib.contextmanager
+def float32_layers():
+    """Layers built inside compute in float32, whatever Keras's global policy is."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+@contextlib.contextmanager
 def precision(name):
     """Sets the arithmetic of the models built and functions called inside; yields its name.
 

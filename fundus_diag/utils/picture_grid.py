@@ -1,18 +1,21 @@
 """Pages of pictures in rows and columns, words beside, above and below them.
 
-Laid out pixel by pixel, without axes: what is placed on a page is not resampled again.
+Laid out pixel by pixel, without axes: what is placed on a page is not resampled again. A page is
+drawn for every photograph, so by Pillow, with matplotlib's font: a figure takes longer than the
+maps on it.
 """
 
-import io
+import functools
 import textwrap
 
+import cv2
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.figure import Figure
+from matplotlib import font_manager
+from PIL import Image, ImageDraw, ImageFont
 
-from fundus_diag.utils.plotting import BLUE, STYLE, plain
+from fundus_diag.utils.plotting import BLUE, plain
 
-DPI = 110
+COMPRESSION = 2  # of PNG: a third of the time of 6, the usual, for a tenth more bytes
 WIDTH = 1600  # pixels that a page keeps within as long as its columns are not at their narrowest
 CELL = (110, 290)  # narrowest and widest column of photographs, pixels
 NARROW = 0.8  # width of a single layer's map, which is coarse, over that of a photograph
@@ -20,14 +23,16 @@ GAP, MARGIN = 8, 14
 TEXT = 195  # width of the column of words, pixels
 LEADING = 17  # from line to line
 TITLE, SMALL = 22, 16  # from line to line of the title, of headings and notes
-FONTS = {
-    "title": {"fontsize": 11.5, "fontweight": "bold"},
-    "label": {"fontsize": 10.5, "fontweight": "bold"},
-    "plain": {"fontsize": 8.5},
-    "above": {"fontsize": 8.5, "fontweight": "bold", "color": BLUE},
-    "below": {"fontsize": 8.5, "fontweight": "bold", "color": "#555555"},
-    "faint": {"fontsize": 8, "color": "#555555"},
+FONTS = {  # size in pixels, bold?, colour
+    "title": (17.6, True, "#222222"),
+    "label": (16, True, "#222222"),
+    "plain": (13, False, "#222222"),
+    "above": (13, True, BLUE),
+    "below": (13, True, "#555555"),
+    "faint": (12.2, False, "#555555"),
+    "on a picture": (13, False, "#ffffff"),
 }
+TALL = 0.76  # of a font's size: from the line that letters stand on to the top of an l
 _LETTER = 7.4  # mean width of a letter of the plain font, pixels
 
 
@@ -63,34 +68,28 @@ def page(title, columns, lines, pictures, bars, notes):
     bottom = top + sum(talls) + GAP * len(talls)
     lefts = [MARGIN + TEXT + sum(columns[:k]) + GAP * k for k in range(len(columns))]
     size = width, bottom + 44 + SMALL * len(notes) + MARGIN
-    with rc_context(STYLE):
-        figure = Figure(figsize=[(side + 0.5) / DPI for side in size], dpi=DPI)  # cut to pixels
-        for k, line in enumerate(title):
-            _write(figure, MARGIN, MARGIN + TITLE * k, line, "title")
-        for x, cell, heading in zip(lefts, columns, headings, strict=True):
-            _write(figure, x + cell / 2, top - 5, heading, "plain", ha="center", va="bottom")
-        y = top
-        for words, row, tall in zip(lines, pictures, talls, strict=True):
-            for k, (line, font) in enumerate(words):
-                _write(figure, MARGIN, y + LEADING * k, line, font)
-            for x, cell, (picture, on_it) in zip(lefts, columns, row, strict=True):
-                _place(figure, x, y, cell, tall, picture, on_it)
-            y += tall + GAP
-        for x, cell, bar in zip(lefts, columns, bars, strict=True):
-            if bar is not None:
-                _place(figure, x, bottom + 4, cell, len(bar[0]), bar[0], "")
-                _write(figure, x, bottom + 17, bar[1], "faint")
-                _write(figure, x + cell, bottom + 17, bar[2], "faint", ha="right")
-        for k, note in enumerate(notes):
-            _write(figure, MARGIN, bottom + 44 + SMALL * k, note, "faint")
-        return png(figure)
-
-
-def png(figure):
-    """PNG bytes of a figure at its own resolution."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    canvas = Image.new("RGB", size, "white")
+    for k, line in enumerate(title):
+        _write(canvas, MARGIN, MARGIN + TITLE * k, line, "title")
+    for x, cell, heading in zip(lefts, columns, headings, strict=True):
+        y = top - 4 - SMALL * (heading.count("\n") + 1)
+        _write(canvas, x + cell / 2, y, heading, "plain", "m")
+    y = top
+    for words, row, tall in zip(lines, pictures, talls, strict=True):
+        for k, (line, font) in enumerate(words):
+            _write(canvas, MARGIN, y + LEADING * k, line, font)
+        for x, cell, (picture, on_it) in zip(lefts, columns, row, strict=True):
+            _place(canvas, x, y, cell, tall, picture, on_it)
+        y += tall + GAP
+    for x, cell, bar in zip(lefts, columns, bars, strict=True):
+        if bar is not None:
+            _place(canvas, x, bottom + 4, cell, len(bar[0]), bar[0], "")
+            _write(canvas, x, bottom + 17, bar[1], "faint")
+            _write(canvas, x + cell, bottom + 17, bar[2], "faint", "r")
+    for k, note in enumerate(notes):
+        _write(canvas, MARGIN, bottom + 44 + SMALL * k, note, "faint")
+    pixels = cv2.cvtColor(np.asarray(canvas), cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, COMPRESSION])[1].tobytes()
 
 
 def wrapped(text, font):
@@ -111,19 +110,44 @@ def _short(name, width):
     return f"{first}-\n{last}" if len(last) <= letters else f"{first}…\n…{name[1 - letters :]}"
 
 
-def _place(figure, x, y, width, height, picture, words):
+def _place(canvas, x, y, width, height, picture, words):
     """A picture in the middle of a box whose upper left corner is (x, y) pixels from the page's."""
     high, wide = picture.shape[:2]
     x, y = x + (width - wide) // 2, y + (height - high) // 2
-    figure.figimage(picture, x, int(figure.bbox.height) - y - high, origin="upper")
+    _paste(canvas, x, y, picture)
     if words:
-        box = {"facecolor": "black", "alpha": 0.6, "linewidth": 0, "pad": 3}
-        words = "\n".join(textwrap.wrap(words, 12))
-        middle = {"ha": "center", "va": "center", "color": "white", "bbox": box}
-        _write(figure, x + wide / 2, y + high / 2, words, "plain", **middle)
+        _label(canvas, x + wide / 2, y + high / 2, "\n".join(textwrap.wrap(words, 12)))
 
 
-def _write(figure, x, y, text, font, va="top", **more):
-    place = x / figure.bbox.width, 1 - y / figure.bbox.height
-    style = {"color": "#222222"} | FONTS[font] | more
-    figure.text(*place, text, va=va, parse_math=False, **style)
+def _paste(canvas, x, y, picture):
+    canvas.paste(Image.fromarray(np.ascontiguousarray(picture)), (x, y))
+
+
+def _label(canvas, x, y, words):
+    """Words on a dark ground, which (x, y) is the middle of."""
+    lines = words.split("\n")
+    wide, high = max(_font("on a picture").getlength(line) for line in lines), SMALL * len(lines)
+    left, top = round(x - wide / 2) - 4, round(y - high / 2) - 3
+    size = round(wide) + 8, high + 3
+    ground = canvas.crop((left, top, left + size[0], top + size[1]))
+    canvas.paste(Image.blend(ground, Image.new("RGB", size, "black"), 0.6), (left, top))
+    _write(canvas, x, y - high / 2, words, "on a picture", "m")
+
+
+def _write(canvas, x, y, text, font, side="l"):
+    """Lines of text, the first one's tall letters from y down.
+
+    x is the left ("l"), the middle ("m") or the right end ("r") of each.
+    """
+    size, _, colour = FONTS[font]
+    draw = ImageDraw.Draw(canvas)
+    for k, line in enumerate(text.split("\n")):
+        place = round(x), round(y + TALL * size) + SMALL * k
+        draw.text(place, line, colour, _font(font), anchor=f"{side}s")
+
+
+@functools.lru_cache
+def _font(name):
+    size, bold, _ = FONTS[name]
+    path = font_manager.findfont("DejaVu Sans:bold" if bold else "DejaVu Sans")
+    return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)

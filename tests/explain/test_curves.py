@@ -6,7 +6,6 @@ import pytest
 
 from fundus_diag.explain import overlay
 from fundus_diag.explain.overlay import curves_png
-from fundus_diag.utils import picture_grid
 
 
 def decoded(png):
@@ -23,9 +22,12 @@ def drawn(monkeypatch):
     def collect(figure):
         for ax in figure.axes:
             lines.append([(*line.get_data(), line.get_label()) for line in ax.lines])
-        return picture_grid.png(figure)
 
-    monkeypatch.setattr(overlay, "png", collect)
+    def noted(size, draw):
+        return figure_png(size, lambda figure: (draw(figure), collect(figure)))
+
+    figure_png = overlay.figure_png
+    monkeypatch.setattr(overlay, "figure_png", noted)
     return lines
 
 

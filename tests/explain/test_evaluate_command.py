@@ -1,6 +1,7 @@
 """`explain-eval` on runs of random weights."""
 
 import json
+from itertools import islice
 
 import cv2
 import numpy as np
@@ -10,12 +11,13 @@ from explained import evaluate, files, make_explained
 from laid import in_ellipse, placed_in_field, placed_in_picture
 
 from fundus_diag import explain, load_run
-from fundus_diag.data import masks
+from fundus_diag.explain import evaluate as evaluation
 from fundus_diag.explain.explainer import grid_of
-from fundus_diag.explain.metrics import randomization
+from fundus_diag.explain.filters import clean
+from fundus_diag.explain.metrics import localization, randomization
 from fundus_diag.explain.metrics.deletion import deletion_insertion
+from fundus_diag.explain.settings import Settings
 from fundus_diag.imaging.preprocess import load_photograph
-from fundus_diag.utils.errors import DataError
 
 
 @pytest.fixture(scope="module")
@@ -97,17 +99,35 @@ def test_each_eye_and_label_is_scored_by_its_own_map_beside_the_other_eye(folder
             assert row["energy"] == pytest.approx(wide[lesion].sum() / wide.sum(), rel=1e-3)
 
 
-def test_masks_of_another_size_are_resized_and_counted(folder, tmp_path, capsys):
+def test_masks_of_another_size_are_resized_and_counted(folder, tmp_path, capsys, monkeypatch):
+    within, near = localization.within, []
+    monkeypatch.setattr(
+        localization, "within", lambda mask, far: near.append(far) or within(mask, far)
+    )
     other = tmp_path / "masks" / "bright"
     other.mkdir(parents=True)
     for path in (folder / "masks" / "bright").glob("*.png"):
         mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
         cv2.imwrite(str(other / path.name), cv2.resize(mask, None, fx=2, fy=2))
     flags = ["--masks", tmp_path / "masks", "--methods", "grad_cam", "--randomised", "0"]
+    flags += ["--tolerance", "0.05"]
     assert evaluate(folder, tmp_path / "out", *map(str, flags)) == 0
     facts = json.loads((tmp_path / "out" / "faithfulness.json").read_text())
     assert facts["resized_masks"] == facts["scored"]["A"] > 0
+    # Once a mask, as a share of the photograph's longer side; the peaks themselves come without.
+    assert [x for x in near if x] == [0.05 * 56] * facts["scored"]["A"]
     assert "resized by nearest neighbour" in capsys.readouterr().out
+
+
+def test_what_is_called_unfiltered_is_and_what_is_called_filtered_is_not():
+    maps = np.random.default_rng(0).random((1, 20, 20)).astype("float32")
+    found = {"fused": {"layer_cam": {"": maps}}, "grids": {"layer_cam": None}}
+    rows = islice(evaluation._variants(found, "", 0, Settings(adaptive=True)), 3)
+    got = {row[1]: row[2] for row in rows}
+    np.testing.assert_array_equal(got["none"], maps[0])
+    np.testing.assert_array_equal(got["median 3"], clean(maps[0], 3))
+    np.testing.assert_array_equal(got["median 3 + adaptive"], clean(maps[0], 3, adaptive=True))
+    assert (got["none"] != got["median 3"]).any()
 
 
 def test_wrong_masks_and_lesions_are_one_line(folder, tmp_path, capsys):
@@ -122,30 +142,6 @@ def test_wrong_masks_and_lesions_are_one_line(folder, tmp_path, capsys):
         assert evaluate(folder, tmp_path / "out", *map(str, words)) == status, words
         assert text in capsys.readouterr().err.strip().splitlines()[-1]
     assert not (tmp_path / "out").exists()
-
-
-def test_a_mask_belongs_to_its_photograph_alone(tmp_path):
-    (tmp_path / "MA").mkdir()
-    for name, place in (
-        ("eye_1.png", 0),
-        ("eye_1_MA.png", 1),
-        ("eye_12.png", 2),
-        ("eye_1b.png", 3),
-    ):
-        mask = np.zeros((4, 4), np.uint8)
-        mask[place] = 76  # the gray of pure red
-        cv2.imwrite(str(tmp_path / "MA" / name), mask)
-    got, resized = masks.read_mask(tmp_path, ("MA", "HE"), "x/eye_1.jpg", (4, 4))
-    np.testing.assert_array_equal(got.any(axis=1), [True, True, False, False])
-    assert not resized
-    colour = np.zeros((4, 4, 4), np.uint8)
-    colour[..., 3] = 255  # opaque everywhere, red in one corner
-    colour[0, 0, 2] = 255
-    cv2.imwrite(str(tmp_path / "MA" / "two.png"), colour)
-    assert masks.read_mask(tmp_path, ("MA",), "two.jpg", (4, 4))[0].sum() == 1
-    (tmp_path / "MA" / "three.png").write_bytes(b"text")
-    with pytest.raises(DataError, match=r"three\.png"):
-        masks.read_mask(tmp_path, ("MA",), "three.jpg", (4, 4))
 
 
 def test_the_sanity_check_leaves_the_weights_as_they_were_and_tells_who_ignores_them(folder):

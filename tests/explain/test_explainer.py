@@ -14,7 +14,7 @@ from small_encoders import NARROW, SIZE, shake
 
 from fundus_diag import explain
 from fundus_diag.explain.fusion import fused
-from fundus_diag.explain.methods import keras_vis
+from fundus_diag.explain.methods import score_cam
 from fundus_diag.models import build_classifier
 from fundus_diag.models.batch_norm import calibrate_batch_norm
 from fundus_diag.models.classifier import cam_layers
@@ -105,8 +105,8 @@ def test_all_layers_and_labels_at_once_equal_tf_keras_vis_one_by_one(name, metho
     assert got.shape[:3] == (len(images), LABELS, len(names))
     own = grids(model, names)
     onto = max(own, key=lambda grid: grid.shape)
-    for k, layer in enumerate(names):
-        for label in range(LABELS):
+    for k, layer in enumerate(names):  # the library is slow: another label at every layer
+        for label in range(LABELS) if name == "flat" else [k % LABELS]:
             want = on_finest(by_library(model, method, layer, images, label), own[k], onto)
             assert want.max() > 0
             error = np.abs(got[:, label, k] - want).max()
@@ -124,7 +124,7 @@ def test_one_layer_is_the_librarys_map_of_each_pictures_own_label(method, images
 
 
 def test_score_cam_weighs_channels_by_the_rise_of_the_logit(images, monkeypatch):
-    monkeypatch.setattr(keras_vis, "CHANNELS", 8)  # all of the layer: no choice to make
+    monkeypatch.setattr(score_cam, "CHANNELS", 8)  # all of the layer: no choice to make
     model = flat_head(images)
     got = explain.maps(model, images[:2], "score_cam", [1], layers=["second"], fuse=False)
     features = keras.Model(model.input, model.get_layer("second").output)(images[:2]).numpy()
@@ -214,7 +214,12 @@ def test_a_layer_is_divided_by_its_maximum_inside_the_field():
 
 
 @pytest.mark.parametrize(
-    "name", [*NARROW, pytest.param("cvt_13", marks=[pytest.mark.traced, pytest.mark.slow])]
+    "name",
+    [
+        "se_xception",
+        *(pytest.param(x, marks=pytest.mark.slow) for x in NARROW if x != "se_xception"),
+        pytest.param("cvt_13", marks=[pytest.mark.traced, pytest.mark.slow]),
+    ],
 )
 def test_maps_are_the_same_at_any_batch_size_and_of_chosen_labels(name, images):
     model = classifier(name)
@@ -240,22 +245,23 @@ def test_maps_are_the_same_at_any_batch_size_and_of_chosen_labels(name, images):
 def test_each_eye_of_a_pair_has_a_map_of_its_own(name, method, images):
     model = classifier(name, "patient")
     pairs = as_pairs(images)
-    got = explain.maps(model, pairs["images"], method, mask=pairs["mask"], fuse=False)
-    assert got.shape[:3] == (2, 2, LABELS)
+    got = explain.maps(model, pairs["images"], method, [1], mask=pairs["mask"], fuse=False)
+    assert got.shape[:3] == (2, 2, 1)
     assert np.isfinite(got).all()
     assert not got[1, 1].any()  # the eye that is not there
     assert got[0, 0].any()
     assert got[0, 1].any()
     assert got[1, 0].any()
     alone = explain.maps(
-        model, pairs["images"][1:], method, mask=pairs["mask"][1:], fuse=False, batch_size=1
+        model, pairs["images"][1:], method, [1], mask=pairs["mask"][1:], fuse=False
     )
     np.testing.assert_allclose(alone, got[1:], atol=1e-4 * got.max())
     # What lies in the left picture is in the left map: another right eye moves that map more.
     other = pairs["images"].copy()
     other[:, 1] = other[:, 1, ::-1]
-    moved = explain.maps(model, other, method, mask=pairs["mask"], fuse=False)
-    change = np.abs(moved - got)[0].reshape(2, -1).mean(axis=1) / got[0].reshape(2, -1).mean(axis=1)
+    moved = explain.maps(model, other[:1], method, [1], mask=pairs["mask"][:1], fuse=False)
+    change = np.abs(moved - got[:1])[0].reshape(2, -1).mean(axis=1)
+    change /= got[0].reshape(2, -1).mean(axis=1)
     assert change[1] > change[0]
 
 

@@ -4,7 +4,6 @@ import cv2
 import numpy as np
 import pytest
 from matplotlib import colormaps
-from matplotlib.figure import Figure
 
 from fundus_diag.data.synthetic.eye import draw_eye
 from fundus_diag.explain import overlay
@@ -23,13 +22,13 @@ def photograph():
 def words(monkeypatch):
     """Every text written on a page, in the order of writing."""
     written = []
-    original = Figure.text
+    original = picture_grid._write
 
-    def text(self, x, y, s, **more):
-        written.append(s)
-        return original(self, x, y, s, **more)
+    def write(canvas, x, y, text, *more):
+        written.append(text)
+        return original(canvas, x, y, text, *more)
 
-    monkeypatch.setattr(Figure, "text", text)
+    monkeypatch.setattr(picture_grid, "_write", write)
     return written
 
 
@@ -37,13 +36,13 @@ def words(monkeypatch):
 def placed(monkeypatch):
     """Every picture placed on a page: (left, top, picture)."""
     pictures = []
-    original = Figure.figimage
+    original = picture_grid._paste
 
-    def figimage(self, picture, x, y, **more):
-        pictures.append((x, int(self.bbox.height) - y - len(picture), np.array(picture)))
-        return original(self, picture, x, y, **more)
+    def paste(canvas, x, y, picture):
+        pictures.append((x, y, np.array(picture)))
+        return original(canvas, x, y, picture)
 
-    monkeypatch.setattr(Figure, "figimage", figimage)
+    monkeypatch.setattr(picture_grid, "_paste", paste)
     return pictures
 
 
@@ -173,6 +172,25 @@ def test_maps_of_zeros_are_said_to_be_zero(photograph, words, placed):
     explanation_png(photograph, [row(fused=np.full((9, 9), 0.4))], "drawn.jpg")
     assert "nothing from\n0.5 up" in words
     assert "nothing\nspeaks for\nit" not in words
+
+
+def test_letters_stand_where_they_are_written_and_words_can_be_read_on_a_picture(
+    photograph, placed
+):
+    page = decoded(explanation_png(photograph, [row(fused=np.zeros((9, 9)))], "drawn.jpg"))
+    margin = picture_grid.MARGIN
+    title = page[margin : margin + picture_grid.TITLE, margin : margin + 200].min(axis=2)
+    rows, columns = np.nonzero(title < 128)
+    assert rows.min() <= 2  # the top of the d
+    assert 15 < rows.max() < picture_grid.TITLE  # the foot of the g
+    assert columns.min() <= 2
+    assert (page[: margin - 1] == 255).all()
+    assert (page[:, -margin:] == 255).all()
+    left, top, fused = placed[3]
+    y, x = top + len(fused) // 2, left + fused.shape[1] // 2
+    words = page[y - 24 : y + 24, x - 35 : x + 35].min(axis=2)  # white letters on dark ground
+    assert (words > 200).sum() > 100
+    assert (words < 90).sum() > 1000
 
 
 @pytest.mark.parametrize("shape", [(60, 400), (400, 60), (31, 17), (1, 1)])

@@ -24,7 +24,7 @@ def decoded(monkeypatch):
 
 
 def explained(folder, *words, run="eye"):
-    return main([str(w) for w in ("explain", folder / run, *words)])
+    return main([str(w) for w in ("explain", folder / run, *words, "--no-pages")])
 
 
 def of_split(folder, split):
@@ -90,7 +90,7 @@ def test_a_mask_that_is_none_stops_it_before_anything_is_explained(
     stem = table["image"].iloc[-1].removesuffix(".png")
     (tmp_path / "masks" / "bright" / f"{stem}_bright.png").write_bytes(b"text")
     assert evaluate(folder, tmp_path / "out", "--masks", tmp_path / "masks") == 1
-    assert f"{stem}_bright.png: not an image" in capsys.readouterr().err
+    assert f"{stem}_bright.png: no mask" in capsys.readouterr().err
     assert decoded == []
 
 

@@ -21,6 +21,7 @@ OTHERS = {
     "eigen_smooth": True,
     "head_fusion": "min",
     "discard_ratio": 0.25,
+    "engine": "tf_keras_vis",
     "level": 0.75,
     "batch_size": 3,
 }

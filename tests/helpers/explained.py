@@ -13,7 +13,7 @@ from fundus_diag.imaging.decode import decode
 
 def make_explained(folder):
     """Photographs, the masks of their spots, and a run over eyes and one over pairs."""
-    manifest = make_photographs(folder / "photographs")
+    manifest = make_photographs(folder / "photographs", patients=20)
     for unit in ("eye", "patient"):
         ready_run(manifest, folder / unit, unit=unit)
     spots(manifest, folder / "masks")

@@ -15,7 +15,6 @@ Only blocks over one grid can be multiplied: all of a ViT, the last stage of CvT
 at every second cell; `key_shares` says how their columns are spread back over the grid.
 """
 
-import functools
 import math
 
 import keras
@@ -27,6 +26,7 @@ from fundus_diag.models import geometry
 from fundus_diag.models.layers.attention import AttentionWeights, FusedAttention, WeightedValues
 from fundus_diag.models.layers.tokens import FirstToken
 from fundus_diag.utils.errors import UsageError
+from fundus_diag.utils.kept import kept
 
 FUSIONS = {"mean": tf.reduce_mean, "max": tf.reduce_max, "min": tf.reduce_min}
 
@@ -157,7 +157,6 @@ def make(method, model, layers, settings):
     return raw
 
 
-@functools.lru_cache(maxsize=4)
 def readable(model):
     """The same classifier, its attention weights readable; it shares all layers that hold weights.
 
@@ -166,7 +165,10 @@ def readable(model):
     """
     if not any(isinstance(x, FusedAttention) for x in model.layers):
         return model
+    return kept(model, "readable", lambda: _twin(model))
 
+
+def _twin(model):
     def call(layer, *args, **kwargs):
         if not isinstance(layer, FusedAttention):
             return layer(*args, **kwargs)
@@ -179,9 +181,12 @@ def readable(model):
     return keras.models.clone_model(model, clone_function=lambda x: x, call_function=call)
 
 
-@functools.lru_cache(maxsize=16)
-def _graph(model, method, head_fusion, discard_ratio, count):
-    """A compiled function of inputs and chosen (B, count)."""
+def _graph(model, *options):
+    """A compiled function of inputs and chosen (B, count): `_compiled` of these, made once."""
+    return kept(model, ("attention", *options), lambda: _compiled(model, *options))
+
+
+def _compiled(model, method, head_fusion, discard_ratio, count):
     twin = readable(model)
     blocks = [x for x in twin.layers if isinstance(x, AttentionWeights)]
     size = blocks[-1].output.shape[2]

@@ -1,7 +1,9 @@
-"""Class activation maps of one layer, computed by tf-keras-vis.
+"""Class activation maps by tf-keras-vis, a layer and a label at a time.
 
-The library normalises and resizes by itself, and its Score-CAM takes the softmax of whatever the
-model puts out. Here it is asked for raw maps of logits.
+With `--engine tf_keras_vis`, or `explain.maps(.., engine="tf_keras_vis")`; and what the graphs of
+`gradients` and `score_cam` are tested against. The library normalises and resizes by itself, and
+its Score-CAM takes the softmax of whatever the model puts out. Here it is asked for raw maps of
+logits. It is several times slower; its Grad-CAM++ is no number at logits beyond about 88.
 """
 
 import functools
@@ -11,52 +13,66 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-CHANNELS = 32  # of Score-CAM: those that vary most (Faster Score-CAM)
+from fundus_diag.explain.methods.layers import has_tokens
+from fundus_diag.utils.errors import UsageError
+
+CHANNELS = 32  # of Score-CAM; of several pictures at once all that vary most in any of them
+SCALE = 16.0  # Score-CAM's logits are divided by it: a softmax of 0 and 100 has lost the 0
 
 
-def no_pairs(model):
-    """Why there is no Score-CAM of a classifier; empty where there is."""
-    return "not for runs over two eyes" if isinstance(model.input, dict) else ""
+def asked_for(settings):
+    """Whether the maps shall come from the library.
+
+    Raises:
+        UsageError: there is no such engine.
+    """
+    if settings.engine not in ("own", "tf_keras_vis"):
+        raise UsageError(f"engine {settings.engine!r}: there are own, tf_keras_vis")
+    return settings.engine == "tf_keras_vis"
 
 
 def make(method, model, layers, settings):
-    """Raw maps of one layer by any of the library's methods; see `registry.Method`."""
-    (layer,) = layers
-    if method == "score_cam":
-        explain = functools.partial(_score_cam, model, layer)
-    else:
-        explain = functools.partial(_gradient_cam, _visualizer(model, method), layer)
+    """Raw maps by any of the library's methods; see `registry.Method`.
+
+    Raises:
+        UsageError: what the library does not have.
+    """
+    tokens = [x for x in layers if has_tokens(model, x)]
+    if tokens:  # which it would take for a picture
+        raise UsageError(f"--engine tf_keras_vis: {tokens[0]} has tokens, not a map")
+    if settings.eigen_smooth:
+        raise UsageError("--engine tf_keras_vis: eigen_smooth is not among what it has")
+    by_name = {"score_cam": _score_cam}
+    one = by_name.get(method) or functools.partial(_gradient_cam, method)
 
     def raw(inputs, chosen):
         chosen = np.asarray(chosen)
         # A pair is two maps a logit, which the library's Grad-CAM++ cannot match but one by one.
         step = 1 if isinstance(inputs, dict) else len(chosen)
         found = []
-        for start in range(0, len(chosen), step):
-            rows = slice(start, start + step)
-            seeds = [x[rows] for x in tf.nest.flatten(inputs)]  # a dict in the model's own order
-            columns = [explain(seeds, column) for column in chosen[rows].T]
-            found.append(np.stack(columns, axis=-1))
-        return [np.concatenate(found)]
+        for layer in layers:
+            parts = []
+            for start in range(0, len(chosen), step):
+                rows = slice(start, start + step)
+                seeds = [x[rows] for x in tf.nest.flatten(inputs)]  # a dict in the model's order
+                columns = [one(model, layer, seeds, column) for column in chosen[rows].T]
+                parts.append(np.stack(columns, axis=-1))
+            found.append(np.concatenate(parts))
+        return found
 
     return raw
 
 
-@functools.lru_cache(maxsize=4)
-def _visualizer(model, method):
+def _gradient_cam(method, model, layer, seeds, labels):
+    """(N, h, w) maps of each row's label."""
     # Slow to import, and only needed here.
     from tf_keras_vis.gradcam import Gradcam
     from tf_keras_vis.gradcam_plus_plus import GradcamPlusPlus
     from tf_keras_vis.layercam import Layercam
 
     kinds = {"layer_cam": Layercam, "grad_cam": Gradcam, "grad_cam_pp": GradcamPlusPlus}
-    return kinds[method](model)
-
-
-def _gradient_cam(visualizer, layer, seeds, labels):
-    """(N, h, w) maps of each row's label."""
     return np.asarray(
-        visualizer(
+        kinds[method](model)(
             lambda logits: tf.gather(logits, labels, batch_dims=1),
             seeds,
             penultimate_layer=layer,
@@ -69,11 +85,7 @@ def _gradient_cam(visualizer, layer, seeds, labels):
 
 
 def _score_cam(model, layer, seeds, labels):
-    """(N, h, w) maps of each row's label.
-
-    A channel is weighed by how far the logit rises above that of a black picture (Wang et al. 2020,
-    definition 1, https://arxiv.org/abs/1910.01279): the logit itself is below 0 for most labels.
-    """
+    """(N, h, w) maps of each row's label; see `score_cam`."""
     from tf_keras_vis.scorecam import Scorecam
 
     black = model(tf.zeros((1, *model.input.shape[1:])))[0]
@@ -94,10 +106,9 @@ def _score_cam(model, layer, seeds, labels):
     return found
 
 
-@functools.lru_cache(maxsize=16)
 def _against_zero(model, label):
-    """The model with outputs (N, 2): one logit, and 0. Their softmax has lost nothing of it."""
-    logit = model.output[:, label]
+    """The model with outputs (N, 2): one scaled logit, and 0, whose softmax has lost nothing."""
+    logit = model.output[:, label] / SCALE
     pair = keras.Model(model.input, ops.stack([logit, ops.zeros_like(logit)], axis=-1))
     predict = pair.predict
     # The library hands over a list even of one input, and leaves Keras's progress bar on.
@@ -107,4 +118,4 @@ def _against_zero(model, label):
 
 def _logit(probabilities):
     """The logit that `_against_zero` was made of, from its softmax (N, 2)."""
-    return tf.math.log(probabilities[:, 0]) - tf.math.log(probabilities[:, 1])
+    return SCALE * (tf.math.log(probabilities[:, 0]) - tf.math.log(probabilities[:, 1]))

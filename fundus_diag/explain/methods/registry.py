@@ -6,7 +6,7 @@ A method is a file beside this one and a row of `METHODS`.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fundus_diag.explain.methods import attention, gradients, keras_vis, vit_cx
+from fundus_diag.explain.methods import attention, gradients, score_cam, vit_cx
 from fundus_diag.explain.methods.layers import has_tokens, last_map, pooled_map, usable
 from fundus_diag.models import geometry
 from fundus_diag.models.classifier import cam_layers
@@ -28,8 +28,9 @@ class Method:
         tokens: whether these may put out tokens instead of a map.
         eigen: whether it knows `eigen_smooth`.
         shallow: whether maps of fine layers are scaled as LayerCAM does before they are fused.
-        slow: whether it runs the network hundreds of times for a picture, for all labels at once.
-            It is left out where no method is named.
+        all_labels: whether all labels of a picture cost it what one does.
+        slow: whether it runs the network hundreds of times for a picture. It is left out where no
+            method is named.
         same_for_all_labels: whether it asks where the network looks, not for which label.
         obstacle: function of the model to why it has no maps by this method; "" where it has.
     """
@@ -41,6 +42,7 @@ class Method:
     tokens: bool = True
     eigen: bool = False
     shallow: bool = True
+    all_labels: bool = False
     slow: bool = False
     same_for_all_labels: bool = False
     obstacle: Callable = lambda model: ""
@@ -49,8 +51,8 @@ class Method:
 METHODS = {
     "layer_cam": Method(gradients.make, layers="several", default=cam_layers, eigen=True),
     "grad_cam": Method(gradients.make, layers="several", eigen=True),
-    "grad_cam_pp": Method(keras_vis.make, tokens=False),
-    "score_cam": Method(keras_vis.make, tokens=False, obstacle=keras_vis.no_pairs),
+    "grad_cam_pp": Method(gradients.make, tokens=False),
+    "score_cam": Method(score_cam.make, tokens=False, all_labels=True, obstacle=score_cam.no_pairs),
     "rollout": Method(
         attention.make,
         layers="none",
@@ -70,6 +72,7 @@ METHODS = {
         vit_cx.make,
         default=vit_cx.last_tokens,
         shallow=False,
+        all_labels=True,
         slow=True,
         obstacle=vit_cx.obstacle,
     ),

@@ -10,7 +10,6 @@ logits, not softmax probabilities: since a logit has no zero of its own, the map
 lowest cell.
 """
 
-import functools
 
 import keras
 import numpy as np
@@ -22,6 +21,7 @@ from fundus_diag.explain.laying import on_grid
 from fundus_diag.explain.methods.layers import last_map, usable
 from fundus_diag.models import geometry
 from fundus_diag.models.layers.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from fundus_diag.utils.kept import kept
 
 APART = 0.1  # cosine distance below which masks are one
 NOISE = 0.1  # standard deviation, in those of the normalised pixels
@@ -146,9 +146,14 @@ def _scaled(rows):
     return ((rows - low) / np.where(varied, high - low, 1))[varied[:, 0]]
 
 
-@functools.lru_cache(maxsize=4)
 def _network(model, layer):
     """A compiled function of inputs to logits and the layer's output, for any number of rows."""
-    both = keras.Model(model.input, [model.output, model.get_layer(layer).output])
-    inputs = tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape, tf.float32), model.input)
-    return tf.function(lambda x: both(x, training=False), input_signature=[inputs], autograph=False)
+
+    def compiled():
+        both = keras.Model(model.input, [model.output, model.get_layer(layer).output])
+        inputs = tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape, tf.float32), model.input)
+        return tf.function(
+            lambda x: both(x, training=False), input_signature=[inputs], autograph=False
+        )
+
+    return kept(model, ("vit_cx", layer), compiled)

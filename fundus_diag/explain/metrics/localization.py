@@ -12,10 +12,8 @@ Sources:
     Adebayo et al. 2018, "Sanity Checks for Saliency Maps" (rank correlation)
 """
 
+import cv2
 import numpy as np
-from scipy import ndimage
-
-from fundus_diag.metrics.curves import threshold_counts
 
 ROUNDING = 1e-6  # how far above 1 a map in [0, 1] may lie after a resize
 
@@ -51,7 +49,10 @@ def within(mask, tolerance):
         raise ValueError(f"tolerance must not be below 0 pixels; got {tolerance}")
     if not tolerance or not mask.any():
         return mask
-    return ndimage.distance_transform_edt(~mask) <= tolerance
+    away = cv2.distanceTransform((~mask).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    # The square is a whole number, and float32 tells these apart up to 2,000 pixels away.
+    squares = np.rint(np.square(away, out=away), out=away)
+    return squares <= tolerance**2 * (1 + 1e-12)
 
 
 def energy_inside(map, mask):
@@ -62,8 +63,9 @@ def energy_inside(map, mask):
     map, mask = _check(map, mask)
     if not map.any() or not mask.any():
         return float("nan")
-    share = map / map.max()  # the sum of a map of huge values would overflow
-    return float(share[mask].sum() / share.sum())
+    if map.dtype == np.float64:
+        map = map / map.max()  # the sum of a map of huge values would overflow
+    return float(_sum(map[mask]) / _sum(map))
 
 
 def overlap_as_planned(map, mask):
@@ -74,7 +76,7 @@ def overlap_as_planned(map, mask):
     `overlap`, which has neither fault, to show the difference.
     """
     map, mask = _check(map, mask)
-    return float(map[mask].mean()) if mask.any() else float("nan")
+    return float(map[mask].mean(dtype="float64")) if mask.any() else float("nan")
 
 
 def overlap(map, mask):
@@ -91,7 +93,9 @@ def overlap(map, mask):
         raise ValueError(f"overlap needs a map in [0, 1]; its maximum is {map.max():g}")
     if not mask.any():
         return float("nan")
-    return float(np.minimum(map, mask).sum() / np.maximum(map, mask).sum())
+    inside = map[mask]
+    outside = max(_sum(map) - _sum(inside), 0)  # of two sums in another order, which round
+    return float(_sum(np.minimum(inside, 1)) / (_sum(np.maximum(inside, 1)) + outside))
 
 
 def iou(map, mask, level):
@@ -109,8 +113,10 @@ def iou(map, mask, level):
     map, mask = _check(map, mask)
     if not mask.any() or np.isnan(level):
         return float("nan")
-    called = (map >= level) & (map > 0)
-    return float((called & mask).sum() / (called | mask).sum())
+    if level <= 0:
+        level = np.nextafter(map.dtype.type(0), map.dtype.type(1))
+    called, both = (np.count_nonzero(x >= level) for x in (map, map[mask]))
+    return float(both / (called + np.count_nonzero(mask) - both))
 
 
 def best_iou(map, mask, levels=None):
@@ -119,7 +125,8 @@ def best_iou(map, mask, levels=None):
     Args:
         map, mask: see the module's text.
         levels: the levels to try, at least one. By default every distinct value of the map above
-            0, through one sort: this is the exact optimum, no grid.
+            0, through one sort: this is the exact optimum, no grid. Values outside the mask are
+            not tried: the next one up inside it calls as much of the lesion, and less beside it.
 
     Returns:
         (iou, level); of equally good levels the highest. (NaN, NaN) for an empty mask,
@@ -131,10 +138,13 @@ def best_iou(map, mask, levels=None):
     if not map.any():
         return 0.0, float("nan")
     if levels is None:
-        above = map > 0
-        tp, fp = threshold_counts(mask[above], map[above])
-        levels = np.unique(map[above])[::-1]
-        values = tp[1:] / (mask.sum() + fp[1:])
+        levels = np.unique(map[mask & (map > 0)])[::-1]
+        if not len(levels):
+            return 0.0, float(map.max())
+        # Two sorts of values alone take an eighth of the time of one of their places.
+        inside, every = (np.sort(x, axis=None) for x in (map[mask], map))
+        tp, called = (len(x) - np.searchsorted(x, levels) for x in (inside, every))
+        values = tp / (np.count_nonzero(mask) + called - tp)
     else:
         levels = np.sort(np.asarray(levels, "float64"))[::-1]
         values = [iou(map, mask, level) for level in levels]
@@ -167,12 +177,18 @@ def centred_gaussian(shape, sigma_share=0.25):
     return (bump / bump.max()).astype("float32")
 
 
+def _sum(values):
+    return values.sum(dtype="float64")
+
+
 def _check(map, mask):
-    map, mask = np.asarray(map, "float64"), np.asarray(mask)
+    map, mask = np.asarray(map), np.asarray(mask)
+    if map.dtype != np.float32:  # which is not copied: a photograph's map takes 50 MB
+        map = map.astype("float64")
     if map.ndim != 2 or map.shape != mask.shape:
         raise ValueError(f"map and mask must both be (h, w); got {map.shape} and {mask.shape}")
     if mask.dtype != bool:  # 0 and 255 would count a pixel 255 times
         raise ValueError(f"a mask must be bool; got {mask.dtype}")
-    if not (np.isfinite(map).all() and (map >= 0).all()):
+    if map.size and not (map.min() >= 0 and map.max() < np.inf):  # false of NaN
         raise ValueError("a map must be finite and not below 0")
     return map, mask

@@ -14,6 +14,8 @@ from fundus_diag.models import build_classifier
 from fundus_diag.utils.errors import UsageError
 from fundus_diag.utils.mixed_precision import precision
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 
 @pytest.fixture(scope="module")
 def images():
@@ -35,7 +37,11 @@ def test_networks_in_half_precision_have_maps_too(name, images):
 
 @pytest.mark.parametrize(
     ("name", "method"),
-    [("mae_vit_tiny", "rollout"), ("cvt_13", "chefer"), ("mae_vit_tiny", "vit_cx")],
+    [
+        pytest.param("mae_vit_tiny", "rollout", marks=pytest.mark.traced),
+        ("cvt_13", "chefer"),
+        ("mae_vit_tiny", "vit_cx"),
+    ],
 )
 def test_maps_are_the_same_at_any_batch_size_and_of_chosen_labels(name, method, images):
     model = classifier(name)

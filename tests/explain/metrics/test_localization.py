@@ -1,10 +1,12 @@
 import math
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from maps_and_masks import maps_and_masks, pixels
+from scipy import ndimage
 
 from fundus_diag.explain.laying import highest
 from fundus_diag.explain.metrics import localization
@@ -119,6 +121,35 @@ def test_best_iou_is_exact_where_every_pixel_has_its_own_value():
     assert localization.iou(m, mask, level) == got
     coarse = localization.best_iou(m, mask, levels=np.linspace(0, 1, 9))
     assert coarse[0] == max(localization.iou(m, mask, v) for v in np.linspace(0, 1, 9)) < got
+
+
+@same
+@given(maps_and_masks(), st.sampled_from(["float32", "float64"]))
+def test_the_best_iou_is_that_of_a_sort_of_all_pixels_in_either_precision(drawn, kind):
+    m, mask = drawn[0].astype(kind), drawn[1]
+    order = np.argsort(-m, axis=None)
+    tp, fp = np.cumsum(mask.ravel()[order]), np.cumsum(~mask.ravel()[order])
+    last = np.append(np.diff(m.ravel()[order]) != 0, True) & (m.ravel()[order] > 0)
+    scores = (tp / (mask.sum() + fp))[last]
+    best = scores.max() if len(scores) else 0
+    assert localization.best_iou(m, mask)[0] == best
+    if len(scores):
+        assert localization.best_iou(m, mask)[1] == m.ravel()[order][last][scores.argmax()]
+
+
+def test_on_a_photographs_grid_nothing_is_copied_to_double_and_all_is_as_in_double():
+    rng = np.random.default_rng(0)
+    m = cv2.resize(rng.random((19, 19), "float32"), (600, 400))
+    mask = np.zeros(m.shape, bool)
+    mask[100:130, 200:260] = mask[300:310, 20:40] = True
+    for name, measure in MEASURES.items():
+        assert measure(m, mask) == pytest.approx(measure(m.astype("float64"), mask), rel=1e-6), name
+    assert localization._check(m, mask)[0] is m
+    near = localization.within(mask, 8.5)
+    np.testing.assert_array_equal(near, ndimage.distance_transform_edt(~mask) <= 8.5)
+    for tolerance in (math.sqrt(13), 5, 13):  # which are distances of pixels
+        want = ndimage.distance_transform_edt(~mask) <= tolerance + 1e-9
+        np.testing.assert_array_equal(localization.within(mask, tolerance), want)
 
 
 EXTREMES = [  # map, then pointing, energy, overlap as planned, overlap, iou at .5, best iou
