@@ -85,7 +85,7 @@ def test_a_run_goes_on_only_with_the_flags_and_the_table_it_was_started_with(tmp
     assert train_only(manifest, run_dir, phase2_epochs=0, resume=True, seed=5) == 2
     err = capsys.readouterr().err.splitlines()[-1]
     assert "--seed" in err
-    assert "started with 0, not 5" in err
+    assert "(0, not 5)" in err
     manifest.write_text(manifest.read_text().replace(",male", ",female"))
     assert train_only(manifest, run_dir, phase2_epochs=0, resume=True) == 1
     assert "has changed since" in capsys.readouterr().err
