@@ -20,10 +20,12 @@ from fundus_diag.explain.overlay import curves_png
 from fundus_diag.explain.settings import Settings
 from fundus_diag.metrics.summary import summarise
 from fundus_diag.runs.cases import load_batches, stack_pictures, usable_cases
+from fundus_diag.runs.lock import locked
 from fundus_diag.utils.errors import DataError, UsageError
-from fundus_diag.utils.files import write_bytes, write_csv, write_json
+from fundus_diag.utils.files import growing, write_bytes, write_csv, write_json
 from fundus_diag.utils.progress import track
 
+IMAGES = "faithfulness_images.csv"
 CONTROLS = {
     "uniform": localization.uniform_map,
     "centred_gaussian": localization.centred_gaussian,
@@ -47,8 +49,8 @@ def explain_eval(
     """Scores every method, with and without the filters, beside two controls.
 
     Writes faithfulness.csv (mean and 95 % interval over patients per label, method and filter),
-    faithfulness_images.csv (each map), randomised.csv (the sanity check, block by block),
-    deletion_insertion_<label>.png and faithfulness.json (what was done, and what was left out).
+    faithfulness_images.csv (each map, as it is scored), randomised.csv (the sanity check, block by
+    block), deletion_insertion_<label>.png and faithfulness.json (what was done, and left out).
 
     Args:
         run: `run.Run`, of `load_run`.
@@ -89,22 +91,26 @@ def explain_eval(
     facts = {"photographs": 0, "scored": {}, "without_lesion": {}, "resized_masks": 0}
     rows, curves, drawn = [], {label: {} for label in lesions}, []
     batches = load_batches(run, cases, 1, on_bad_image)
-    for ((case, loaded),) in track(batches, "scoring maps", len(cases)):
-        there = _masks(case, loaded, masks, lesions, facts)
-        if not there:
-            continue
-        found = _explained(run, case, loaded, layers, settings, {label for _, label in there})
-        for target, maps in _targets(run, found, there, settings, tolerance):
-            for method, name, map in maps:
-                figures, curve = score(map, target, settings.level, steps)
-                row = {**target.where, "method": method, "filter": name}
-                rows.append({**row, "probability": target.probability, **figures})
-                if name == "none":
-                    curves[row["label"]].setdefault(method, []).append(curve)
-        if len(drawn) < randomised:
-            drawn.append({eye: picture for eye, (picture, _, _) in loaded.items()})
-    if not rows:
-        raise DataError(f"{masks}: no mask of a lesion for any of the photographs")
+    with locked(out), growing(Path(out) / IMAGES, "rows") as write:
+        for ((case, loaded),) in track(batches, "scoring maps", len(cases)):
+            there = _masks(case, loaded, masks, lesions, facts)
+            if not there:
+                continue
+            found = _explained(run, case, loaded, layers, settings, {label for _, label in there})
+            before = len(rows)
+            for target, maps in _targets(run, found, there, settings, tolerance):
+                for method, name, map in maps:
+                    figures, curve = score(map, target, settings.level, steps)
+                    row = {**target.where, "method": method, "filter": name}
+                    rows.append({**row, "probability": target.probability, **figures})
+                    if name == "none":
+                        curves[row["label"]].setdefault(method, []).append(curve)
+            new = pd.DataFrame(rows[before:])
+            write(new.to_csv(index=False, header=not before), len(new))
+            if len(drawn) < randomised:
+                drawn.append({eye: picture for eye, (picture, _, _) in loaded.items()})
+        if not rows:
+            raise DataError(f"{masks}: no mask of a lesion for any of the photographs")
     table = pd.DataFrame(rows)
     summary = summarise(table, ["label", "method", "filter"], list(FIGURES), resamples, seed)
     summary = summary.merge(_zeros(table), on=["label", "method", "filter"])
@@ -123,7 +129,7 @@ def explain_eval(
         "resamples": resamples, **asdict(settings), "methods": list(layers),
         "layers": {m: list(names) for m, names in layers.items()},
     }  # fmt: skip
-    _write(Path(out), summary, table, stages, curves, facts)
+    _write(Path(out), summary, stages, curves, facts)
     return summary, facts
 
 
@@ -247,13 +253,8 @@ def _zeros(table):
     return counts.rename("zero_maps").reset_index()
 
 
-def _write(out, summary, table, stages, curves, facts):
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{out}: cannot be made a folder: {error.strerror}") from error
+def _write(out, summary, stages, curves, facts):
     write_csv(out / "faithfulness.csv", summary)
-    write_csv(out / "faithfulness_images.csv", table)
     write_csv(out / "randomised.csv", stages)
     write_json(out / "faithfulness.json", facts)
     for label, methods in curves.items():

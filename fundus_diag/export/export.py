@@ -100,7 +100,7 @@ def _check_flags(format, precision, explain):
     if missing:
         raise UsageError(
             f"--format {format}{' --precision int8' * (precision == 'int8')}: "
-            f"{' and '.join(missing)} not installed; pip install 'fundus-diag[{format}]'"
+            f"{' and '.join(missing)} not installed; pip install '.[{format}]' in the clone"
         )
     frozen_precision("float32" if precision == "int8" else precision)
 
