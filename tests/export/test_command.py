@@ -52,7 +52,7 @@ def test_what_a_format_cannot_do_is_said(refused):
     ("words", "gone", "message"),
     [
         (["--format", "onnx"], ["tf2onnx", "onnxruntime"],
-         "--format onnx: tf2onnx and onnxruntime not installed; pip install '.[onnx]' in the clone"),
+         "--format onnx: tf2onnx and onnxruntime not installed; pip install '.[onnx]' in the"),
         (["--format", "openvino"], ["openvino"],
          "--format openvino: openvino not installed; pip install '.[openvino]' in the clone"),
         (["--format", "openvino", "--precision", "int8"], ["nncf"],

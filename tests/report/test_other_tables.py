@@ -57,9 +57,8 @@ def test_rows_that_the_run_was_trained_on_are_said_first(run, tmp_path, capsys):
     assert "on the <b>test</b> split" not in head
     assert "<code>whole.csv</code>" in head
     assert "split train (10), val (4), test (6)" in head
-    assert head.index("10 of 20 rows name photographs or patients of the run") < head.index(
-        'class="lead"'
-    )
+    said = head.index("10 of 20 rows name photographs or patients of the run")
+    assert said < head.index('class="lead"')
     assert "4 of 20 rows" in head
     assert metrics["split"] is None
     assert metrics["splits"] == {"train": 10, "val": 4, "test": 6}

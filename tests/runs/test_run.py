@@ -2,7 +2,6 @@
 
 import keras
 import numpy as np
-import pandas as pd
 import pytest
 import tensorflow as tf
 from tiny import make_photographs, ready_run
@@ -132,10 +131,3 @@ def test_float32_is_without_tf32_and_puts_it_back(runs, monkeypatch):
     runs["eye"].predict(pictures(1))
     assert seen == [False]
     assert enabled()
-
-
-def test_a_table_is_predicted_as_its_files_are(folder, runs):
-    table = pd.read_csv(folder / "photographs" / "manifest.csv")
-    files = [folder / "photographs" / x for x in table["image"][:3]]
-    one = np.concatenate([runs["eye"].predict([str(x)]) for x in files])
-    np.testing.assert_allclose(runs["eye"].predict(files), one, atol=1e-6)
