@@ -1,7 +1,6 @@
 """The photographs of a table, each decoded once, in memory or on disk."""
 
 import contextlib
-import errno
 import hashlib
 import os
 import re
@@ -14,12 +13,10 @@ import numpy as np
 
 from fundus_diag.imaging import preprocess
 from fundus_diag.utils.errors import DataError, UsageError
-from fundus_diag.utils.files import make_folder, writing
+from fundus_diag.utils.files import NO_ROOM, make_folder, reason, reserve, writing
 from fundus_diag.utils.processes import alive, free_memory, host, started
 from fundus_diag.utils.progress import track
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-CHUNK = 1 << 24  # bytes of zeros at a time, where the system cannot reserve room
 PARTIAL = re.compile(r"pictures-[0-9a-f]{16}\.(?P<host>.+)\.(?P<pid>\d+)-(?P<start>\d*)\.partial")
 
 
@@ -109,10 +106,10 @@ def load_pictures(
 
 
 def megabytes(size):
-    """A number of bytes as people read it: "63 GB", "3.1 MB"."""
+    """A number of bytes as people read it: "63 GB", "3.1 MB", "21 kB"."""
     if size >= 1e9:
         return f"{size / 1e9:.0f} GB" if size >= 1e10 else f"{size / 1e9:.1f} GB"
-    return f"{size / 1e6:.1f} MB"
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.0f} kB"
 
 
 def _in_memory(shape):
@@ -134,7 +131,7 @@ def _reserve(partial, shape):
     try:
         array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
         with open(partial, "r+b") as file:
-            _allocate(file, os.fstat(file.fileno()).st_size)
+            reserve(file, os.fstat(file.fileno()).st_size, kept=128)  # NumPy wrote its head
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
@@ -142,24 +139,8 @@ def _reserve(partial, shape):
         if error.errno in NO_ROOM:
             advice = f"no room for the cache of {megabytes(size)} (--cache-dir, --cache none)"
             raise DataError(f"{where}: {advice}") from error
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise DataError(f"{where}: cannot be written: {reason} (--cache-dir)") from error
+        raise DataError(f"{where}: cannot be written: {reason(error)} (--cache-dir)") from error
     return array
-
-
-def _allocate(file, size):
-    if hasattr(os, "posix_fallocate"):
-        try:
-            os.posix_fallocate(file.fileno(), 0, size)
-            return
-        except OSError as error:  # some file systems cannot
-            if error.errno not in (errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS):
-                raise
-    start = file.seek(0, os.SEEK_SET) + len(file.read(128))  # behind what NumPy wrote
-    file.seek(start)
-    for at in range(start, size, CHUNK):
-        file.write(bytes(min(CHUNK, size - at)))
-    file.flush()
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from fundus_diag.data.manifest import check_trainable, read_manifest, resolve_im
 from fundus_diag.data.pipeline import naming_failures
 from fundus_diag.metrics import calibration
 from fundus_diag.models.options import parse_options
-from fundus_diag.models.weights.h5 import read_seen
+from fundus_diag.models.weights import h5
 from fundus_diag.models.weights.load import load_encoder, weights_record
 from fundus_diag.runs import directory, photographs
 from fundus_diag.runs.contents import THRESHOLDS, WEIGHTS
@@ -19,7 +19,7 @@ from fundus_diag.training.epochs import say
 from fundus_diag.training.loop import fit, prepare
 from fundus_diag.training.sampling import sampling_plan
 from fundus_diag.utils.errors import DataError, UsageError
-from fundus_diag.utils.files import atomic, write_csv
+from fundus_diag.utils.files import write_csv
 
 
 def train(config):
@@ -70,8 +70,7 @@ def _train(config, manifest, before):
     with naming_failures(inputs.pictures):
         with at_work(config, strategy):
             state = fit(prepare(config, model, inputs, manifest.labels, pretrained, plan))
-            with atomic(config.run_dir / WEIGHTS, RuntimeError) as file:
-                model.save_weights(file)
+            h5.save(model, config.run_dir / WEIGHTS)
         _set_operating_points(config, model, inputs)
     facts |= {"best_epoch": state["best_epoch"], "seconds": round(state["seconds"], 1)}
     directory.finish(config, facts)
@@ -138,7 +137,7 @@ def _record(config, manifest, seen):
     if not str(config.weights).endswith(".weights.h5"):
         return None  # none, or Keras's of natural images
     record = weights_record(config.weights) or {}
-    known = read_seen(config.weights)
+    known = h5.read_seen(config.weights)
     if known is not None:
         return record | {"held_out": photographs.held_out(seen, known)}
     before = record.get("pretrained_on")

@@ -5,6 +5,7 @@ What the system answers to a writer or a reader becomes one line that names the 
 
 import contextlib
 import csv
+import errno
 import hashlib
 import io
 import json
@@ -17,6 +18,9 @@ from fundus_diag.utils.errors import DataError
 PARTIAL = ".partial-"  # start of the name of a file that is being written
 TRIAL = 4096  # bytes that must find room before work begins
 MAX_JSON_BYTES = 10_000_000
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+CANNOT_RESERVE = (errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS)  # some file systems
+CHUNK = 1 << 24  # bytes of zeros at a time, where room cannot be reserved
 
 
 def reason(error):
@@ -119,6 +123,44 @@ def check_writable(path):
                 file.write(bytes(TRIAL))
                 file.flush()
                 os.fsync(file.fileno())
+    finally:
+        with contextlib.suppress(OSError):
+            trial.unlink(missing_ok=True)
+
+
+def reserve(file, size, kept=0):
+    """Takes the room for a file of `size` bytes, open for reading and writing.
+
+    What stands in its first `kept` bytes stays; what lies behind is zero where it has to be filled.
+
+    Raises:
+        OSError: there is none, see `NO_ROOM`.
+    """
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+            return
+        except OSError as error:
+            if error.errno not in CANNOT_RESERVE:
+                raise
+    file.seek(kept)
+    for at in range(kept, size, CHUNK):
+        file.write(bytes(min(CHUNK, size - at)))
+    file.flush()
+
+
+def check_room(path, size):
+    """Finds out whether a file of `size` bytes can be written at `path`, for libraries that do not
+    survive when it cannot.
+
+    Raises:
+        DataError: it cannot.
+    """
+    path = Path(path)
+    trial = path.with_name(f"{PARTIAL}{os.getpid()}-room")
+    try:
+        with writing(path), trial.open("w+b") as file:
+            reserve(file, size)
     finally:
         with contextlib.suppress(OSError):
             trial.unlink(missing_ok=True)

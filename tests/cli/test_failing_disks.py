@@ -9,14 +9,14 @@ from failing import check_every_step, failing
 from report_runs import write_run
 from tiny import main, make_photographs, ready_run, train_only
 
+from fundus_diag import load_run
 from fundus_diag.models import build_encoder
 from fundus_diag.models.weights import h5
 from fundus_diag.utils.errors import DataError
-from fundus_diag.utils.files import atomic
 
 pytestmark = pytest.mark.usefixtures("eager")
 MOST = pytest.mark.parametrize(
-    "most", [3, pytest.param(10_000, marks=pytest.mark.slow)], ids=["some", "every"]
+    "most", [2, pytest.param(10_000, marks=pytest.mark.slow)], ids=["some", "every"]
 )
 
 
@@ -28,11 +28,19 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def opened(folder, monkeypatch):
+    """The run, opened once for all tries."""
+    run = load_run(folder / "run")
+    monkeypatch.setattr("fundus_diag.runs.run.load_run", lambda *_: run)
+
+
 def words(*parts):
     return [str(x) for x in parts]
 
 
 @MOST
+@pytest.mark.usefixtures("opened")
 def test_predict(folder, tmp_path, capsys, most):
     root, out = folder / "photographs", tmp_path / "out"
     out.mkdir()
@@ -43,6 +51,7 @@ def test_predict(folder, tmp_path, capsys, most):
 
 
 @MOST
+@pytest.mark.usefixtures("opened")
 def test_explain(folder, tmp_path, capsys, most):
     out = tmp_path / "out"
     out.mkdir()
@@ -88,7 +97,7 @@ def test_export(folder, tmp_path, capsys):
         assert (tmp_path / "out" / "model" / "1" / "saved_model.pb").is_file()
 
 
-@pytest.mark.parametrize("at", [1, 3, 6, 9, 12])
+@pytest.mark.parametrize("at", [1, 6, 12])
 def test_train(folder, tmp_path, capsys, at):
     """A new run on a disk that fails: nothing half-written is taken for a state later."""
     manifest, run = folder / "photographs" / "manifest.csv", tmp_path / "runs" / "run"
@@ -98,7 +107,8 @@ def test_train(folder, tmp_path, capsys, at):
         assert train_only(manifest, run, **flags) == 1
     said = capsys.readouterr().err
     assert "Traceback" not in said
-    assert "No space left on device" in said.splitlines()[-1]
+    said = said.splitlines()[-1]
+    assert "No space left on device" in said or "no room for the cache" in said
     assert not list((tmp_path / "runs").rglob("*.partial*"))
     assert not list((tmp_path / "runs").rglob(".lock*"))
     if at == 12:
@@ -116,26 +126,22 @@ def test_train_at_every_step(folder, tmp_path, capsys):
     )
 
 
-def test_what_hdf5_cannot_write_is_one_line(tmp_path):
+def test_room_for_weights_is_asked_for_before_hdf5_writes(tmp_path, monkeypatch):
+    """HDF5 ends the process, now or later, where a file that it holds cannot be written."""
     encoder = build_encoder("tiny", 32)
-    path = tmp_path / "a.weights.h5"
+    path, written = tmp_path / "a.weights.h5", []
     path.write_text("the last good one")
+    monkeypatch.setattr(type(encoder), "save_weights", lambda *args: written.append(args))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
-        with pytest.raises(DataError, match=r"a\.weights\.h5: cannot be written: "):
+        with pytest.raises(DataError, match=r"a\.weights\.h5: cannot be written: File too large"):
             h5.save(encoder, path, {"source": "here"}, np.arange(9, dtype=np.uint64))
-        with pytest.raises(DataError, match=r"a\.weights\.h5: cannot be written: "):
-            save_alone(encoder, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert written == []
     assert path.read_text() == "the last good one"
     assert not list(tmp_path.glob(".partial*"))
-
-
-def save_alone(model, path):
-    with atomic(path, RuntimeError) as file:
-        model.save_weights(file.with_name(".partial-a.weights.h5"))
 
 
 def test_a_full_disk_is_said_before_the_run_is_opened(folder, tmp_path, capsys, monkeypatch):

@@ -12,7 +12,7 @@ from failing import gone_process
 from fundus_diag.data import pictures, pipeline
 from fundus_diag.data.pictures import load_pictures
 from fundus_diag.data.pipeline import scoring_batches
-from fundus_diag.utils import processes
+from fundus_diag.utils import files, processes
 from fundus_diag.utils.errors import DataError, UsageError
 
 
@@ -108,7 +108,7 @@ def test_room_is_filled_where_it_cannot_be_reserved(photographs, tmp_path, monke
             raise OSError(number, "not here")
 
         monkeypatch.setattr(os, "posix_fallocate", unknown)
-    monkeypatch.setattr(pictures, "CHUNK", 1000)
+    monkeypatch.setattr(files, "CHUNK", 1000)
     got, _ = load_pictures(photographs, 32, cache="disk", cache_dir=tmp_path)
     (file,) = tmp_path.iterdir()
     assert file.stat().st_blocks * 512 >= want.array.nbytes  # no holes

@@ -94,7 +94,8 @@ def failing(root, at=None, error=errno.ENOSPC):
         real = getattr(os, name)
 
         def done(path, *args, **kwargs):
-            disk.step(path)
+            if not (name == "mkdir" and os.path.isdir(path)):  # nothing is made
+                disk.step(path)
             return real(path, *args, **kwargs)
 
         return done

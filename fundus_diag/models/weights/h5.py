@@ -13,7 +13,7 @@ import numpy as np
 
 from fundus_diag.models.weights.strict import Array
 from fundus_diag.utils.errors import DataError, UsageError
-from fundus_diag.utils.files import atomic
+from fundus_diag.utils.files import atomic, check_room
 
 MAX_OBJECTS = 20_000
 MAX_DEPTH = 8
@@ -21,6 +21,7 @@ MAX_RECORD = 60_000  # characters; HDF5 keeps attributes of up to 64 KiB
 RECORD = "fundus_diag"
 SEEN = "fundus_diag_photographs"  # fingerprints of the photographs learned from, beside the layers
 MAX_SEEN = 20_000_000
+OVERHEAD = 4_000_000  # bytes at most that a file takes beside its arrays
 
 
 def own_arrays(path):
@@ -88,7 +89,10 @@ def save(model, path, record=None, seen=None):
         raise DataError(f"{path}: the record of its source has {len(text)} characters, too many")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic(path, RuntimeError) as partial:  # so HDF5 says that it could not close
+        # HDF5 does not survive a disk that is full: what is open then cannot be closed.
+        weights = sum(np.prod(x.shape) * np.dtype(x.dtype).itemsize for x in model.variables)
+        check_room(path, int(1.05 * weights) + OVERHEAD)
+        with atomic(path, RuntimeError) as partial:  # so it says that it could not close
             model.save_weights(partial)
             if record is not None:
                 with h5py.File(partial, "r+") as file:
