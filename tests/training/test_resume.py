@@ -137,9 +137,11 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
 def test_a_state_is_read_back_as_it_was_written_and_older_ones_go(tmp_path):
     arrays = {"model": [np.arange(6.0).reshape(2, 3), np.array(3, np.int64)] * 6}
     checkpoint.save_arrays(tmp_path, "best-00001.npz", {"model": []})
+    (tmp_path / "mine.txt").write_text("not of a run")
     checkpoint.save_state(tmp_path, 1, {"model": []}, {"a": 1}, keep=["best-00001.npz"])
     checkpoint.save_state(tmp_path, 2, arrays, {"a": [2]}, keep=["best-00001.npz"])
-    assert {x.name for x in tmp_path.iterdir()} == {"best-00001.npz", "epoch-00002.npz"}
+    left = {x.name for x in tmp_path.iterdir()}
+    assert left == {"best-00001.npz", "epoch-00002.npz", "mine.txt"}
     got, facts = checkpoint.load_state(tmp_path)
     assert facts == {"a": [2]}
     for a, b in zip(got["model"], arrays["model"], strict=True):
