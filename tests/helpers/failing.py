@@ -179,7 +179,8 @@ def check_every_step(command, out, capsys, most, changing=()):
         assert "Traceback" not in said
         if error is not None:
             last = said.splitlines()[-1]
-            assert os.strerror(error) in last, (at, said)
+            assert last.endswith(os.strerror(error)), (at, said)
+            assert "cannot be written: " in last or "cannot be made a folder: " in last, (at, said)
             assert str(out) in last, (at, said)
         for name, content in files_of(out).items():
             if Path(name).name.startswith((".partial-", ".lock")):
