@@ -84,6 +84,9 @@ def _take(lock):
     mine = lock.with_name(f"{LOCK}-{os.getpid()}")
     try:
         with writing(lock):
+            # After a kill a process of this number may meet its own name as a second one of the
+            # lock; what it wrote there would make the stale lock its own.
+            mine.unlink(missing_ok=True)
             with mine.open("w", encoding="utf-8") as file:
                 # Room for the work is asked for too: an empty file finds its place on a full disk.
                 file.write(json.dumps(facts).ljust(TRIAL))

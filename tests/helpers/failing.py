@@ -32,10 +32,12 @@ class Disk:
         root: folder; what happens elsewhere is left alone.
         at: number of the step, from 1; None counts only.
         error: errno of the failure; None is a kill: from then on nothing is done any more.
+        removing: whether to remove a file is a step too.
     """
 
-    def __init__(self, root, at=None, error=errno.ENOSPC):
+    def __init__(self, root, at=None, error=errno.ENOSPC, removing=False):
         self.root, self.at, self.error = str(Path(root).resolve()), at, error
+        self.removing = removing
         self.count, self.dead, self.said = 0, False, []
 
     def step(self, path):
@@ -78,9 +80,9 @@ class _Watched:
 
 
 @contextlib.contextmanager
-def failing(root, at=None, error=errno.ENOSPC):
+def failing(root, at=None, error=errno.ENOSPC, removing=False):
     """Yields the `Disk` under which the block works."""
-    disk, really_open = Disk(root, at, error), io.open
+    disk, really_open = Disk(root, at, error, removing), io.open
 
     def opened(file, mode="r", *args, **kwargs):
         if isinstance(file, int) or not set(mode) & set("wxa+"):
@@ -106,6 +108,8 @@ def failing(root, at=None, error=errno.ENOSPC):
         def done(path, *args, **kwargs):
             if disk.dead:
                 raise Killed
+            if disk.removing:
+                disk.step(path)
             return real(path, *args, **kwargs)
 
         return done
@@ -114,7 +118,7 @@ def failing(root, at=None, error=errno.ENOSPC):
         stack.enter_context(mock.patch.object(io, "open", opened))
         stack.enter_context(mock.patch.object(builtins, "open", opened))
         for names, make in ((STEPS, stepping), (CLEANING, cleaning)):
-            for name in names:
+            for name in filter(functools.partial(hasattr, os), names):
                 stack.enter_context(mock.patch.object(os, name, make(name)))
         yield disk
 

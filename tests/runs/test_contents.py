@@ -209,7 +209,7 @@ def test_a_run_is_replaced_wholly_though_its_replacement_was_killed(tmp_path):
         at += 1
         fill(run, [x for x in OWN if x != "config.json"])
         begun(run, tmp_path)
-        with failing(run, at, None) as disk:
+        with failing(run, at, None, removing=True) as disk:
             try:
                 replace(given)
                 ended = True
