@@ -1,11 +1,15 @@
 """Fixtures shared by all tests."""
 
+import base64
 import os
 import pathlib
 
 import pytest
 import tensorflow as tf
 
+PIXEL = (  # a PNG
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYAAAAAYAAjCB0C8AAAAASUVORK5CYII="
+)
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 
 
@@ -16,6 +20,17 @@ def data_dir():
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}: set FUNDUS_DIAG_DATA to the folder that holds it")
     return folder
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Figures of reports are one black pixel: for tests of what is said beside them."""
+    from fundus_diag.report import figures
+    from fundus_diag.utils import plotting
+
+    pixel = base64.b64decode(PIXEL)
+    for module in (figures, plotting):
+        monkeypatch.setattr(module, "figure_png", lambda size, draw: pixel)
 
 
 @pytest.fixture

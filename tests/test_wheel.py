@@ -41,6 +41,8 @@ def test_every_file_of_the_package_is_in_the_wheel(wheel):
     tracked = run("git", "ls-files", "fundus_diag", "data_manifests", cwd=REPOSITORY).split()
     wanted = {x for x in tracked if x.startswith("fundus_diag/")}
     wanted |= {f"fundus_diag/{x}" for x in tracked if x.endswith(".toml")}
+    with zipfile.ZipFile(wheel) as file:
+        assert "train_two_phase.py" in file.namelist()
     assert wanted <= held
     assert {x for x in held if x.endswith(".py")} <= wanted | {
         "fundus_diag/data_manifests/__init__.py"

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from fundus_diag.cli.quiet import import_tensorflow
 from fundus_diag.cli.report import headline
+from fundus_diag.utils.errors import UsageError
 
 DRAWN_SIZE = 224  # px
 IMAGE_SIZE = 128  # px
@@ -23,18 +24,44 @@ def draw_photographs(out, patients, size, seed):
         return draw_dataset(out, patients=patients, size=size, seed=seed, progress=show)
 
 
+def check_demo(out, photographs):
+    """Refuses a folder whose run would be replaced though it is no demo.
+
+    Args:
+        out: folder of the run.
+        photographs: folder beside it, which a demo draws in and learns from.
+
+    Raises:
+        UsageError: `out` holds another run, or something else.
+    """
+    from fundus_diag.runs.contents import CONFIG
+    from fundus_diag.runs.run_files import read_config
+
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / CONFIG).exists():
+        left_by_a_kill = out.is_dir() and all(x.name.startswith(".") for x in out.iterdir())
+        if left_by_a_kill:
+            return
+        raise UsageError(f"--out {out}: holds something else than a demo; name another folder")
+    config = read_config(out, finished=False)
+    if config["data"].get("image_root") != str(photographs.resolve()):
+        raise UsageError(f"--out {out}: holds a run that is no demo; name another folder")
+
+
 def run_demo(out, patients, seed):
     """Draws, trains and reports; returns what `report_run` does.
 
     The photographs lie in a folder beside the run, and are drawn again only when asked for others.
     """
     from fundus_diag.report.report import report_run
+    from fundus_diag.runs.contents import CONFIG
     from fundus_diag.training.config import TrainConfig
     from fundus_diag.training.train import train
 
     out = Path(out)
     photographs = out.with_name(out.name + "_photographs")
-    photographs.mkdir(parents=True, exist_ok=True)
+    check_demo(out, photographs)
     manifest = draw_photographs(photographs, patients, DRAWN_SIZE, seed)
     config = TrainConfig(
         manifest=manifest,
@@ -44,7 +71,7 @@ def run_demo(out, patients, seed):
         weights="none",
         image_size=IMAGE_SIZE,
         seed=seed,
-        overwrite=True,
+        overwrite=(out / CONFIG).exists(),
         batch_size=16,
         phase2_epochs=13,
     )
@@ -59,6 +86,7 @@ def demo(out: Path = Path("reports/demo"), patients: int = 1200, seed: int = 0):
         patients: Number of patients drawn, most with two eyes.
         seed: Of the drawing and the training.
     """
+    check_demo(Path(out), Path(out).with_name(Path(out).name + "_photographs"))
     import_tensorflow()
     page, metrics, explanations = run_demo(out, patients, seed)
     print(explanations)

@@ -6,8 +6,10 @@ from typing import Literal
 import tyro
 
 from fundus_diag.cli.parsing import File
+from fundus_diag.cli.paths import check_file, check_folder
 from fundus_diag.cli.quiet import import_tensorflow
 from fundus_diag.explain.settings import Settings
+from fundus_diag.runs.lock import locked
 from fundus_diag.utils.errors import UsageError
 
 ONE_METHOD, ALL_METHODS = Settings(), Settings(methods=())
@@ -40,7 +42,7 @@ def explain(
         pages: Whether a page is drawn of every photograph, or maps and table are written alone.
         settings: Of the maps.
     """
-    opened, cases = _opened(run, images, manifest, image_root, split)
+    opened, cases = _opened(run, images, manifest, image_root, split, on_bad_image)
     from fundus_diag.explain.explain import explain as explain_run
 
     out = out or run / "cams"
@@ -89,24 +91,16 @@ def explain_eval(
         on_bad_image: Stop at a photograph that cannot be read, or leave it out.
         settings: Of the maps; their filters are compared with none.
     """
-    opened, cases = _opened(run, images, manifest, image_root, split)
+    check_folder(masks, "the folder of masks")
+    opened, cases = _opened(run, images, manifest, image_root, split, on_bad_image)
     from fundus_diag.explain.evaluate import explain_eval as evaluate
 
     out = out or run / "faithfulness"
-    table, facts = evaluate(
-        opened,
-        masks,
-        cases,
-        out,
-        lesions,
-        settings,
-        tolerance,
-        steps,
-        randomised,
-        resamples,
-        seed,
-        on_bad_image,
-    )
+    figures = tolerance, steps, randomised, resamples, seed
+    with locked(out):
+        table, facts = evaluate(
+            opened, masks, cases, out, lesions, settings, *figures, on_bad_image
+        )
     for label, number in facts["without_lesion"].items():
         print(f"note: {label}: {number} of {facts['photographs']} photographs without a lesion")
     for label, number in facts["outside_field"].items():
@@ -122,7 +116,7 @@ def explain_eval(
     print(out)
 
 
-def _opened(run_dir, images, manifest, image_root, split):
+def _opened(run_dir, images, manifest, image_root, split, on_bad_image):
     """The run, and the cases that the flags name."""
     if bool(images) == (manifest is not None):
         raise UsageError("--images or --manifest: one of the two")
@@ -130,7 +124,12 @@ def _opened(run_dir, images, manifest, image_root, split):
         raise UsageError("--manifest needs --image-root")
     from fundus_diag.runs.run_files import read_config
 
-    config = read_config(run_dir)  # a mistyped folder is said before TensorFlow is imported
+    config = read_config(run_dir)  # what is mistyped is said before TensorFlow is imported
+    for path in images if on_bad_image == "fail" else ():
+        check_file(path)
+    if manifest is not None:
+        check_file(manifest)
+        check_folder(image_root)
     import_tensorflow()
     from fundus_diag.runs.cases import cases_of_files, cases_of_manifest
     from fundus_diag.runs.run import load_run

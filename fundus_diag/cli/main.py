@@ -1,9 +1,11 @@
 """`fundus-diag`: every command reads files, writes files, and can be run again alone.
 
-Exit status: 0 done, 1 a file or photograph is wrong, 2 a flag is wrong; one line on stderr says
-which. Heavy modules are imported by the command that needs them, so that --help is quick.
+Exit status: 0 done, 1 a file or photograph is wrong or cannot be written, 2 a flag is wrong; one
+line on stderr says which. Heavy modules are imported by the command that needs them, so that --help
+is quick.
 """
 
+import os
 import sys
 
 from fundus_diag.cli import manifest
@@ -15,8 +17,10 @@ from fundus_diag.cli.port import port
 from fundus_diag.cli.predict import predict
 from fundus_diag.cli.pretrain import pretrain
 from fundus_diag.cli.report import report
+from fundus_diag.cli.resume import resumed
 from fundus_diag.cli.train import train
 from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.utils.files import reason
 from fundus_diag.utils.version import __version__
 
 COMMANDS = {
@@ -35,6 +39,10 @@ COMMANDS = {
 
 def main(argv=None, program="fundus-diag"):
     """Runs one command; returns its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # A name that the terminal or the log cannot show must not end what is done.
+            stream.reconfigure(errors="backslashreplace")
     argv = list(sys.argv[1:] if argv is None else argv)
     commands, description = COMMANDS, f"Diagnosis of fundus photographs. {DISCLAIMER}"
     if argv[:1] == ["--version"]:
@@ -47,7 +55,7 @@ def main(argv=None, program="fundus-diag"):
         # Listed in the help; its own commands are reached above.
         commands = {"manifest": _manifest, **COMMANDS}
     try:
-        called = parse(commands, argv, program, description)
+        called = parse(commands, argv, program, description, resumed(argv))
         if called is None:
             return 0
         command, args, kwargs = called
@@ -56,12 +64,36 @@ def main(argv=None, program="fundus-diag"):
         return _complain(program, error, 1)
     except UsageError as error:
         return _complain(program, error, 2)
+    except (OSError, MemoryError) as error:
+        return _complain(program, _said(error), 1)
+    except Exception as error:
+        if not _of_a_file(error):
+            raise
+        return _complain(program, _said(error), 1)
     except KeyboardInterrupt:
         return _complain(program, "interrupted", 130)
 
 
 def _manifest():
     """Tables of photographs: build, check, split, merge."""
+
+
+def _of_a_file(error):
+    """Whether TensorFlow could not read or write a file; its errors are known once it is there."""
+    errors = getattr(sys.modules.get("tensorflow"), "errors", None)
+    names = ("NotFoundError", "PermissionDeniedError", "UnavailableError", "DataLossError",
+             "FailedPreconditionError", "UnknownError", "ResourceExhaustedError")  # fmt: skip
+    return errors is not None and isinstance(error, tuple(getattr(errors, x) for x in names))
+
+
+def _said(error):
+    """What the system answered, in a line that names the file where it did."""
+    if isinstance(error, MemoryError):
+        return "out of memory; fewer rows at a time need less (--batch-size, --cache)"
+    name = getattr(error, "filename", None)
+    if name is None:
+        return f"a file cannot be read or written: {reason(error)}"
+    return f"{os.fsdecode(name)}: cannot be read or written: {reason(error)}"
 
 
 def _complain(program, error, status):

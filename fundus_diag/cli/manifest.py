@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from fundus_diag.cli.parsing import File
+from fundus_diag.cli.paths import check_file, check_folder
 from fundus_diag.cli.quiet import import_tensorflow
 from fundus_diag.data.datasets.descriptions import describe, described
 
@@ -59,6 +60,8 @@ def check(file: File, /, image_root: Path):
         file: Manifest.
         image_root: Folder that its image paths start from.
     """
+    check_file(file)
+    check_folder(image_root)
     import_tensorflow()
     from fundus_diag.data.checks import check as check_manifest
 

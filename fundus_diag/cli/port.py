@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from fundus_diag.cli.parsing import File
+from fundus_diag.cli.paths import check_file
 from fundus_diag.cli.quiet import import_tensorflow
 
 
@@ -19,6 +20,7 @@ def port(source: File, /, encoder: str, out: Path, image_size: int | None = None
         out: File to write, .weights.h5.
         image_size: Width and height of the pictures, px. Default: the source's, or 224.
     """
+    check_file(source)
     import_tensorflow()
     from fundus_diag.models.weights.namings import note_of
     from fundus_diag.models.weights.port import port as port_file

@@ -5,7 +5,8 @@ from typing import Literal
 
 from fundus_diag.cli.parsing import File
 from fundus_diag.cli.quiet import import_tensorflow
-from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.utils.errors import UsageError
+from fundus_diag.utils.files import check_writable
 
 
 def predict(
@@ -39,9 +40,11 @@ def predict(
 
     config = read_config(run)
     table = read_manifest(manifest, need_labels=False)
-    resolve_images(for_run(table, config["labels"], split), image_root)
-    if not out.absolute().parent.is_dir():
-        raise DataError(f"{out}: there is no folder {out.parent}")
+    chosen = for_run(table, config["labels"], split)
+    resolve_images(chosen, image_root, missing_ok=on_bad_image == "skip")
+    if out.is_dir() or not out.name:
+        raise UsageError(f"--out {out}: a folder; name a CSV file to write")
+    check_writable(out)
     import_tensorflow()
     from fundus_diag.runs.predict import predict as predict_table
     from fundus_diag.runs.run import load_run

@@ -2,12 +2,17 @@
 
 import tyro
 
+from fundus_diag.cli.paths import check_file, check_folder
 from fundus_diag.cli.quiet import import_tensorflow
+from fundus_diag.cli.resume import with_switches
 from fundus_diag.training.pretraining.config import PretrainConfig
 
 
 def pretrain(config: tyro.conf.OmitArgPrefixes[PretrainConfig]):
     """Pretrain an encoder on photographs without labels, as a masked autoencoder."""
+    config = with_switches(config)
+    check_file(config.manifest)
+    check_folder(config.image_root)
     import_tensorflow()
     from fundus_diag.training.pretraining.pretrain import pretrain as pretrain_run
 

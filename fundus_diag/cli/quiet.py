@@ -4,6 +4,8 @@ import os
 import sys
 import tempfile
 
+from fundus_diag.utils.keras_settings import check_backend, settle
+
 
 def import_tensorflow():
     """Imports TensorFlow and finds its devices; what it prints meanwhile is shown only if it fails.
@@ -11,7 +13,13 @@ def import_tensorflow():
     Its C++ side reports at every start that there is no CUDA and that oneDNN is on, whatever
     TF_CPP_MIN_LOG_LEVEL says (https://github.com/tensorflow/tensorflow/issues/100442); that would
     bury the one line that says what a user did wrong.
+
+    Keras is then set as this package needs it.
+
+    Raises:
+        UsageError: Keras is set to another backend.
     """
+    check_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # for what comes after the start
     sys.stderr.flush()
     with tempfile.TemporaryFile() as log:
@@ -21,6 +29,7 @@ def import_tensorflow():
             import tensorflow as tf
 
             tf.config.list_physical_devices()
+            settle()
         except BaseException:
             log.seek(0)
             os.write(stderr, log.read())

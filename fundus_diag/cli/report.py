@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from fundus_diag.cli.parsing import File
+from fundus_diag.cli.paths import check_file
 from fundus_diag.cli.quiet import import_tensorflow
 
 
@@ -25,9 +26,13 @@ def report(
         resamples: Of the bootstrap over patients, for the 95 % intervals.
         explain: Write the page of explanations too: the surest hits, the worst errors.
     """
+    from fundus_diag.report.arguments import check_arguments
     from fundus_diag.runs.run_files import read_config
 
-    read_config(run)  # a mistyped folder is said before TensorFlow is imported
+    check_arguments(split, predictions, out, resamples)
+    read_config(run)  # what is mistyped is said before TensorFlow is imported
+    if predictions is not None:
+        check_file(predictions)
     import_tensorflow()
     from fundus_diag.report.report import report_run
 

@@ -68,7 +68,8 @@ def load_inputs(
     if splits is not None:
         table = table[table["split"].isin(splits)].reset_index(drop=True)
     chosen = replace(manifest, table=table)
-    paths = manifests.resolve_images(chosen, image_root)
+    # What is missing is among the bad ones, as what is broken.
+    paths = manifests.resolve_images(chosen, image_root, missing_ok=True)
     images = table["image"].tolist()
     unique = dict(zip(images, paths, strict=True))
     pictures, failures = load_pictures(
@@ -129,7 +130,7 @@ def settle_bad(bad, on_bad_image):
         DataError: the photographs by name, the first twenty of many.
     """
     if bad and on_bad_image == "fail":
-        raise DataError(_describe_bad(bad))
+        raise DataError(f"{_describe_bad(bad)} (--on-bad-image skip leaves them out)")
     if bad:
         print(f"warning: left out: {_describe_bad(bad)}", file=sys.stderr)
 
@@ -138,9 +139,7 @@ def _describe_bad(bad):
     listed = "; ".join(f"{image} ({reason})" for image, reason in bad[:LISTED])
     more = f"; and {len(bad) - LISTED} more" if len(bad) > LISTED else ""
     plural = "photograph" if len(bad) == 1 else "photographs"
-    return (
-        f"{len(bad)} {plural} cannot be read: {listed}{more} (--on-bad-image skip leaves them out)"
-    )
+    return f"{len(bad)} {plural} cannot be read: {listed}{more}"
 
 
 def _rows(table, labels, number, unit):

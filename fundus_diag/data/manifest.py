@@ -94,11 +94,16 @@ def from_table(table: pd.DataFrame, path: Path | None = None) -> Manifest:
     return Manifest(table.reset_index(drop=True), labels, path, None, task_of(path, labels))
 
 
-def resolve_images(manifest: Manifest, image_root: Path) -> list[Path]:
+def resolve_images(manifest: Manifest, image_root: Path, missing_ok: bool = False) -> list[Path]:
     """The path of every picture, in the order of the rows.
 
     No path in the table may leave the root by itself. A link that somebody put inside the root is
     followed wherever it leads: the owner of the folder made it, not the author of the table.
+
+    Args:
+        manifest: table with image.
+        image_root: folder that the paths start from.
+        missing_ok: whether the files may be missing, for who reads them and names all bad ones.
 
     Raises:
         DataError: the root is no folder, a path leads out of it, or pictures are missing (the
@@ -113,7 +118,7 @@ def resolve_images(manifest: Manifest, image_root: Path) -> list[Path]:
         if wrong:
             raise DataError(f"{manifest.path}: image {image!r} {wrong}")
         paths.append(root / image)
-        if not paths[-1].is_file():
+        if not missing_ok and not paths[-1].is_file():
             missing.append(image)
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""

@@ -5,12 +5,15 @@ before training starts. An epoch of training is a list of row numbers (`sampling
 validation and test take each row exactly once, in order, never augmented.
 """
 
+import contextlib
+
 import numpy as np
 import tensorflow as tf
 
 from fundus_diag.data.augment import augmenter
 from fundus_diag.imaging import preprocess
-from fundus_diag.imaging.image_file import read_bytes
+from fundus_diag.imaging.image_file import check_files, read_bytes
+from fundus_diag.utils.errors import DataError
 
 
 def training_batches(pictures, rows, y, order, batch_size, augmentation, deterministic=False):
@@ -95,11 +98,40 @@ def _fetch(pictures, rows, order, batch_size, drop_remainder):
     return dataset.map(complete)
 
 
+@contextlib.contextmanager
+def naming_failures(pictures):
+    """Turns what TensorFlow says when a photograph fails in an epoch into one line that names it.
+
+    Only of pictures that are decoded when they are asked for.
+
+    Raises:
+        DataError: photographs could be read when the run began, and cannot be now.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if pictures.array is not None:
+            raise
+        # A file that changed is found by looking again; one that is back, by what was said of it.
+        bad = list(pictures.failures) or check_files(pictures.paths)
+        if not bad:
+            raise
+        raise DataError(f"{bad[0][0]}: {bad[0][1]}; go on with --resume") from error
+
+
 def _decode(pictures, numbers):
     paths = tf.constant([str(p) for p in pictures.paths])
 
+    def read(path):
+        try:
+            return read_bytes(path.decode())
+        except DataError as error:
+            name = path.decode()
+            pictures.failures.append((name, str(error).removeprefix(f"{name}: ")))
+            raise
+
     def one(number):
-        data = tf.numpy_function(lambda path: read_bytes(path.decode()), [paths[number]], tf.string)
+        data = tf.numpy_function(read, [paths[number]], tf.string)
         data = tf.ensure_shape(data, ())
         picture, _ = preprocess.preprocess(data, pictures.image_size, pictures.crop)
         return picture

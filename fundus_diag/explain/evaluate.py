@@ -22,10 +22,12 @@ from fundus_diag.explain.settings import Settings
 from fundus_diag.metrics.summary import summarise
 from fundus_diag.models.geometry import pixels
 from fundus_diag.runs.cases import load_batches, stack_pictures, usable_cases
+from fundus_diag.runs.lock import locked
 from fundus_diag.utils.errors import DataError, UsageError
-from fundus_diag.utils.files import write_bytes, write_csv, write_json
+from fundus_diag.utils.files import growing, write_bytes, write_csv, write_json
 from fundus_diag.utils.progress import track
 
+IMAGES = "faithfulness_images.csv"
 CONTROLS = {
     "uniform": localization.uniform_map,
     "centred_gaussian": localization.centred_gaussian,
@@ -49,8 +51,8 @@ def explain_eval(
     """Scores every method, with and without the filters, beside two controls.
 
     Writes faithfulness.csv (mean and 95 % interval over patients per label, method and filter),
-    faithfulness_images.csv (each map), randomised.csv (the sanity check, block by block),
-    deletion_insertion_<label>.png and faithfulness.json (what was done, and what was left out).
+    faithfulness_images.csv (each map, as it is scored), randomised.csv (the sanity check, block by
+    block), deletion_insertion_<label>.png and faithfulness.json (what was done, and left out).
     Nothing counts but what lies inside the field of view.
 
     Args:
@@ -96,22 +98,26 @@ def explain_eval(
     facts |= {"resized_masks": 0, "masks_of_others": {"files": len(others), "such_as": such_as}}
     rows, curves, drawn = [], {label: {} for label in lesions}, []
     batches = load_batches(run, cases, 1, on_bad_image)
-    for ((case, loaded),) in track(batches, "scoring maps", len(cases)):
-        there = _masks(case, loaded, of_images, lesions, facts)
-        if not there:
-            continue
-        found = _explained(run, case, loaded, layers, settings, {label for _, label in there})
-        for target, maps in _targets(run, found, there, settings, tolerance):
-            for method, name, map, grid in maps:
-                figures, curve = score(map, grid, target, settings.level, steps)
-                row = {**target.where, "method": method, "filter": name}
-                rows.append({**row, "probability": target.probability, **figures})
-                if name == "none":
-                    curves[row["label"]].setdefault(method, []).append(curve)
-        if len(drawn) < randomised:
-            drawn.append((loaded, found["inside"]))
-    if not rows:
-        raise DataError(f"{masks}: no mask of a lesion for any of the photographs")
+    with locked(out), growing(Path(out) / IMAGES, "rows") as write:
+        for ((case, loaded),) in track(batches, "scoring maps", len(cases)):
+            there = _masks(case, loaded, of_images, lesions, facts)
+            if not there:
+                continue
+            found = _explained(run, case, loaded, layers, settings, {label for _, label in there})
+            before = len(rows)
+            for target, maps in _targets(run, found, there, settings, tolerance):
+                for method, name, map, grid in maps:
+                    figures, curve = score(map, grid, target, settings.level, steps)
+                    row = {**target.where, "method": method, "filter": name}
+                    rows.append({**row, "probability": target.probability, **figures})
+                    if name == "none":
+                        curves[row["label"]].setdefault(method, []).append(curve)
+            new = pd.DataFrame(rows[before:])
+            write(new.to_csv(index=False, header=not before), len(new))
+            if len(drawn) < randomised:
+                drawn.append((loaded, found["inside"]))
+        if not rows:
+            raise DataError(f"{masks}: no mask of a lesion for any of the photographs")
     table = pd.DataFrame(rows)
     summary = summarise(table, ["label", "method", "filter"], list(FIGURES), resamples, seed)
     summary = summary.merge(_zeros(table), on=["label", "method", "filter"])
@@ -130,7 +136,7 @@ def explain_eval(
         "resamples": resamples, **asdict(settings), "methods": list(layers),
         "layers": {m: list(names) for m, names in layers.items()},
     }  # fmt: skip
-    _write(Path(out), summary, table, stages, curves, facts)
+    _write(Path(out), summary, stages, curves, facts)
     return summary, facts
 
 
@@ -278,13 +284,8 @@ def _zeros(table):
     return counts.rename("zero_maps").reset_index()
 
 
-def _write(out, summary, table, stages, curves, facts):
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{out}: cannot be made a folder: {error.strerror}") from error
+def _write(out, summary, stages, curves, facts):
     write_csv(out / "faithfulness.csv", summary)
-    write_csv(out / "faithfulness_images.csv", table)
     write_csv(out / "randomised.csv", stages)
     write_json(out / "faithfulness.json", facts)
     for label, methods in curves.items():

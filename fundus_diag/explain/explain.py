@@ -1,6 +1,5 @@
 """`explain`: a run's predictions on photographs, answered with maps: pictures, arrays, a table."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +12,9 @@ from fundus_diag.explain.methods.registry import METHODS
 from fundus_diag.explain.output import FIELDS, table_rows, write_case
 from fundus_diag.explain.settings import Settings
 from fundus_diag.runs.cases import load_batches, stack_pictures, usable_cases
-from fundus_diag.utils.errors import DataError, UsageError
-from fundus_diag.utils.files import atomic
+from fundus_diag.runs.lock import locked
+from fundus_diag.utils.errors import UsageError
+from fundus_diag.utils.files import csv_text, growing
 from fundus_diag.utils.progress import track
 
 
@@ -22,8 +22,9 @@ def explain(run, out, cases, settings=None, labels=None, on_bad_image="fail", pa
     """Writes the explanations of photographs.
 
     Per case: NAME.png (a row per label), NAME.npz (arrays, see `output`), with several methods
-    NAME_methods.png as well; for all together explanations.csv. Everything is written as soon as
-    it is there, so memory does not grow with the number of photographs.
+    NAME_methods.png as well; for all together explanations.csv, whose column `file` is NAME. A
+    case's row comes as soon as its files are there, at first into explanations.csv.partial, so that
+    an error or a kill loses nothing of what is done and memory does not grow.
 
     Args:
         run: `run.Run`, of `load_run`.
@@ -39,7 +40,7 @@ def explain(run, out, cases, settings=None, labels=None, on_bad_image="fail", pa
         {"cases", "maps", "zero"}: numbers of what was explained, and of maps that are zero.
 
     Raises:
-        DataError: photographs cannot be read; all of them are named.
+        DataError: photographs cannot be read, all of them are named; or a file cannot be written.
         UsageError: a flag is wrong.
     """
     settings = settings or Settings()
@@ -47,10 +48,6 @@ def explain(run, out, cases, settings=None, labels=None, on_bad_image="fail", pa
     wanted = None if labels is None else label_numbers(run, labels)
     cases = usable_cases(cases, on_bad_image)
     out = Path(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{out}: cannot be made a folder: {error.strerror}") from error
     counts = {"cases": 0, "maps": 0, "zero": 0}
 
     def every_case():
@@ -58,13 +55,12 @@ def explain(run, out, cases, settings=None, labels=None, on_bad_image="fail", pa
             chosen = wanted and [wanted] * len(batch)
             yield from explain_batch(run, batch, layers, settings, chosen, together=bool(wanted))
 
-    with atomic(out / "explanations.csv") as partial, partial.open("w", newline="") as file:
-        table = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        table.writeheader()
+    with locked(out), growing(out / "explanations.csv", "photographs") as write:
+        write(csv_text([dict(zip(FIELDS, FIELDS, strict=True))], FIELDS))
         for found in track(every_case(), "explaining", len(cases)):
             rows = table_rows(found)
-            table.writerows(rows)
             write_case(out, found, settings.level, pages)
+            write(csv_text(rows, FIELDS), 1)
             counts["cases"] += 1
             counts["maps"] += len(rows)
             counts["zero"] += sum(row["zero"] for row in rows)

@@ -26,7 +26,7 @@ from fundus_diag.utils.files import atomic, write_bytes
 
 SHOWN = 640  # px, longest side of a photograph on a page
 FIELDS = (
-    "image", "patient", "eye", "label", "method", "probability", "threshold", "called",
+    "image", "file", "patient", "eye", "label", "method", "probability", "threshold", "called",
     "shown_as_top", "zero", "peak_row", "peak_column", *COLUMNS,
 )  # fmt: skip
 
@@ -43,6 +43,7 @@ def table_rows(found):
                 rows.append(
                     {
                         "image": case.images[eye],
+                        "file": case.name,
                         "patient": case.patient,
                         "eye": eye,
                         "label": label,
@@ -80,7 +81,8 @@ def write_case(out, found, level, pages=True):
                 for method, maps in found["fused"].items()
             ]
             name = f"{case.name}_{eye}" if pair else case.name
-            write_bytes(out / f"{name}_methods.png", methods_png(photo, panels, name))
+            title = f"{case.title}, {eye}" if pair else case.title
+            write_bytes(out / f"{name}_methods.png", methods_png(photo, panels, title))
     arrays = {"labels": np.array(found["labels"])}
     for method, grid in found["grids"].items():
         arrays |= {f"{method}_offset": grid.offset, f"{method}_stride": grid.stride}
@@ -120,7 +122,7 @@ def explanation_page(found, level):
     photographs = {eye: photo for eye, (photo, _, _) in shown.items()}
     if len(shown) == 1:
         (photographs,) = photographs.values()
-    title = ": ".join(x for x in (found["case"].name, heading(method)) if x)
+    title = ": ".join(x for x in (found["case"].title, heading(method)) if x)
     return explanation_png(photographs, rows, title)
 
 

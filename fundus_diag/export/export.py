@@ -1,6 +1,7 @@
 """`export`: a run as one folder that programs without this package can use."""
 
 import contextlib
+import glob
 import importlib.util
 import os
 import shutil
@@ -19,6 +20,8 @@ from fundus_diag.runs.freeze import frozen_precision
 from fundus_diag.runs.run import load_run
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.mixed_precision import cpu_has_bfloat16
+from fundus_diag.utils.mixed_precision import precision as arithmetic
+from fundus_diag.utils.processes import alive
 
 # What an export may consist of; a folder with anything else in it is not overwritten.
 FILES = {VERSION, "model.onnx", "model.xml", "model.bin", *DOCUMENTS}
@@ -48,7 +51,9 @@ def export(run_dir, out, format="saved_model", precision="float32", explain=True
     out = Path(out).resolve()
     _check_folder(out, overwrite)
     run = load_run(run_dir)
-    with _new_folder(out) as folder:
+    # What is exact is compared without TF32, which would hide or make differences on GPUs.
+    exact = arithmetic("float32") if precision == "float32" else contextlib.nullcontext()
+    with exact, _new_folder(out) as folder:
         if format == "saved_model":
             record = _saved_model(run, folder, frozen_precision(precision), explain)
             folder = folder / VERSION
@@ -100,7 +105,7 @@ def _check_flags(format, precision, explain):
     if missing:
         raise UsageError(
             f"--format {format}{' --precision int8' * (precision == 'int8')}: "
-            f"{' and '.join(missing)} not installed; pip install 'fundus-diag[{format}]'"
+            f"{' and '.join(missing)} not installed; pip install '.[{format}]' in the clone"
         )
     frozen_precision("float32" if precision == "int8" else precision)
 
@@ -118,11 +123,24 @@ def _check_folder(out, overwrite):
         raise UsageError(f"--out {out}: holds something else than an export, not overwritten")
 
 
+def _mend(out):
+    """Puts right what processes that are gone left beside `out`: half a new one, or the old one."""
+    for path in out.parent.glob(f".*-{glob.escape(out.name)}"):
+        kind, _, number = path.name.removesuffix(f"-{out.name}").partition("-")
+        if kind not in (".partial", ".replaced") or not number.isdecimal() or alive(int(number)):
+            continue
+        if kind == ".replaced" and not out.exists():
+            path.rename(out)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def _new_folder(out):
     """Yields a folder that takes the place of `out`, whole, when the block ends without error."""
     new = out.with_name(f".partial-{os.getpid()}-{out.name}")
     old = out.with_name(f".replaced-{os.getpid()}-{out.name}")
+    _mend(out)
     try:
         new.mkdir(parents=True)
         yield new

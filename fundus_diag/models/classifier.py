@@ -9,8 +9,10 @@ from fundus_diag.models.encoders import CAM_LAYERS, HEADS, feature_map, has_opti
 from fundus_diag.models.layers.eyes import FoldEyes, UnfoldEyes, relate_eyes
 from fundus_diag.models.layers.ordinal import OrdinalLogits
 from fundus_diag.utils.errors import UsageError
+from fundus_diag.utils.keras_settings import layout
 
 
+@layout()
 def build_classifier(
     encoder,
     image_size,

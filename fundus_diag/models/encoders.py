@@ -26,6 +26,7 @@ from fundus_diag.models import cvt, mae_vit, med_former, se_xception
 from fundus_diag.models.family import Preset
 from fundus_diag.models.layers.preprocessing import LARGEST, SMALLEST
 from fundus_diag.utils.errors import UsageError
+from fundus_diag.utils.keras_settings import layout
 
 FAMILIES = []
 PRESETS, FEATURE_MAPS, CAM_LAYERS, HEADS, ENCODERS = {}, {}, {}, {}, {}
@@ -42,6 +43,7 @@ def add_family(module):
         ENCODERS[name] = functools.partial(build_encoder, name)
 
 
+@layout()
 def build_encoder(name, image_size, **options):
     """Model from pictures (B, image_size, image_size, 3), RGB in [0, 255], to (B, h, w, C).
 

@@ -7,6 +7,7 @@ nothing of the network: pictures are data URLs, fonts are the reader's own, ther
 import csv
 import io
 import json
+import sys
 from pathlib import Path
 
 from markupsafe import Markup
@@ -21,7 +22,7 @@ from fundus_diag.report.selection import worst_errors
 from fundus_diag.runs import run_files
 from fundus_diag.runs.thresholds import load_operating_points
 from fundus_diag.utils.errors import DataError
-from fundus_diag.utils.files import write_bytes
+from fundus_diag.utils.files import make_folder, write_bytes
 
 COLUMNS = {
     "roc_auc": "ROC AUC",
@@ -84,8 +85,12 @@ def write_report(run_dir, config, split="test", predictions=None, out=None, resa
         grade=config["task"] == "grade",
         official=set(labels) == set(LABELS),
     )
-    images = _draw(table, labels, metrics, history, config)
-    page = _page(run_dir, config, points, table, metrics, images, source, predictions is not None)
+    if predictions is not None:
+        metrics |= parts.about_table(source, table, run_dir, config)
+        for line in parts.what_was_seen(metrics):
+            print(f"warning: {source}: {line}", file=sys.stderr)
+    images = _draw(table, labels, metrics, history, config, split)
+    page = _page(run_dir, config, points, table, metrics, images, split, source)
 
     name = "report.html" if split == "test" or out is not None else f"report_{split}.html"
     out = Path(out or run_dir)
@@ -94,19 +99,16 @@ def write_report(run_dir, config, split="test", predictions=None, out=None, resa
     text = json.dumps(metrics, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     contents[f"metrics_{split}.json"] = text.encode()
     contents[name] = page.encode()
-    try:
-        (out / "figures").mkdir(parents=True, exist_ok=True)
-        for path, content in contents.items():
-            write_bytes(out / path, content)
-    except OSError as error:
-        raise DataError(f"{error.filename or out}: cannot be written: {error.strerror}") from error
+    make_folder(out / "figures")
+    for path, content in contents.items():
+        write_bytes(out / path, content)
     return out / name, metrics
 
 
-def _draw(table, labels, metrics, history, config):
+def _draw(table, labels, metrics, history, config, split):
     """All pictures: {"files": {name: PNG}, "panels": {kind: [(label, PNG)]}, "curves": [..]}."""
     items = parts.panel_items(table, labels, metrics, metrics["bootstrap"]["seed"])
-    split, grade = metrics["split"], config["task"] == "grade"
+    grade = config["task"] == "grade"
     panels = {kind: [(x, figures.panel_png(draw, item))
                      for x, item in zip(labels, items, strict=True)]
               for kind, draw in PANELS.items()}  # fmt: skip
@@ -123,7 +125,7 @@ def _draw(table, labels, metrics, history, config):
     return {"files": files | dict(curves), "panels": panels, "curves": curves}
 
 
-def _page(run_dir, config, points, table, metrics, images, source, foreign):
+def _page(run_dir, config, points, table, metrics, images, split, source):
     grade = config["task"] == "grade"
     errors = worst_errors(table, config["labels"], metrics, grade)
     own = run_files.own_photographs(config)
@@ -135,6 +137,7 @@ def _page(run_dir, config, points, table, metrics, images, source, foreign):
         "count": lambda path: _count(metrics, path),
         "data_count": lambda path: _count({"data": config["data"]["splits"]}, path),
         "file_name": _file_name,
+        "duration": _duration,
         "label_text": label_text,
         "url": parts.data_url,
         "lookup": lambda path: _lookup(metrics, path),
@@ -149,18 +152,29 @@ def _page(run_dir, config, points, table, metrics, images, source, foreign):
         columns=COLUMNS,
         panels=images["panels"],
         curves=images["curves"],
-        overview=images["files"][f"overview_{metrics['split']}"],
+        overview=images["files"][f"overview_{split}"],
+        split=split,
         errors=errors,
         errors_note=note,
         datasets=dataset_facts(table),
         weight_terms=WEIGHT_TERMS,
         leaks=run_files.leaks(config.get("weights_record")),
         source=source.name,
-        foreign=foreign,
+        foreign="table" in metrics,
+        seen=parts.what_was_seen(metrics) if "table" in metrics else (),
+        drawn=run_files.is_drawn(config) and "table" not in metrics,
+        few=parts.few_in_val(points, config),
         grade=grade,
         ece_bins=classification.ECE_BINS,
         min_class=evaluate.MIN_CLASS,
     )
+
+
+def _duration(seconds):
+    """Seconds in words: "50 seconds", "1.5 minutes", "34 minutes"."""
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.{int(seconds < 600)}f} minutes"
 
 
 def _file_name(value):

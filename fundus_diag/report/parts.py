@@ -7,10 +7,12 @@ import numpy as np
 from fundus_diag.data.columns import inside
 from fundus_diag.data.labels import label_text
 from fundus_diag.metrics import classification, curves
+from fundus_diag.runs import photographs
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.plotting import curve_png
 
 THUMBNAIL = 176  # px
+FEW = 10  # positives of val: with fewer a threshold says little
 
 
 def panel_items(predictions, labels, metrics, seed=0):
@@ -51,6 +53,50 @@ def training_curves(history, task, best_epoch):
         for name, (columns, title) in plots.items()
     }
     return [(f"curve_{name}", png) for name, png in drawn.items() if png]
+
+
+def about_table(source, table, run_dir, config):
+    """What `metrics` says of predictions that are not of the run's own split.
+
+    Args:
+        source: file of the predictions.
+        table: its rows, of `read_predictions`.
+        run_dir, config: of the run.
+
+    Returns:
+        {"table": its name, "split": the one that all rows stand in, or None, "splits": {name: rows}
+        by its column split ("" is none), "seen": `photographs.shared`}.
+    """
+    counts = table["split"].value_counts(sort=False) if "split" in table else {}
+    splits = {str(name): int(n) for name, n in counts.items()}
+    only = next(iter(splits)) if len(splits) == 1 else ""
+    seen = photographs.shared(run_dir, config, table)
+    return {"table": source.name, "split": only or None, "splits": splits, "seen": seen}
+
+
+def what_was_seen(metrics):
+    """Lines on how far the run knows the rows of another table: was trained on them, or fitted."""
+    seen, rows = metrics["seen"], metrics["rows"]
+    if seen is None:
+        return ["whether the run was trained on these photographs is not known: it does not say"]
+    why = {
+        "train": "they say how well it remembers, not how well it diagnoses",
+        "val": "epoch, thresholds and calibration were chosen on those",
+    }
+    return [
+        f"{count} of {rows} rows name photographs or patients of the run's own {split}: "
+        f"{why[split]}"
+        for split, count in seen.items()
+        if count
+    ]
+
+
+def few_in_val(points, config):
+    """Labels whose threshold and calibration stand on few rows of val: [(label, positives)]."""
+    if config["task"] == "grade":
+        return []
+    found = points["labels"].items()
+    return [(x, e["positives"]) for x, e in found if 0 < e["positives"] < FEW]
 
 
 def add_pictures(errors, image_root, crop):

@@ -1,14 +1,15 @@
 """`report`: predictions of a split, made when they are not there yet, then scored and drawn."""
 
-import re
 from pathlib import Path
 
+from fundus_diag.report.arguments import check_arguments
 from fundus_diag.report.explanations import write_explanations
 from fundus_diag.report.page import write_report
+from fundus_diag.runs.lock import locked
 from fundus_diag.runs.predict import predict
 from fundus_diag.runs.run import load_run
 from fundus_diag.runs.run_files import own_table, read_config
-from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.utils.errors import DataError
 
 
 def report_run(run_dir, predictions=None, out=None, split="test", resamples=1000, explain=False):
@@ -29,10 +30,11 @@ def report_run(run_dir, predictions=None, out=None, split="test", resamples=1000
         photographs are not here or they were not asked for).
 
     Raises:
-        DataError: files are missing or wrong, or the manifest has changed since the training.
-        UsageError: the arguments contradict each other.
+        DataError: files are missing or wrong or cannot be written, or the manifest has changed
+            since the training.
+        UsageError: the arguments contradict each other, or another process is writing there.
     """
-    _check(split, predictions, out, resamples)
+    check_arguments(split, predictions, out, resamples)
     run_dir = Path(run_dir)
     if not run_dir.is_dir():
         raise DataError(f"{run_dir}: not a directory")
@@ -43,20 +45,14 @@ def report_run(run_dir, predictions=None, out=None, split="test", resamples=1000
         if reason:
             where = config["data"].get("manifest")
             raise DataError(f"{own}: not here, and not to be made: {reason} ({where})")
-        run, skip_or_fail = load_run(run_dir, config), config["flags"]["on_bad_image"]
-        predict(run, table, root, own, split=split, on_bad_image=skip_or_fail)
-    page, metrics = write_report(run_dir, config, split, predictions, out, resamples)
-    explanations = None
-    if explain and predictions is None and out is None:
-        explanations = write_explanations(run or load_run(run_dir, config), split)
+    else:
+        table = root = None
+    with locked(out or run_dir):
+        if table is not None:
+            run, skip_or_fail = load_run(run_dir, config), config["flags"]["on_bad_image"]
+            predict(run, table, root, own, split=split, on_bad_image=skip_or_fail)
+        page, metrics = write_report(run_dir, config, split, predictions, out, resamples)
+        explanations = None
+        if explain and predictions is None and out is None:
+            explanations = write_explanations(run or load_run(run_dir, config), split)
     return page, metrics, explanations
-
-
-def _check(split, predictions, out, resamples):
-    """Refuses, before any work, arguments that contradict each other."""
-    if not re.fullmatch(r"[\w-]{1,40}", split, re.ASCII):
-        raise UsageError(f"split {split!r} is not a name")
-    if resamples < 100:
-        raise UsageError(f"--resamples {resamples}: an interval needs at least 100")
-    if predictions is not None and out is None:
-        raise UsageError("--predictions needs --out: the run's own report stays as it is")

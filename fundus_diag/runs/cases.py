@@ -1,5 +1,8 @@
 """What is to be explained: single photographs, or the rows of a table, each decoded once."""
 
+import hashlib
+import re
+import unicodedata
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +17,10 @@ from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.utils.errors import DataError, UsageError
 
 NOTHING = "there is no photograph that can be read"
+LONGEST = 150  # bytes of a case's name; of the whole file's name systems take 255
+# Of the further files of a case, see `explain.output.write_case`.
+ENDINGS = ("_methods", *(f"_{eye}_methods" for eye in EYES))
+_UNFIT = re.compile(r'[\x00-\x1f\x7f<>:"\\|?*]|[. ]+$')  # in a name of a file, on any system
 
 
 @dataclass(frozen=True)
@@ -21,7 +28,8 @@ class Case:
     """One row to explain: a photograph, or a patient's two.
 
     Attributes:
-        name: of its files.
+        name: of its files; short, and unlike any other's.
+        title: of its pages: as the table or the command line names it.
         patient: as the table says, or "".
         images: {eye: path as the table has it}; the eye of a single photograph may be "".
         paths: {eye: file}.
@@ -31,6 +39,7 @@ class Case:
     patient: str
     images: dict
     paths: dict
+    title: str = ""
 
 
 def cases_of_files(run, paths):
@@ -43,7 +52,7 @@ def cases_of_files(run, paths):
         raise UsageError("--images: this run reads pairs of eyes; name them by --manifest")
     paths = [Path(path) for path in paths]
     names = _names([path.stem for path in paths])
-    return [Case(n, "", {"": str(p)}, {"": p}) for n, p in zip(names, paths, strict=True)]
+    return [Case(n, "", {"": str(p)}, {"": p}, p.stem) for n, p in zip(names, paths, strict=True)]
 
 
 def cases_of_manifest(run, manifest, image_root, split=None):
@@ -62,28 +71,48 @@ def cases_of_manifest(run, manifest, image_root, split=None):
     known = for_run(read_manifest(Path(manifest), need_labels=False), run.labels, split)
     if not len(known.table):
         raise DataError(f"{manifest}: no row")
-    files = dict(zip(known.table["image"], resolve_images(known, image_root), strict=True))
+    # What is missing is among those that cannot be read, see `usable_cases`.
+    paths = resolve_images(known, image_root, missing_ok=True)
+    files = dict(zip(known.table["image"], paths, strict=True))
     pair = run.config["unit"] == "patient"
     table = pair_eyes(known).table if pair else known.table
     column = table["patient" if pair else "image"]
-    names = _names(column if pair else [str(Path(x).with_suffix("")) for x in column])
+    titles = list(column) if pair else [str(Path(x).with_suffix("")) for x in column]
     found = []
-    for name, (_, row) in zip(names, table.iterrows(), strict=True):
+    for name, title, (_, row) in zip(_names(titles), titles, table.iterrows(), strict=True):
         if pair:
             images = {eye: row[f"image_{eye}"] for eye in EYES if row[f"image_{eye}"]}
         else:
             images = {row["eye"]: row["image"]}
         paths = {eye: files[image] for eye, image in images.items()}
-        found.append(Case(name, row["patient"], images, paths))
+        found.append(Case(name, row["patient"], images, paths, title))
     return found
 
 
 def _names(texts):
-    """Names of files, all different: numbered where any two would be alike."""
-    names = [text.replace("/", "__") for text in texts]
-    if len({name.casefold() for name in names}) == len(names):
+    """Names of files, short and all different: numbered where any two would be alike.
+
+    Alike are names that some file system takes for one, and names of which one with an ending of
+    `ENDINGS` is the other. Of a long name the middle is replaced by a hash of the whole.
+    """
+    names = [_short(_UNFIT.sub("_", text.replace("/", "__"))) for text in texts]
+    alike = [unicodedata.normalize("NFC", name).casefold() for name in names]
+    taken = set(alike)
+    clash = any(name + ending in taken for name in taken for ending in ENDINGS)
+    if len(taken) == len(names) and not clash:
         return names
     return [f"{k:04d}_{name}" for k, name in enumerate(names)]
+
+
+def _short(name):
+    """A name of at most `LONGEST` bytes; room is left for what is put before and after it."""
+    content = name.encode("utf-8", "surrogateescape")
+    if len(content) <= LONGEST:
+        return name
+    mark = hashlib.sha256(content).hexdigest()[:10]
+    half = (LONGEST - len(mark) - 2) // 2
+    start = content[:half].decode("utf-8", "ignore")
+    return f"{start}~{mark}~{content[-half:].decode('utf-8', 'ignore')}"
 
 
 def usable_cases(cases, on_bad_image="fail"):

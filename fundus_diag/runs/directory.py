@@ -1,68 +1,105 @@
 """The folder of a run: whether it may be used, and what `config.json` says of the run."""
 
+import contextlib
 import dataclasses
 import datetime
-import os
 import platform
-import shutil
+import sys
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from fundus_diag.runs.run_files import FIRST_FLAGS, all_flags, read_config
+from fundus_diag.data.synthetic.dataset import DRAWING
+from fundus_diag.runs import contents
+from fundus_diag.runs.contents import CONFIG
+from fundus_diag.runs.lock import locked
+from fundus_diag.runs.run_files import FIRST_FLAGS, PRETRAINING, all_flags, read_config
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import write_json
 from fundus_diag.utils.flags import flag
 from fundus_diag.utils.mixed_precision import has_gpu
+from fundus_diag.utils.processes import cores
 from fundus_diag.utils.version import __version__
 
-# May differ between an interrupted run and the command that goes on with it.
-FREE_FLAGS = {"resume", "overwrite", "cache", "cache_dir"}
+# May differ between an interrupted run and the command that goes on with it: a run may be moved,
+# and its table and photographs too, as long as they are the same ones.
+FREE_FLAGS = {
+    "resume", "overwrite", "cache", "cache_dir", "run_dir", "manifest", "image_root",
+}  # fmt: skip
+# In config.json while an earlier run is being removed: what lies there is not of this one.
+REPLACING = "replacing"
 
 
-def claim(config, sha256, kind):
-    """Checks that a run may be written to its folder. Changes nothing: see `begin`.
+@contextlib.contextmanager
+def claimed(config, sha256, kind, images=()):
+    """Holds a run's folder while the block trains in it. Nothing is changed there: see `begin`.
 
     Args:
-        config: of the run, with `run_dir`, `resume`, `overwrite`, `manifest`.
+        config: of the run, with `run_dir`, `resume`, `overwrite`, `manifest`, `image_root`.
         sha256: of the manifest.
         kind: of the run, see `run_files.read_config`.
+        images: paths of the photographs below the image root.
 
-    Returns:
+    Yields:
         The `config.json` of the run to go on with, or None for a new run.
 
     Raises:
-        UsageError: the folder is in use, or the run in it was started with other flags.
-        DataError: the run in it was started on another table.
+        UsageError: the folder is in use, or holds something else than a run, or what the run
+            reads; or the run in it was started with other flags, which are all named.
+        DataError: the run in it was started on another table, or nothing can be written.
     """
+    _check_claim(config, sha256, kind, images)  # before anything is made there
+    with locked(config.run_dir):
+        try:
+            yield _check_claim(config, sha256, kind, images)
+        except KeyboardInterrupt:
+            if (config.run_dir / CONFIG).is_file():
+                command = "pretrain" if kind == PRETRAINING else "train"
+                again = f"fundus-diag {command} --run-dir {config.run_dir} --resume"
+                print(f"note: it goes on from its last epoch with: {again}", file=sys.stderr)
+            raise
+
+
+def _check_claim(config, sha256, kind, images):
     folder = config.run_dir
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return None
-    if not folder.is_dir():
+    exists = folder.exists()
+    if exists and not folder.is_dir():
         raise UsageError(f"--run-dir {folder}: not a folder")
+    begun = (folder / CONFIG).exists()
+    if not (begun and config.resume):  # a run that was begun there goes on, and removes nothing
+        contents.check_place(folder, config.manifest, config.image_root, images)
+    others = contents.foreign(folder) if exists else []
+    if not begun and not others and not contents.own_files(folder):
+        return None  # new, empty, or killed before it wrote anything that matters
+    if not begun and (config.overwrite or config.resume):
+        what = ", ".join(others[:3] or ["parts of a run"])
+        do = "not overwritten" if config.overwrite else "so there is no run to go on with"
+        raise UsageError(f"--run-dir {folder}: holds something else than a run ({what}), {do}")
     if config.overwrite:
-        if not (folder / "config.json").exists():
-            raise UsageError(
-                f"--run-dir {folder}: holds something else than a run, not overwritten"
-            )
         read_config(folder, kind, finished=False)
         return None
     if not config.resume:
         raise UsageError(f"--run-dir {folder}: not empty; use --resume or --overwrite")
-    if not (folder / "config.json").exists():
-        return None  # killed before it wrote anything that matters
     before = read_config(folder, kind, finished=False)
-    for name, value in flags(config).items():
-        then = all_flags(before).get(name)
-        if name not in FREE_FLAGS and then != value:
-            raise UsageError(
-                f"{flag(name)}: the run in {folder} was started with {then}, not {value}"
-            )
-    if before["data"]["sha256"] != sha256:
+    _check_flags(config, before)
+    if before["data"].get("sha256") != sha256:
         raise DataError(f"{config.manifest}: has changed since the run in {folder} was started")
     return before
+
+
+def _check_flags(config, before):
+    """Raises UsageError that names every flag which differs from the run to go on with."""
+    then, wrong = all_flags(before), []
+    for name, value in flags(config).items():
+        # A flag that a later version brought is in no older run.
+        if name not in FREE_FLAGS and name in then and then[name] != value:
+            wrong.append(f"{flag(name)} ({then[name]}, not {value})")
+    if wrong:
+        raise UsageError(
+            f"the run in {config.run_dir} was started with other flags: {', '.join(wrong)}"
+        )
 
 
 def flags(config):
@@ -96,6 +133,7 @@ def describe(config, manifest, splits, bad, model):
             "manifest": str(config.manifest.resolve()),
             "sha256": manifest.sha256,
             "image_root": str(config.image_root.resolve()),
+            "drawn": (config.image_root / DRAWING).is_file(),
             "bad_images": bad,
             "splits": splits,
         },
@@ -124,27 +162,41 @@ def now():
 
 def _device():
     if not has_gpu():
-        return f"CPU, {len(os.sched_getaffinity(0))} cores"
+        return f"CPU, {cores()} cores"
     gpus = tf.config.list_physical_devices("GPU")
     details = tf.config.experimental.get_device_details(gpus[0])
     return f"{len(gpus)} x {details.get('device_name', 'GPU')}"
 
 
-def begin(config, facts):
-    """Makes the run's folder and writes what is known of the run so far.
+def begin(config, facts, before=None):
+    """Writes what is known of the run so far.
 
-    With --overwrite the run in it goes, now that the new one can begin.
+    With --overwrite what the run in the folder had written goes, now that the new one can begin.
+
+    Args:
+        config: of the run, whose folder is held.
+        facts: `config.json`.
+        before: of the run to go on with, or None.
+
+    Returns:
+        `facts`, with what the sessions before this one were.
     """
-    if config.overwrite and config.run_dir.exists():
-        for entry in config.run_dir.iterdir():
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
-    config.run_dir.mkdir(parents=True, exist_ok=True)
-    write_json(config.run_dir / "config.json", facts)
+    folder = config.run_dir
+    if before:
+        sessions = before.get("sessions") or [before.get("started")]
+        facts = facts | {"started": sessions[0], "sessions": [*sessions, facts["started"]]}
+    if config.overwrite or (before or {}).get(REPLACING):
+        # Killed in between, the folder is known not to hold a state of the new run.
+        write_json(folder / CONFIG, facts | {REPLACING: True})
+        others = contents.clear(folder)
+        if others:
+            listed = ", ".join(others[:5]) + (f" and {len(others) - 5} more" * (len(others) > 5))
+            print(f"note: {folder}: of no run, left as they are: {listed}", file=sys.stderr)
+    contents.sweep(folder)
+    write_json(folder / CONFIG, facts)
+    return facts
 
 
 def finish(config, facts):
     """Writes all that is known of the run, and that it is finished."""
-    write_json(config.run_dir / "config.json", {**facts, "finished": now()})
+    write_json(config.run_dir / CONFIG, {**facts, "finished": now()})

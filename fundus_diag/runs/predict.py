@@ -1,6 +1,6 @@
 """`predict`: a run applied to a table of photographs, part by part."""
 
-import os
+import contextlib
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -11,11 +11,17 @@ import pandas as pd
 
 from fundus_diag.data.inputs import load_inputs, settle_bad
 from fundus_diag.data.manifest import for_run, pair_eyes, resolve_images
+from fundus_diag.data.pictures import megabytes
 from fundus_diag.data.pipeline import scoring_batches
 from fundus_diag.metrics.calibration import apply_calibration
+from fundus_diag.runs.contents import CONFIG
 from fundus_diag.runs.freeze import inference
+from fundus_diag.runs.lock import locked
 from fundus_diag.runs.run_files import ABOUT
-from fundus_diag.utils.errors import DataError
+from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.utils.files import check_writable, growing
+from fundus_diag.utils.mixed_precision import precision as arithmetic
+from fundus_diag.utils.processes import free_memory
 from fundus_diag.utils.progress import track
 
 AT_ONCE = 16  # batches of a part: what is in memory at once, while as much again is being read
@@ -51,47 +57,73 @@ def predict(
         Number of rows written.
 
     Raises:
-        DataError: photographs cannot be read, or the file cannot be written.
-        UsageError: the table has no such split.
+        DataError: photographs cannot be read, or the file cannot be written; this is tried first.
+        UsageError: the table has no such split, the file is a folder, or batches are too large for
+            the memory that is free.
     """
     out = Path(out)
+    check_out(out)
     unknown = [x for x in manifest.labels if x not in run.labels]
     if unknown:
         print(f"note: labels not of this run, left out: {', '.join(unknown)}", file=sys.stderr)
     manifest = for_run(manifest, run.labels, split)
-    resolve_images(manifest, image_root)
+    resolve_images(manifest, image_root, missing_ok=on_bad_image == "skip")
     if run.config["unit"] == "patient":
         pair_eyes(manifest)  # refuses, before hours of work, what cannot be paired
+    _check_memory(run, len(manifest.table), batch_size)
     step = inference(run.model, precision)
     bad, written = [], 0
-    partial = out.with_name(f"{out.name}.partial")
-    try:
-        with partial.open("w", encoding="utf-8", newline="") as file:
-            for inputs in _parts(run, manifest, image_root, AT_ONCE * batch_size):
-                bad += inputs.bad
-                rows = inputs.splits["all"]
-                if not len(rows.table) or (bad and on_bad_image == "fail"):
-                    continue
-                batches = _batches(inputs.pictures.array, rows.pictures, batch_size)
-                logits = np.concatenate([np.asarray(step(x)) for x in batches])
-                probabilities = apply_calibration(logits, run.points, run.labels)
-                table = prediction_table(rows, run.labels, probabilities)
-                table.to_csv(file, header=not written, index=False)
-                file.flush()
-                written += len(table)
-            os.fsync(file.fileno())
+    with _arithmetic(precision), _held(out), growing(out) as write:
+        for inputs in _parts(run, manifest, image_root, AT_ONCE * batch_size):
+            bad += inputs.bad
+            rows = inputs.splits["all"]
+            if not len(rows.table) or (bad and on_bad_image == "fail"):
+                continue
+            batches = _batches(inputs.pictures.array, rows.pictures, batch_size)
+            logits = np.concatenate([np.asarray(step(x)) for x in batches])
+            probabilities = apply_calibration(logits, run.points, run.labels)
+            table = prediction_table(rows, run.labels, probabilities)
+            write(table.to_csv(header=not written, index=False), len(table))
+            written += len(table)
         settle_bad(bad, on_bad_image)
         if not written:
             raise DataError(f"{manifest.path}: no row with a readable photograph")
-        os.replace(partial, out)
-    except OSError as error:
-        raise DataError(f"{out}: cannot be written: {error.strerror}") from error
-    finally:
-        if partial.exists() and written:
-            print(f"note: {partial} holds the first {written} rows", file=sys.stderr)
-        elif partial.exists():
-            partial.unlink()
     return written
+
+
+def check_out(out):
+    """Refuses a file to write that cannot be written, before the work.
+
+    Raises:
+        UsageError: it is a folder.
+        DataError: its folder is not there, or takes no file.
+    """
+    if out.is_dir() or not out.name:
+        raise UsageError(f"--out {out}: a folder; name a CSV file to write")
+    check_writable(out)
+
+
+def _arithmetic(name):
+    """Exact float32 where that is asked for; the fast path sets its own."""
+    return arithmetic(name) if name == "float32" else contextlib.nullcontext()
+
+
+def _held(out):
+    """The lock of the run that a file lies in, if it lies in one."""
+    folder = out.absolute().parent
+    return locked(folder) if (folder / CONFIG).is_file() else contextlib.nullcontext()
+
+
+def _check_memory(run, rows, batch_size):
+    """Raises UsageError where two parts of decoded photographs find no room."""
+    eyes = 2 if run.config["unit"] == "patient" else 1
+    count = min(rows, 2 * AT_ONCE * batch_size * eyes)
+    needed, free = count * 3 * run.config["image_size"] ** 2, free_memory()
+    if free is not None and needed > free:
+        raise UsageError(
+            f"--batch-size {batch_size}: {2 * AT_ONCE} batches at a time need "
+            f"{megabytes(needed)}, {megabytes(free)} are free"
+        )
 
 
 def _parts(run, manifest, image_root, size):
@@ -144,7 +176,8 @@ def predict_logits(model, pictures, rows, batch_size=16, precision="float32"):
     batches = scoring_batches(pictures, rows.pictures, batch_size)
     step = inference(model, precision)
     steps = -(-len(rows.pictures) // batch_size)
-    return np.concatenate([np.asarray(step(x)) for x in track(batches, "predicting", steps)])
+    with _arithmetic(precision):
+        return np.concatenate([np.asarray(step(x)) for x in track(batches, "predicting", steps)])
 
 
 def prediction_table(rows, labels, probabilities):

@@ -1,5 +1,6 @@
 """A run directory, read back: the model, what it was trained on, and its predictions."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +15,13 @@ from fundus_diag.models.classifier import build_classifier
 from fundus_diag.models.encoders import has_option
 from fundus_diag.models.options import parse_options
 from fundus_diag.models.weights.load import load_classifier
+from fundus_diag.runs.contents import THRESHOLDS, WEIGHTS
 from fundus_diag.runs.run_files import read_config
 from fundus_diag.runs.thresholds import load_operating_points
 from fundus_diag.utils.errors import DataError, UsageError
-from fundus_diag.utils.mixed_precision import float32_layers
+from fundus_diag.utils.mixed_precision import precision
 
-WEIGHTS = "model.weights.h5"
+SLACK = 1e-3  # beyond [0, 255], of who computed in fractions
 # Of the network, beside what config.json says first: its encoder, size, unit and labels.
 OWN_FLAGS = ("encoder_options", "drop_path", "recipe", "pool", "grade_head", "dropout")
 
@@ -71,21 +73,55 @@ class Run:
             batch_size: pictures (or pairs) at a time.
 
         Raises:
-            DataError: a file cannot be read, or a patient has no eye at all.
+            DataError: a file cannot be read, the pictures have another shape, type or range, there
+                is none, or a patient has no eye at all.
         """
+        if isinstance(images, str | os.PathLike):
+            raise DataError(f"{images}: a list of photograph files is expected, not one alone")
         if not hasattr(images, "shape"):
-            images, mask = self._load(images)
-        inputs = tf.constant(np.asarray(images, np.float32))
-        if self.config["unit"] == "patient":
-            mask = np.ones((len(images), 2)) if mask is None else np.asarray(mask)
-            if (mask.sum(axis=1) == 0).any():
-                raise DataError("a patient without any eye cannot be predicted")
-            inputs = {"images": inputs, "mask": tf.constant(mask, tf.float32)}
-        batches = tf.data.Dataset.from_tensor_slices(inputs).batch(batch_size)
-        logits = self.model.predict(batches, verbose=0)
+            images, mask = self._load(list(images))
+        images = self._checked(np.asarray(images))
+        pair = self.config["unit"] == "patient"
+        mask = _checked_mask(mask, len(images), pair)
+        inputs = tf.constant(images)
+        if pair:
+            inputs = {"images": inputs, "mask": tf.constant(mask)}
+        with precision("float32"):
+            batches = tf.data.Dataset.from_tensor_slices(inputs).batch(batch_size)
+            logits = self.model.predict(batches, verbose=0)
         return calibration.apply_calibration(logits, self.points, self.labels)
 
+    def _checked(self, images):
+        """Pictures as float32, or a DataError that says what is expected and what came."""
+        size = self.config["image_size"]
+        eyes = (2,) if self.config["unit"] == "patient" else ()
+        shape = (*eyes, size, size, 3)
+        expected = f"pictures (N, {', '.join(map(str, shape))}), RGB in [0, 255], are expected"
+        if images.shape[1:] != shape:
+            raise DataError(f"{expected}; these have the shape {images.shape}")
+        if not len(images):
+            raise DataError(f"{expected}; there is none")
+        if images.dtype.kind not in "uif":
+            raise DataError(f"{expected}; these are of type {images.dtype}")
+        low, high = images.min(), images.max()
+        if not (low >= -SLACK and high <= 255 + SLACK):  # what is no number fails as well
+            raise DataError(f"{expected}; these lie from {low:g} to {high:g}")
+        images = images.astype(np.float32)
+        if high <= 1 and (images % 1).any():
+            raise DataError(f"{expected}; these lie from {low:g} to {high:g}: multiply by 255?")
+        return images
+
     def _load(self, files):
+        pair = self.config["unit"] == "patient"
+        what = "(left, right) photograph files" if pair else "photograph files"
+        if not files:
+            raise DataError(f"a list of {what} is expected; it is empty")
+        for item in files:
+            eyes = list(item) if pair and isinstance(item, tuple | list) else [item]
+            fine = all(isinstance(x, str | os.PathLike) or (pair and x is None) for x in eyes)
+            if not fine or len(eyes) != 1 + pair:
+                found = type(item).__name__
+                raise DataError(f"a list of {what}, or an array, is expected; it holds a {found}")
         size, crop = self.config["image_size"], self.config["crop"]
         if self.config["unit"] == "eye":
             return np.stack([preprocess.load_picture(f, size, crop) for f in files]), None
@@ -97,6 +133,20 @@ class Run:
             ],
             size,
         )
+
+
+def _checked_mask(mask, count, pair):
+    """The mask of pairs as (N, 2) float32 of 1 and 0; None of single eyes."""
+    if not pair:
+        if mask is not None:
+            raise DataError("a mask is for runs over two eyes; this one reads single ones")
+        return None
+    mask = np.ones((count, 2)) if mask is None else np.asarray(mask)
+    if mask.shape != (count, 2) or mask.dtype.kind not in "buif" or not np.isin(mask, (0, 1)).all():
+        raise DataError(f"a mask ({count}, 2) of 1 and 0 is expected, not {mask.shape}")
+    if (mask.sum(axis=1) == 0).any():
+        raise DataError("a patient without any eye cannot be predicted")
+    return mask.astype(np.float32)
 
 
 def load_run(run_dir, config=None):
@@ -111,10 +161,10 @@ def load_run(run_dir, config=None):
     """
     run_dir = Path(run_dir)
     config = config or read_config(run_dir)
-    with float32_layers():  # under a global mixed policy, too
+    with precision("float32"):  # whatever the policy outside
         model = build_model(**network(config))
     load_classifier(run_dir / WEIGHTS, model)
-    return Run(run_dir, config, model, load_operating_points(run_dir / "thresholds.json"))
+    return Run(run_dir, config, model, load_operating_points(run_dir / THRESHOLDS))
 
 
 def network(config):

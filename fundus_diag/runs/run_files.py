@@ -10,11 +10,11 @@ from fundus_diag.data.columns import META
 from fundus_diag.data.labels import LABEL_NAME
 from fundus_diag.data.manifest import read_manifest
 from fundus_diag.data.tables import read_table
+from fundus_diag.runs.contents import CONFIG, ENCODER_WEIGHTS
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.files import read_json
 
 ABOUT = (*META, "image_left", "image_right")  # columns of predictions beside y_ and p_
-ENCODER_WEIGHTS = "encoder.weights.h5"
 CLASSIFIER, PRETRAINING = "classifier", "pretraining"  # what stands, or would stand, under `kind`
 # Flags that stand by themselves in config.json, before the others.
 FIRST_FLAGS = ("encoder", "image_size", "unit", "task", "crop", "weights", "seed")
@@ -45,7 +45,7 @@ def read_config(run_dir, kind=CLASSIFIER, finished=True):
     Raises:
         DataError: there is none, it is not one of this kind, or the run is not finished.
     """
-    path = Path(run_dir) / "config.json"
+    path = Path(run_dir) / CONFIG
     config = read_json(path)
     if config.get("kind", CLASSIFIER) != kind:
         if config.get("kind") == PRETRAINING:
@@ -79,13 +79,37 @@ def all_flags(config):
 
 
 def leaks(record):
-    """What a reader must know of weights by their record (`weights_record`): a list of lines."""
-    seen = record.get("pretrained_on") if isinstance(record, dict) else None
-    splits = seen.get("splits") if isinstance(seen, dict) else None
-    held_out = [x for x in ("val", "test") if isinstance(splits, list) and x in splits]
-    if not held_out:
+    """What a reader must know of the photographs that weights have seen: a list of lines.
+
+    Args:
+        record: `weights_record` of a run's config.json. `held_out` in it is
+            {split: [photographs of it that were seen, of how many]}, or None where that could not
+            be told; records of older runs lack it.
+    """
+    if not isinstance(record, dict):
         return []
-    return [f"the encoder was pretrained on rows of {' and '.join(held_out)}: scores there mislead"]
+    seen = record.get("pretrained_on")
+    splits = seen.get("splits") if isinstance(seen, dict) else None
+    counts = record.get("held_out")
+    if isinstance(counts, dict):
+        pairs = ((x, counts.get(x)) for x in ("val", "test"))
+        return [
+            f"the encoder was pretrained on {pair[0]} of the {pair[1]} photographs of {split}: "
+            "scores there mislead"
+            for split, pair in pairs
+            if isinstance(pair, list) and len(pair) == 2 and all(map(_count, pair)) and pair[0]
+        ]
+    splits = splits if isinstance(splits, list) else []
+    held_out = [x for x in ("val", "test") if x in splits or "all" in splits]
+    if held_out and "held_out" not in record:
+        where = " and ".join(held_out)
+        return [f"the encoder was pretrained on rows of {where}: scores there mislead"]
+    if "held_out" in record:
+        return [
+            "which photographs its weights have seen is not recorded: whether those of val and "
+            "test are among them is not known"
+        ]
+    return []
 
 
 def read_history(path):
@@ -198,6 +222,14 @@ def own_table(config):
     if table.sha256 != data.get("sha256"):
         return None, None, "its table has changed since"
     return table, root, ""
+
+
+def is_drawn(config):
+    """Whether a run learned from drawn photographs, which are nobody's: the folder says so."""
+    from fundus_diag.data.synthetic.dataset import DRAWING  # draws, and so imports much
+
+    root = own_photographs(config)
+    return bool(config["data"].get("drawn")) or (root is not None and (root / DRAWING).is_file())
 
 
 def own_photographs(config):

@@ -11,11 +11,13 @@ import zipfile
 import numpy as np
 
 from fundus_diag.utils.errors import DataError
-from fundus_diag.utils.files import atomic
+from fundus_diag.utils.files import PARTIAL, atomic, make_folder
+
+OWN = ("epoch-*.npz", "best-*.npz", f"{PARTIAL}*")  # what is written here, and what a kill leaves
 
 
 def save_state(folder, epoch, arrays, facts, keep=()):
-    """Writes `epoch-<epoch>.npz`, then removes all other files of the folder but `keep`.
+    """Writes `epoch-<epoch>.npz`, then removes all other states of the folder but `keep`.
 
     Args:
         folder: made if need be.
@@ -25,7 +27,7 @@ def save_state(folder, epoch, arrays, facts, keep=()):
         keep: names of files that the state refers to.
     """
     path = save_arrays(folder, f"epoch-{epoch:05d}.npz", arrays, facts)
-    for other in folder.iterdir():
+    for other in (x for pattern in OWN for x in folder.glob(pattern)):
         if other.name not in (path.name, *keep):
             other.unlink()
 
@@ -42,7 +44,7 @@ def load_state(folder):
 
 def save_arrays(folder, name, arrays, facts=None):
     """Writes {group: list of arrays} and a JSON value to one file; returns its path."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     flat = {f"{group}/{i}": a for group, items in arrays.items() for i, a in enumerate(items)}
     flat["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
     with atomic(folder / name) as partial:

@@ -141,3 +141,8 @@ class TrainConfig(RunConfig):
             raise UsageError("--reweight: only for --task multi_label")
         if self.task == "multi_label" and self.grade_head != "softmax":
             raise UsageError("--grade-head: only for --task grade")
+        if self.task == "grade" and self.criterion != "f1":
+            raise UsageError(
+                f"--criterion {self.criterion}: only for --task multi_label; grades are called by "
+                "the largest probability"
+            )

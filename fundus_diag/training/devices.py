@@ -5,6 +5,7 @@ import contextlib
 import keras
 import tensorflow as tf
 
+from fundus_diag.utils.errors import UsageError
 from fundus_diag.utils.mixed_precision import precision
 
 
@@ -22,6 +23,15 @@ def start(config):
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(config.seed)
     return device_strategy()
+
+
+def check_shares(strategy, batch_size):
+    """Raises UsageError where the devices cannot share a batch evenly."""
+    devices = strategy.num_replicas_in_sync
+    if batch_size % devices:
+        raise UsageError(
+            f"--batch-size {batch_size}: {devices} devices need a multiple of {devices}"
+        )
 
 
 @contextlib.contextmanager

@@ -1,21 +1,25 @@
 """Training: from a manifest to a finished run directory. The epochs themselves are in `loop`."""
 
 from fundus_diag.data.inputs import Inputs, load_inputs, settle_bad
-from fundus_diag.data.manifest import check_trainable, read_manifest, summary
+from fundus_diag.data.labels import SPLITS
+from fundus_diag.data.manifest import check_trainable, read_manifest, resolve_images, summary
+from fundus_diag.data.pipeline import naming_failures
 from fundus_diag.metrics import calibration
 from fundus_diag.models.options import parse_options
+from fundus_diag.models.weights import h5
 from fundus_diag.models.weights.load import load_encoder, weights_record
-from fundus_diag.runs import directory
+from fundus_diag.runs import directory, photographs
+from fundus_diag.runs.contents import THRESHOLDS, WEIGHTS
 from fundus_diag.runs.predict import predict_logits, prediction_table
-from fundus_diag.runs.run import OWN_FLAGS, WEIGHTS, build_model
+from fundus_diag.runs.run import OWN_FLAGS, build_model
 from fundus_diag.runs.run_files import CLASSIFIER, leaks
 from fundus_diag.runs.thresholds import save_operating_points
-from fundus_diag.training.devices import at_work, start
+from fundus_diag.training.devices import at_work, check_shares, start
 from fundus_diag.training.epochs import say
 from fundus_diag.training.loop import fit, prepare
 from fundus_diag.training.sampling import sampling_plan
 from fundus_diag.utils.errors import DataError, UsageError
-from fundus_diag.utils.files import atomic, write_csv
+from fundus_diag.utils.files import write_csv
 
 
 def train(config):
@@ -26,7 +30,8 @@ def train(config):
     touched: `report` scores it, once.
 
     Raises:
-        DataError: the manifest or photographs are not fit for training.
+        DataError: the manifest or photographs are not fit for training, or the folder cannot be
+            written.
         UsageError: flags are wrong, or the run directory is in use.
     """
     config = config.resolved()
@@ -35,28 +40,40 @@ def train(config):
         say(f"warning: {warning}")
     if config.task != manifest.task:
         raise UsageError(f"--task {config.task}: {config.manifest} holds {manifest.task} labels")
-    before = directory.claim(config, manifest.sha256, CLASSIFIER)
-    if before and before["finished"]:
-        say(f"{config.run_dir}: this run is finished")
-        return config.run_dir
+    images = manifest.table["image"]
+    # Missing ones are said now; where they are left out they are found by reading.
+    resolve_images(manifest, config.image_root, missing_ok=config.on_bad_image == "skip")
+    with directory.claimed(config, manifest.sha256, CLASSIFIER, images) as before:
+        if before and before["finished"]:
+            say(f"{config.run_dir}: this run is finished")
+        else:
+            _train(config, manifest, before)
+    return config.run_dir
+
+
+def _train(config, manifest, before):
     strategy = start(config)
+    check_shares(strategy, config.batch_size)
     with at_work(config, strategy) as arithmetic:
         model, pretrained = _build(config, manifest.labels)
     inputs, test = load_training_inputs(config, manifest)
     plan = sampling_plan(config, inputs.splits["train"].y)
+    seen = photographs.take(manifest.table, config.image_root, SPLITS, {x for x, _ in inputs.bad})
     facts = _describe(config, manifest, inputs, test, model, pretrained, plan)
-    facts["precision"] = arithmetic
+    facts |= {"precision": arithmetic, "weights_record": _record(config, manifest, seen)}
     for warning in leaks(facts["weights_record"]):
         say(f"warning: {warning}")
-    directory.begin(config, facts)
-    with at_work(config, strategy):
-        state = fit(prepare(config, model, inputs, manifest.labels, pretrained, plan))
-        with atomic(config.run_dir / WEIGHTS) as file:
-            model.save_weights(file)
-    _set_operating_points(config, model, inputs)
+    if before:
+        photographs.check_same(config.run_dir, seen)
+    facts = directory.begin(config, facts, before)
+    photographs.write(config.run_dir, seen)
+    with naming_failures(inputs.pictures):
+        with at_work(config, strategy):
+            state = fit(prepare(config, model, inputs, manifest.labels, pretrained, plan))
+            h5.save(model, config.run_dir / WEIGHTS)
+        _set_operating_points(config, model, inputs)
     facts |= {"best_epoch": state["best_epoch"], "seconds": round(state["seconds"], 1)}
     directory.finish(config, facts)
-    return config.run_dir
 
 
 def load_training_inputs(config, manifest):
@@ -108,8 +125,25 @@ def _describe(config, manifest, inputs, test, model, pretrained, plan):
         "repeat_factors": dict(zip(labels, repeats.round(4).tolist(), strict=True)),
         "pos_weight": dict(zip(labels, weights.round(4).tolist(), strict=True)),
     }
-    own = {"labels": labels, "pretrained": pretrained}
-    return {**facts, **own, "weights_record": weights_record(config.weights)}
+    return {**facts, "labels": labels, "pretrained": pretrained}
+
+
+def _record(config, manifest, seen):
+    """`weights_record` of the weights to start from, with what they saw of val and test.
+
+    Args:
+        seen: rows of `photographs.take`, of this run.
+    """
+    if not str(config.weights).endswith(".weights.h5"):
+        return None  # none, or Keras's of natural images
+    record = weights_record(config.weights) or {}
+    known = h5.read_seen(config.weights)
+    if known is not None:
+        return record | {"held_out": photographs.held_out(seen, known)}
+    before = record.get("pretrained_on")
+    same = isinstance(before, dict) and before.get("sha256") == manifest.sha256
+    # Of the same table the splits say it; of another one nothing does.
+    return record if same else record | {"held_out": None}
 
 
 def _set_operating_points(config, model, inputs):
@@ -119,7 +153,7 @@ def _set_operating_points(config, model, inputs):
     points = calibration.fit_operating_points(
         rows.y, logits, rows.labels, criterion=config.criterion, task=config.task
     )
-    save_operating_points(config.run_dir / "thresholds.json", points)
+    save_operating_points(config.run_dir / THRESHOLDS, points)
     probabilities = calibration.apply_calibration(logits, points, rows.labels)
     table = prediction_table(rows, rows.labels, probabilities)
     write_csv(config.run_dir / "predictions_val.csv", table)

@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from fundus_diag.utils.errors import UsageError
+from fundus_diag.utils.keras_settings import FLOATX, layout
 
 ONEDNN_OPTION = "auto_mixed_precision_onednn_bfloat16"
 
@@ -43,19 +44,11 @@ def resolve_precision(name):
 
 
 @contextlib.contextmanager
-def float32_layers():
-    """Layers built inside compute in float32, whatever Keras's global policy is."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
-
-
-@contextlib.contextmanager
 def precision(name):
     """Sets the arithmetic of the models built and functions called inside; yields its name.
+
+    "float32" is exact: without TF32, which GPUs that have it would take in its place. All else that
+    Keras computes by is set too, see `keras_settings`; everything is put back afterwards.
 
     Raises:
         UsageError: bfloat16 is asked for on a CPU without it.
@@ -64,14 +57,19 @@ def precision(name):
     on_cpu_bfloat16 = resolved == "bfloat16" and not has_gpu()
     if on_cpu_bfloat16 and not cpu_has_bfloat16():
         raise UsageError("--precision bfloat16: this processor has none; use auto or float32")
-    before = keras.config.dtype_policy()
-    if resolved != "float32" and not on_cpu_bfloat16:
-        keras.config.set_dtype_policy(f"mixed_{resolved}")
-    else:
-        keras.config.set_dtype_policy("float32")
-    tf.config.optimizer.set_experimental_options({ONEDNN_OPTION: on_cpu_bfloat16})
-    try:
-        yield resolved
-    finally:
-        keras.config.set_dtype_policy(before)
-        tf.config.optimizer.set_experimental_options({ONEDNN_OPTION: False})
+    before = keras.config.dtype_policy(), keras.config.floatx()
+    tf32 = tf.config.experimental.tensor_float_32_execution_enabled()
+    exact = resolved == "float32"
+    with layout():
+        keras.config.set_floatx(FLOATX)
+        policy = FLOATX if exact or on_cpu_bfloat16 else f"mixed_{resolved}"
+        keras.config.set_dtype_policy(policy)
+        tf.config.experimental.enable_tensor_float_32_execution(tf32 and not exact)
+        tf.config.optimizer.set_experimental_options({ONEDNN_OPTION: on_cpu_bfloat16})
+        try:
+            yield resolved
+        finally:
+            keras.config.set_floatx(before[1])
+            keras.config.set_dtype_policy(before[0])
+            tf.config.experimental.enable_tensor_float_32_execution(tf32)
+            tf.config.optimizer.set_experimental_options({ONEDNN_OPTION: False})

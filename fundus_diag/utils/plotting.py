@@ -10,9 +10,16 @@ BLUE, ORANGE, GREEN, RED, SKY, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#767676",
 )  # fmt: skip
 DPI = 200
+# Where they are installed, for names in scripts that the one which comes with matplotlib lacks.
+_MORE = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC",
+    "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Droid Sans Fallback", "Microsoft YaHei", "SimHei",
+    "PingFang SC", "Hiragino Sans GB", "Arial Unicode MS", "Noto Sans Devanagari", "Noto Sans Thai",
+)  # fmt: skip
+_INSTALLED = {font.name for font in font_manager.fontManager.ttflist}
+FAMILIES = ["DejaVu Sans", *(name for name in _MORE if name in _INSTALLED)]
 STYLE = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
+    "font.family": FAMILIES,
     "font.size": 8.5,
     "axes.titlesize": 9.5,
     "axes.titleweight": "bold",
@@ -84,7 +91,13 @@ def figure_png(size, draw):
 
 
 def plain(text):
-    """`text` with what the font cannot draw as question marks: names of files may hold anything."""
-    font = font_manager.get_font(font_manager.findfont("DejaVu Sans"))
+    """`text` with what no font here can draw by number (\\u9ec4): files may have any name."""
+    fonts = [font_manager.get_font(font_manager.findfont(name)) for name in FAMILIES]
     letters = (" " if letter.isspace() else letter for letter in str(text))
-    return "".join(c if font.get_char_index(ord(c)) else "?" for c in letters)
+    return "".join(
+        c if any(f.get_char_index(ord(c)) for f in fonts) else _number(c) for c in letters
+    )
+
+
+def _number(letter):
+    return f"\\u{ord(letter):04x}" if ord(letter) < 0x10000 else f"\\U{ord(letter):08x}"

@@ -149,6 +149,10 @@ def test_a_folder_in_use_is_refused_without_resume_or_overwrite(manifest, tmp_pa
         ({"weights": "imagenet"}, "--weights imagenet"),
         ({"task": "grade"}, "--task grade"),
         ({"criterion": "luck"}, "luck"),
+        (
+            {"task": "grade", "criterion": "sensitivity=0.9"},
+            "--criterion sensitivity=0.9: only",
+        ),
         ({"phase1_epochs": 0, "phase2_epochs": 0}, "nothing to train"),
         ({"resume": True, "overwrite": True}, "--resume and --overwrite"),
         ({"reweight": 0.5}, "--reweight 0.5"),

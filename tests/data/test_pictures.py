@@ -1,12 +1,19 @@
 """Photographs decoded once, in memory or on disk."""
 
+import errno
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from discs import levels, write_discs
+from failing import gone_process
 
-from fundus_diag.data import pipeline
+from fundus_diag.data import pictures, pipeline
 from fundus_diag.data.pictures import load_pictures
 from fundus_diag.data.pipeline import scoring_batches
+from fundus_diag.utils import files, processes
+from fundus_diag.utils.errors import DataError, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -17,14 +24,14 @@ def photographs(tmp_path_factory):
 @pytest.mark.parametrize("cache", ["ram", "disk", "none"])
 def test_every_cache_gives_the_same_pictures(photographs, cache, tmp_path):
     want, _ = load_pictures(photographs, 32)
-    pictures, bad = load_pictures(photographs, 32, cache=cache, cache_dir=tmp_path)
+    found, bad = load_pictures(photographs, 32, cache=cache, cache_dir=tmp_path)
     assert bad == []
     rows = np.arange(7)
-    got = np.concatenate([x.numpy() for x in scoring_batches(pictures, rows, 3)])
+    got = np.concatenate([x.numpy() for x in scoring_batches(found, rows, 3)])
     np.testing.assert_array_equal(got, want.array)
     assert got.dtype == np.float32
     pairs = np.array([[0, 3], [-1, 2], [5, -1]])
-    for batch in scoring_batches(pictures, pairs, 3):
+    for batch in scoring_batches(found, pairs, 3):
         images, mask = batch["images"].numpy(), batch["mask"].numpy()
     np.testing.assert_array_equal(mask, [[1, 1], [0, 1], [1, 0]])
     np.testing.assert_array_equal(images[0], want.array[[0, 3]])
@@ -59,9 +66,150 @@ def test_unreadable_photographs_are_named_and_never_cached(photographs, cache, t
     text.write_text("not a picture")
     paths = [photographs[1], broken, photographs[2], text, tmp_path / "gone.jpg"]
     folder = tmp_path / "cache"
-    pictures, bad = load_pictures(paths, 32, cache=cache, cache_dir=folder)
+    found, bad = load_pictures(paths, 32, cache=cache, cache_dir=folder)
     assert [path.name for path, _ in bad] == ["broken.png", "text.jpg", "gone.jpg"]
     assert all(reason and str(path) not in reason for path, reason in bad)
     assert not folder.exists() or list(folder.iterdir()) == []
-    good = [x.numpy() for x in scoring_batches(pictures, np.array([0, 2]), 2)][0]
+    good = [x.numpy() for x in scoring_batches(found, np.array([0, 2]), 2)][0]
     np.testing.assert_array_equal(levels(good), [1, 2])
+
+
+def test_room_on_the_disk_is_asked_for_before_anything_is_decoded(
+    photographs, tmp_path, monkeypatch
+):
+    read, asked = [], []
+
+    def full(descriptor, start, length):
+        asked.append(length)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    monkeypatch.setattr(pictures.preprocess, "load_picture", lambda *args: read.append(args))
+    folder = tmp_path / "cache"
+    with pytest.raises(DataError) as caught:
+        load_pictures(photographs, 512, cache="disk", cache_dir=folder)
+    size = len(photographs) * 512 * 512 * 3
+    assert str(caught.value) == (
+        f"{folder}: no room for the cache of {size / 1e6:.1f} MB (--cache-dir, --cache none)"
+    )
+    assert size < asked[0] < size + 1000
+    assert read == []
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, None])
+def test_room_is_filled_where_it_cannot_be_reserved(photographs, tmp_path, monkeypatch, number):
+    want, _ = load_pictures(photographs, 32)
+    if number is None:
+        monkeypatch.delattr(os, "posix_fallocate")
+    else:
+
+        def unknown(*_):
+            raise OSError(number, "not here")
+
+        monkeypatch.setattr(os, "posix_fallocate", unknown)
+    monkeypatch.setattr(files, "CHUNK", 1000)
+    got, _ = load_pictures(photographs, 32, cache="disk", cache_dir=tmp_path)
+    (file,) = tmp_path.iterdir()
+    assert file.stat().st_blocks * 512 >= want.array.nbytes  # no holes
+    np.testing.assert_array_equal(got.array, want.array)
+
+
+def test_the_reserved_file_has_no_holes_in_which_a_full_disk_would_kill(photographs, tmp_path):
+    load_pictures(photographs, 96, cache="disk", cache_dir=tmp_path)
+    (file,) = tmp_path.iterdir()
+    assert file.stat().st_blocks * 512 >= len(photographs) * 96 * 96 * 3
+
+
+def test_what_dead_processes_left_in_the_cache_goes_and_what_lives_stays(
+    photographs, tmp_path, monkeypatch
+):
+    key = "0" * 16
+    gone, here = gone_process(), processes.host()
+    names = {
+        f"pictures-{key}.{here}.{gone}-77.partial": False,
+        f"pictures-{key}.{here}.{os.getpid()}-1.partial": False,  # its number was given anew
+        f"pictures-{key}.{here}.{os.getpid()}-{processes.started(os.getpid())}.partial": True,
+        f"pictures-{key}.elsewhere.{gone}-77.partial": True,
+        f"pictures-{key}.npy": True,
+        "mine.partial": True,
+    }
+    for name in names:
+        (tmp_path / name).write_bytes(b"half")
+    load_pictures(photographs[:1], 32, cache="disk", cache_dir=tmp_path)
+    left = {x.name for x in tmp_path.iterdir()}
+    assert {name: name in left for name in names} == names
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pictures.preprocess, "load_picture", killed)
+    with pytest.raises(KeyboardInterrupt):
+        load_pictures(photographs, 48, cache="disk", cache_dir=tmp_path)
+    assert {x.name for x in tmp_path.iterdir()} == left
+
+
+def test_memory_is_counted_before_anything_is_decoded(photographs, monkeypatch):
+    read = []
+    monkeypatch.setattr(pictures, "free_memory", lambda: 20_000_000_000)
+    monkeypatch.setattr(pictures.preprocess, "load_picture", lambda *args: read.append(args))
+    many = [photographs[0]] * 20_000
+    with pytest.raises(UsageError) as caught:
+        load_pictures(many, 1024)
+    assert str(caught.value) == "--cache ram needs 63 GB, 20 GB are free: --cache disk or none"
+    assert read == []
+    monkeypatch.setattr(pictures, "free_memory", lambda: None)
+    monkeypatch.setattr(np, "empty", lambda *_: (_ for _ in ()).throw(MemoryError))
+    with pytest.raises(UsageError, match=r"--cache ram needs 63 GB: --cache disk or none"):
+        load_pictures(many, 1024)
+
+
+def test_free_memory_is_that_of_the_machine_or_of_its_container(tmp_path, monkeypatch):
+    known = {}
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        known[line.split(":")[0]] = int(line.split()[1]) * 1024
+    assert processes.free_memory() <= known["MemTotal"]
+    monkeypatch.setattr(processes, "CGROUP", tmp_path)
+    assert processes.free_memory() == pytest.approx(known["MemAvailable"], rel=0.5)
+    for name, text in (
+        ("memory.max", "1000000\n"),
+        ("memory.current", "700000\n"),
+        ("memory.stat", "anon 5\ninactive_file 200000\nactive_file 7\n"),
+    ):
+        (tmp_path / name).write_text(text)
+    assert processes.free_memory() == 500_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert processes.free_memory() > 1_000_000
+
+
+def test_cores_are_counted_on_systems_without_affinity(monkeypatch):
+    assert processes.cores() == len(os.sched_getaffinity(0))
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert processes.cores() == os.cpu_count()
+
+
+@pytest.mark.parametrize("back", [True, False], ids=["and is back", "and stays away"])
+def test_a_photograph_that_fails_in_an_epoch_is_named(photographs, tmp_path, monkeypatch, back):
+    paths = [tmp_path / path.name for path in photographs]
+    for path, original in zip(paths, photographs, strict=True):
+        path.write_bytes(original.read_bytes())
+    found, bad = load_pictures(paths, 32, cache="none")
+    assert bad == []
+
+    def fail(path):
+        if path.endswith(paths[3].name):
+            raise DataError(f"{path}: cannot be read: Input/output error")
+        return real(path)
+
+    if back:
+        real = pipeline.read_bytes
+        monkeypatch.setattr(pipeline, "read_bytes", fail)
+        expected = f"{paths[3]}: cannot be read: Input/output error; go on with --resume"
+    else:
+        paths[3].write_bytes(paths[3].read_bytes()[:60])
+        expected = f"{paths[3]}: "
+    with pytest.raises(DataError) as caught, pipeline.naming_failures(found):
+        list(scoring_batches(found, np.arange(7), 3))
+    assert str(caught.value).startswith(expected)
+    assert str(caught.value).endswith("go on with --resume")
+    assert "\n" not in str(caught.value)

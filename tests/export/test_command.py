@@ -52,9 +52,9 @@ def test_what_a_format_cannot_do_is_said(refused):
     ("words", "gone", "message"),
     [
         (["--format", "onnx"], ["tf2onnx", "onnxruntime"],
-         "--format onnx: tf2onnx and onnxruntime not installed; pip install 'fundus-diag[onnx]'"),
+         "--format onnx: tf2onnx and onnxruntime not installed; pip install '.[onnx]' in the"),
         (["--format", "openvino"], ["openvino"],
-         "--format openvino: openvino not installed; pip install 'fundus-diag[openvino]'"),
+         "--format openvino: openvino not installed; pip install '.[openvino]' in the clone"),
         (["--format", "openvino", "--precision", "int8"], ["nncf"],
          "--format openvino --precision int8: nncf not installed"),
     ],

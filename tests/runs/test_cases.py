@@ -1,9 +1,12 @@
 """Cases of files and of tables, and their pictures as a network takes them."""
 
+import unicodedata
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tiny import make_photographs
 
 from fundus_diag.runs import cases
@@ -57,3 +60,47 @@ def test_pictures_stand_left_before_right_and_a_missing_eye_is_masked():
     images, mask = cases.stack_pictures(run_over("eye"), [{"": left}, {"right": other}])
     assert mask is None
     assert images[:, 0, 0, 0].tolist() == [1, 3]
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["a", "a_methods"],
+        ["p", "p_left_methods"],
+        ["A", "a"],
+        ["\u00e9", "e\u0301"],  # the same letter, as one sign and as two
+        ["a/b", "a__b"],
+        ["a?", "a*"],
+        ["x" * 300, "x" * 299 + "y"],
+        ["x" * 140 + "1" + "x" * 140, "x" * 140 + "2" + "x" * 140],
+    ],
+)
+def test_files_of_no_two_cases_are_alike(texts):
+    names = cases._names(texts)
+    files = [
+        unicodedata.normalize("NFC", f"{name}{ending}").casefold()
+        for name in names
+        for ending in (".png", ".npz", "_methods.png", "_left_methods.png", "_right_methods.png")
+    ]
+    assert len(set(files)) == len(files)
+
+
+@given(st.lists(st.text(max_size=200), max_size=6, unique=True))
+@settings(max_examples=150, deadline=None)
+def test_names_of_files_fit_any_file_system(texts):
+    names = cases._names(texts)
+    assert len({x.casefold() for x in names}) == len(names)
+    for name in names:
+        longest = f".partial-4194304-{name}_right_methods.png".encode("utf-8", "surrogatepass")
+        assert len(longest) <= 255
+        assert not set(name) & set('/\\:*?"<>|\0\n\t')
+
+
+def test_short_names_stay_and_titles_are_as_the_table_has_them(manifest, tmp_path):
+    assert cases._names(["1_left", "0004_黄斑", "a b"]) == ["1_left", "0004_黄斑", "a b"]
+    long = "1.2.840." + "9" * 300
+    found = cases.cases_of_files(run_over("eye"), [f"/x/{long}.jpg", "/x/黄斑?.jpg"])
+    assert [x.title for x in found] == [long, "黄斑?"]
+    assert found[0].name.startswith("1.2.840.99")
+    assert len(found[0].name) <= 150
+    assert found[1].name == "黄斑_"

@@ -26,8 +26,9 @@ from fundus_diag.utils.errors import DataError, UsageError
 __all__ = ["DISEASES", "SIGNS", "draw_dataset", "draw_eye", "draw_labels"]
 
 COMMON = {"D": 1.5, "O": 1.1}  # how much oftener than the others a disease is drawn
+DRAWING = "drawing.json"  # says with which seed and size a folder was drawn
 RATIOS = (0.7, 0.15, 0.15)  # train, val, test
-DRAWING = 1  # raised whenever the same seed draws another picture
+STYLE = 1  # raised whenever the same seed draws another picture
 
 
 def draw_labels(seed, index):
@@ -82,7 +83,7 @@ def draw_dataset(out, patients=600, size=256, seed=0, progress=None):
         if value < least:
             raise UsageError(f"--{name} {value}: must be at least {least}")
     out = Path(out)
-    _claim(out, {"drawing": DRAWING, "seed": seed, "size": size})
+    _claim(out, {"drawing": STYLE, "seed": seed, "size": size})
     rows = _plan(patients, seed)
     pool = ThreadPoolExecutor(max_workers=os.cpu_count())
     try:
@@ -138,7 +139,7 @@ def _draw_files(out, row, size, seed):
 
 def _claim(out, drawing):
     """Makes `out`, or accepts the one that the same drawing began."""
-    note, text = out / "drawing.json", json.dumps(drawing) + "\n"
+    note, text = out / DRAWING, json.dumps(drawing) + "\n"
     try:
         out.mkdir(parents=True, exist_ok=True)
         if note.is_file() and note.read_text(encoding="utf-8") == text:

@@ -13,12 +13,15 @@ import numpy as np
 
 from fundus_diag.models.weights.strict import Array
 from fundus_diag.utils.errors import DataError, UsageError
-from fundus_diag.utils.files import atomic
+from fundus_diag.utils.files import atomic, check_room
 
 MAX_OBJECTS = 20_000
 MAX_DEPTH = 8
 MAX_RECORD = 60_000  # characters; HDF5 keeps attributes of up to 64 KiB
 RECORD = "fundus_diag"
+SEEN = "fundus_diag_photographs"  # fingerprints of the photographs learned from, beside the layers
+MAX_SEEN = 20_000_000
+OVERHEAD = 4_000_000  # bytes at most that a file takes beside its arrays
 
 
 def own_arrays(path):
@@ -33,7 +36,7 @@ def own_arrays(path):
     with reading(path):
         file = h5py.File(path, "r")
         for place, dataset in _datasets(path, file, ()):
-            if place[0] == "optimizer":
+            if place[0] == "optimizer" or place == (SEEN,):
                 continue
             key = "/".join(place)
             if len(place) == 4 and place[0] == "layers" and place[2] == "vars":
@@ -65,8 +68,14 @@ def keras_arrays(path):
     return found
 
 
-def save(model, path, record=None):
+def save(model, path, record=None, seen=None):
     """Writes a network's weights and, as JSON, where they come from.
+
+    Args:
+        model: network.
+        path: file to write.
+        record: JSON value, or None.
+        seen: (n,) uint64, fingerprints of the photographs that it learned from, or None.
 
     Raises:
         UsageError: the file's name does not end in .weights.h5.
@@ -80,11 +89,16 @@ def save(model, path, record=None):
         raise DataError(f"{path}: the record of its source has {len(text)} characters, too many")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic(path) as partial:
+        # HDF5 does not survive a disk that is full: what is open then cannot be closed.
+        weights = sum(np.prod(x.shape) * np.dtype(x.dtype).itemsize for x in model.variables)
+        check_room(path, int(1.05 * weights) + OVERHEAD)
+        with atomic(path, RuntimeError) as partial:  # so it says that it could not close
             model.save_weights(partial)
             if record is not None:
                 with h5py.File(partial, "r+") as file:
                     file.attrs[RECORD] = text
+                    if seen is not None:
+                        file.create_dataset(SEEN, data=np.asarray(seen, np.uint64))
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {_reason(error)}") from error
 
@@ -103,6 +117,24 @@ def read_record(path):
         if not isinstance(record, dict):
             raise DataError(f"{path}: its attribute {RECORD!r} is no record")
         return record
+
+
+def read_seen(path):
+    """Fingerprints (n,) uint64 of the photographs that weights were learned from; None: unknown.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    with reading(path), h5py.File(path, "r") as file:
+        if file.get(SEEN, getlink=True) is None:
+            return None
+        dataset = _child(path, file, SEEN)
+        whole = (
+            isinstance(dataset, h5py.Dataset) and not dataset.external and not dataset.is_virtual
+        )
+        if not whole or dataset.dtype != np.uint64 or dataset.ndim != 1 or dataset.size > MAX_SEEN:
+            raise DataError(f"{path}: {SEEN!r} is no list of fingerprints")
+        return dataset[()]
 
 
 @contextlib.contextmanager

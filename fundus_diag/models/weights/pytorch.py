@@ -55,7 +55,7 @@ def _safetensors(path):
         from safetensors import SafetensorError, safe_open
     except ImportError as error:
         raise DataError(
-            f"{path}: safetensors is not installed; pip install 'fundus-diag[port]'"
+            f"{path}: safetensors is not installed; pip install '.[port]' in the clone"
         ) from error
     try:
         with reading(path):

@@ -21,7 +21,7 @@ from fundus_diag.training.pretraining.config import PretrainConfig
 from fundus_diag.training.pretraining.reconstructions import reconstruction_png
 from fundus_diag.training.sampling import draw_epoch
 from fundus_diag.utils.errors import UsageError
-from fundus_diag.utils.files import write_bytes
+from fundus_diag.utils.files import make_folder, write_bytes
 from fundus_diag.utils.mixed_precision import has_gpu
 from fundus_diag.utils.plotting import curve_png
 from fundus_diag.utils.variables import assign, reseed
@@ -178,7 +178,7 @@ def _draw(run, see):
     curves = {"loss": "training", "val_loss": "val"}
     loss = curve_png(history.assign(phase=1), curves, "loss of the hidden patches", None)
     folder = config.run_dir / "reconstructions"
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     write_bytes(folder / f"epoch-{epoch:04d}.png", page)
     write_bytes(config.run_dir / "loss.png", loss)
 

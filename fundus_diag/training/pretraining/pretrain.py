@@ -1,13 +1,15 @@
 """Pretraining: from photographs without labels to the weights of an encoder."""
 
 from fundus_diag.data.inputs import load_inputs, settle_bad
-from fundus_diag.data.manifest import read_photographs
+from fundus_diag.data.manifest import read_photographs, resolve_images
+from fundus_diag.data.pipeline import naming_failures
 from fundus_diag.models.encoders import build_encoder
 from fundus_diag.models.masked_autoencoder import copy_to_encoder, masked_autoencoder, vit_settings
 from fundus_diag.models.weights import h5
-from fundus_diag.runs import directory
-from fundus_diag.runs.run_files import ENCODER_WEIGHTS, PRETRAINING
-from fundus_diag.training.devices import at_work, start
+from fundus_diag.runs import directory, photographs
+from fundus_diag.runs.contents import ENCODER_WEIGHTS
+from fundus_diag.runs.run_files import PRETRAINING
+from fundus_diag.training.devices import at_work, check_shares, start
 from fundus_diag.training.epochs import say
 from fundus_diag.training.pretraining.loop import fit, prepare
 from fundus_diag.utils.errors import DataError, UsageError
@@ -29,12 +31,19 @@ def pretrain(config):
     """
     config = config.resolved()
     manifest = read_photographs(config.manifest)
-    weights = config.run_dir / ENCODER_WEIGHTS
-    before = directory.claim(config, manifest.sha256, PRETRAINING)
-    if before and before["finished"]:
-        say(f"{config.run_dir}: this run is finished")
-        return weights
+    images = manifest.table["image"]
+    resolve_images(manifest, config.image_root, missing_ok=True)  # the root, and ways out of it
+    with directory.claimed(config, manifest.sha256, PRETRAINING, images) as before:
+        if before and before["finished"]:
+            say(f"{config.run_dir}: this run is finished")
+        else:
+            _pretrain(config, manifest, before)
+    return config.run_dir / ENCODER_WEIGHTS
+
+
+def _pretrain(config, manifest, before):
     strategy = start(config)
+    check_shares(strategy, config.batch_size)
     with at_work(config, strategy) as arithmetic:
         model = build(config)
     pictures, splits, bad = load_photographs(config, manifest)
@@ -43,16 +52,21 @@ def pretrain(config):
         name: {"rows": len(x.table), "patients": int(x.table["patient"].nunique())}
         for name, x in splits.items()
     }
+    learned = [x for x in splits if x in config.splits] if "all" not in splits else None
+    seen = photographs.take(manifest.table, config.image_root, learned, {x for x, _ in bad})
     facts = {"kind": PRETRAINING, **directory.describe(config, manifest, counts, bad, model)}
     facts["precision"] = arithmetic
-    directory.begin(config, facts)
-    with at_work(config, strategy):
+    if before:
+        photographs.check_same(config.run_dir, seen)
+    facts = directory.begin(config, facts, before)
+    photographs.write(config.run_dir, seen)
+    with naming_failures(pictures), at_work(config, strategy):
         fit(run)
         encoder = build_encoder(config.encoder, config.image_size)
         copy_to_encoder(model, encoder)
-        h5.save(encoder, weights, _record(config, manifest))
+        record = _record(config, manifest, learned or ["all"])
+        h5.save(encoder, config.run_dir / ENCODER_WEIGHTS, record, photographs.numbers(seen))
     directory.finish(config, facts | {"seconds": round(run.state["seconds"], 1)})
-    return weights
 
 
 def build(config):
@@ -102,13 +116,17 @@ def load_photographs(config, manifest):
     return inputs.pictures, inputs.splits, inputs.bad
 
 
-def _record(config, manifest):
-    """What the weights were learned from; a run that starts from them repeats it."""
+def _record(config, manifest, splits):
+    """What the weights were learned from; a run that starts from them repeats it.
+
+    Args:
+        splits: names of those of the table, or "all" alone where it has none.
+    """
     return {
         "pretrained_on": {
             "manifest": config.manifest.name,
             "sha256": manifest.sha256,
-            "splits": list(config.splits),
+            "splits": list(splits),
         },
         "encoder": config.encoder,
         "image_size": config.image_size,

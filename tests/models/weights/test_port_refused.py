@@ -278,7 +278,7 @@ def test_without_safetensors_the_line_says_what_to_install(tmp_path, refused, mo
     with monkeypatch.context() as patch:
         patch.setattr(builtins, "__import__", missing)
         line = refused(source)
-    assert "pip install 'fundus-diag[port]'" in line
+    assert "pip install '.[port]' in the clone" in line
 
 
 def test_an_xception_that_does_not_fit_is_told_in_full(tmp_path, refused):

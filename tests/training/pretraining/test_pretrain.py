@@ -352,7 +352,7 @@ def test_a_run_goes_on_only_as_it_was_started_and_is_finished_once(
     words = pretrain_flags(manifest, run_dir, **{**FLAGS, "mask_ratio": 0.5}, resume=True)
     line = complain(words, capsys, status=2)
     assert "--mask-ratio" in line
-    assert "started with 0.75, not 0.5" in line
+    assert "(0.75, not 0.5)" in line
     words = pretrain_flags(manifest, run_dir, **FLAGS)
     assert "--resume or --overwrite" in complain(words, capsys, status=2)
 
@@ -385,9 +385,11 @@ def test_overwrite_and_skipped_photographs(run_dir, manifest, tmp_path, capsys, 
     assert main([*words, "--on-bad-image", "skip"]) == 0
     config = json.loads((run / "config.json").read_text())
     assert [image for image, _ in config["data"]["bad_images"]] == [victim]
-    (run / "old.txt").write_text("old")
+    (run / "loss.png").write_text("old")
+    (run / "mine.txt").write_text("mine")
     assert main(pretrain_flags(manifest, run, overwrite=True)) == 0
-    assert not (run / "old.txt").exists()
+    assert not (run / "loss.png").exists()
+    assert (run / "mine.txt").read_text() == "mine"
     assert json.loads((run / "config.json").read_text())["data"]["bad_images"] == []
 
 

@@ -1,0 +1,108 @@
+"""`--resume`: what is not said again is as it was when the run was started."""
+
+import dataclasses
+import types
+import typing
+from pathlib import Path
+
+from fundus_diag.training.config import TrainConfig
+from fundus_diag.training.pretraining.config import PretrainConfig
+from fundus_diag.utils.errors import DataError, UsageError
+
+CONFIGS = {"train": TrainConfig, "pretrain": PretrainConfig}
+
+
+def resumed(argv):
+    """Defaults for the flags of a run that goes on.
+
+    Args:
+        argv: words of the command line, the command first.
+
+    Returns:
+        {command: {"config": configuration of the run in --run-dir}}, or {} where none goes on. Its
+        switches are as if they had not been given, see `with_switches`.
+
+    Raises:
+        UsageError: --run-dir holds no run, and no table to start one with is named.
+        DataError: its config.json is wrong.
+    """
+    kind, folder = CONFIGS.get(argv[0]) if argv else None, _value(argv, "--run-dir")
+    if kind is None or folder is None or "--resume" not in argv:
+        return {}
+    if not (Path(folder) / "config.json").exists():
+        if _value(argv, "--manifest") is None:
+            raise UsageError(f"--run-dir {folder}: no run to go on with; it has no config.json")
+        return {}  # killed before it began, or new
+    known = _flags(kind, folder)
+    known = {name: value for name, value in known.items() if not isinstance(value, bool)}
+    try:
+        return {argv[0]: {"config": kind(**known | {"run_dir": Path(folder)})}}
+    except TypeError as error:
+        raise DataError(f"{folder}/config.json: {error}") from error
+
+
+def with_switches(config):
+    """A parsed configuration with the switches of the run that goes on.
+
+    A switch on the command line says one thing only: one that is not given is as in the run.
+
+    Args:
+        config: `TrainConfig` or `PretrainConfig`, of the command line.
+    """
+    if not config.resume or not (config.run_dir / "config.json").exists():
+        return config
+    then = _flags(type(config), config.run_dir)
+    usual = {x.name: x.default for x in dataclasses.fields(config) if isinstance(x.default, bool)}
+    for name in ("resume", "overwrite"):
+        del usual[name]
+    untouched = {x: then[x] for x in usual if x in then and getattr(config, x) == usual[x]}
+    return dataclasses.replace(config, **untouched)
+
+
+def _flags(kind, folder):
+    """{field of a configuration: value} of the run in a folder."""
+    from fundus_diag.runs.run_files import CLASSIFIER, PRETRAINING, all_flags, read_config
+
+    wanted = CLASSIFIER if kind is TrainConfig else PRETRAINING
+    flags = all_flags(read_config(folder, wanted, finished=False))
+    hints, known = typing.get_type_hints(kind), {}
+    for field in dataclasses.fields(kind):
+        if field.name not in flags:
+            continue  # a later version brought it
+        value = flags[field.name]
+        if not _fits(hints[field.name], value):
+            raise DataError(f"{folder}/config.json: flag {field.name!r} is {str(value)[:60]!r}")
+        known[field.name] = _as(hints[field.name], value)
+    return known
+
+
+def _value(argv, flag):
+    """What follows a flag on the command line, or None."""
+    for at, word in enumerate(argv):
+        name, equals, value = word.partition("=")
+        if name.replace("_", "-") == flag:
+            return value if equals else next(iter(argv[at + 1 :]), None)
+    return None
+
+
+def _fits(hint, value):
+    """Whether a JSON value can be what a field of this type holds."""
+    kind, parts = typing.get_origin(hint), typing.get_args(hint)
+    if kind in (typing.Union, types.UnionType):
+        return any(_fits(part, value) for part in parts)
+    if kind is typing.Literal:
+        return value in parts
+    if kind is tuple:
+        return isinstance(value, list) and all(_fits(parts[0], x) for x in value)
+    if hint is Path:
+        return isinstance(value, str)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is hint
+
+
+def _as(hint, value):
+    if isinstance(value, list):
+        return tuple(value)
+    parts = typing.get_args(hint) or (hint,)
+    return Path(value) if Path in parts and isinstance(value, str) else value

@@ -1,0 +1,320 @@
+"""What is said before any work: mistyped paths, settings of Keras, flags of a run that goes on."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from report_runs import write_run
+from tiny import main, make_photographs
+
+from fundus_diag.cli import demo
+from fundus_diag.cli.main import COMMANDS
+from fundus_diag.cli.manifest import COMMANDS as MANIFEST_COMMANDS
+from fundus_diag.cli.resume import resumed
+from fundus_diag.training.config import TrainConfig
+from fundus_diag.training.pretraining.config import PretrainConfig
+from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.utils.keras_settings import check_backend
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("first")
+    make_photographs(folder / "photographs", patients=3)
+    write_run(folder / "run", n_patients=10)
+    (folder / "masks").mkdir()
+    return folder
+
+
+def mistyped(folder):
+    """(status, words) of commands each of which names one thing that is not there."""
+    root, run, gone = folder / "photographs", folder / "run", folder / "nowhere" / "gone"
+    table, out = root / "manifest.csv", folder / "out"
+    picture = root / "000_left.png"
+    train = ["--run-dir", out, "--encoder", "se_xception_small", "--image-size", 32]
+    pages = ["--out", out]
+    return [
+        (1, ["train", "--manifest", gone, "--image-root", root, *train]),
+        (1, ["train", "--manifest", table, "--image-root", gone, *train]),
+        (1, ["train", "--manifest", table, "--image-root", root, *train, "--weights", gone]),
+        (2, ["train", "--run-dir", gone, "--resume"]),
+        (1, ["pretrain", "--manifest", gone, "--image-root", root, "--run-dir", out]),
+        (1, ["pretrain", "--manifest", table, "--image-root", gone, "--run-dir", out]),
+        (1, ["report", gone]),
+        (1, ["report", run, "--predictions", gone, *pages]),
+        (2, ["report", run, "--resamples", 50, "--split", "gone"]),
+        (2, ["report", run, "--split", "../gone"]),
+        (1, ["explain", gone, "--images", picture, *pages]),
+        (1, ["explain", run, "--images", picture, gone, *pages]),
+        (1, ["explain", run, "--manifest", gone, "--image-root", root, *pages]),
+        (1, ["explain", run, "--manifest", table, "--image-root", gone, *pages]),
+        (1, ["explain-eval", run, "--masks", gone, "--images", picture, *pages]),
+        (1, ["export", gone, "--out", out]),
+        (1, ["port", gone, "--encoder", "cvt_13", "--out", out]),
+        (1, ["manifest", "check", gone, "--image-root", root]),
+        (1, ["manifest", "check", table, "--image-root", gone]),
+    ]
+
+
+PROGRAM = """
+import contextlib, io, json, sys
+from fundus_diag.cli import main
+for words in json.load(sys.stdin):
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+        status = main(words)
+    heavy = sorted({"tensorflow", "keras"} & set(sys.modules))
+    print(json.dumps([status, said.getvalue(), heavy]), flush=True)
+"""
+
+
+def test_what_is_mistyped_is_said_without_tensorflow(folder):
+    cases = [(status, [str(x) for x in words]) for status, words in mistyped(folder)]
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], input=json.dumps([words for _, words in cases]),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    answers = [json.loads(x) for x in done.stdout.splitlines()]
+    assert len(answers) == len(cases), done.stderr
+    for (want, words), (status, said, heavy) in zip(cases, answers, strict=True):
+        assert heavy == [], words
+        assert status == want, (words, said)
+        assert len(said.splitlines()) == 1, (words, said)
+        assert "gone" in said or "--resamples 50" in said, (words, said)
+    assert not (folder / "out").exists()
+
+
+def test_every_flag_of_every_command_says_what_happens_without_it(capsys):
+    for prefix, commands in (([], COMMANDS), (["manifest"], MANIFEST_COMMANDS)):
+        for name in commands:
+            assert main([*prefix, name, "--help"]) == 0
+            text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+            assert "default: None" not in text, name
+            assert "default: )" not in text, name
+            for flag in [x.split(" ")[0] for x in text.split(" --no-")[1:] if " " in x]:
+                assert f"--no-{flag} turns it off" in text or "turns it off" not in text, flag
+    assert main(["train", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "contrast. (default: on; --no-augment turns it off)" in text
+    assert "Default: the recipe's. (optional)" in text
+    assert "from its last epoch. (default: off)" in text
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_name_that_the_output_cannot_show_ends_nothing(tmp_path, encoding):
+    root = tmp_path / "数据"
+    for name in ("normal", "cataract"):
+        make_photographs(root / name, patients=1)
+        (root / name / "manifest.csv").unlink()
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    words = ["manifest", "build", "folders", "--root", root, "--out", tmp_path / "m.csv"]
+    code = "import sys; from fundus_diag.cli import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)], capture_output=True, env=environment,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert rb"\u6570\u636e" in done.stdout
+    assert (tmp_path / "m.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("variable", "content", "expected"),
+    [
+        ("jax", None, "KERAS_BACKEND=jax: the commands need"),
+        ("torch", '{"backend": "tensorflow"}', "KERAS_BACKEND=torch: the commands need"),
+        (None, '{"backend": "theano"}', r"KERAS_BACKEND=theano \(of .*keras\.json\)"),
+        ("tensorflow", '{"backend": "jax"}', None),
+        (None, '{"backend": "tensorflow", "floatx": "float16"}', None),
+        (None, "{", None),
+        (None, "[1]", None),
+        (None, None, None),
+    ],
+)
+def test_another_backend_is_one_line(tmp_path, monkeypatch, variable, content, expected):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    if variable:
+        monkeypatch.setenv("KERAS_BACKEND", variable)
+    if content is not None:
+        (tmp_path / "keras.json").write_text(content)
+    if expected is None:
+        check_backend()
+        return
+    with pytest.raises(UsageError, match=expected):
+        check_backend()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "settings",
+    [{"image_data_format": "channels_first"}, {"floatx": "float16"}, {"epsilon": 0.1}],
+    ids=str,
+)
+def test_settings_of_another_project_change_nothing(folder, tmp_path, settings):
+    from tiny import ready_run
+
+    manifest = folder / "photographs" / "manifest.csv"
+    ready_run(manifest, tmp_path / "run", encoder="se_xception_small", image_size=71)
+    (tmp_path / "keras.json").write_text(json.dumps({"backend": "tensorflow", **settings}))
+    (tmp_path / "none").mkdir()
+    words = ["predict", "run", "--manifest", str(manifest), "--image-root", str(manifest.parent)]
+    code = "import sys; from fundus_diag.cli import main; sys.exit(main(sys.argv[1:]))"
+    answers = []
+    for home in ("none", "."):
+        out = tmp_path / f"{len(answers)}.csv"
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words, "--out", str(out)], cwd=tmp_path,
+            env={**os.environ, "KERAS_HOME": str(tmp_path / home)}, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        answers.append(out.read_text())
+    assert answers[0] == answers[1]
+
+
+def started(tmp_path, kind, **flags):
+    """A run's config.json with these flags, and its folder."""
+    part = {"rows": 1, "patients": 1, "positives": {}, "negatives": {}, "ungraded": {}}
+    facts = {
+        "encoder": "se_xception_small", "image_size": 64, "unit": "eye", "task": "multi_label",
+        "weights": "none", "seed": 7, "crop": "none", "labels": ["A"], "pretrained": False,
+        "versions": {}, "data": {"sha256": "1", "splits": {"train": part}}, "finished": None,
+    }  # fmt: skip
+    facts |= {} if kind == "train" else {"kind": "pretraining"}
+    given = {"manifest": "/data/m.csv", "image_root": "/data", "run_dir": "/old/run"}
+    facts["flags"] = given | {"resume": False, "overwrite": True, "cache_dir": None} | flags
+    (tmp_path / "config.json").write_text(json.dumps(facts))
+    return str(tmp_path)
+
+
+def test_a_run_goes_on_by_its_folder_alone(tmp_path):
+    folder = started(tmp_path, "train", dropout=1, encoder_options=["a=1"], mixup=None)
+    for words in (["--run-dir", folder], [f"--run-dir={folder}"], ["--run_dir", folder]):
+        found = resumed(["train", "--resume", *words])["train"]["config"]
+        assert isinstance(found, TrainConfig)
+        assert (str(found.manifest), str(found.run_dir)) == ("/data/m.csv", folder)
+        assert (found.encoder, found.image_size, found.seed) == ("se_xception_small", 64, 7)
+        assert (found.dropout, found.encoder_options, found.mixup) == (1, ("a=1",), None)
+        assert found.augment is True  # an older run does not say it
+    assert resumed(["train", "--run-dir", folder]) == {}
+    assert resumed(["report", "--resume", "--run-dir", folder]) == {}
+    assert resumed([]) == {}
+    folder = started(tmp_path, "pretrain", splits=["train", "val"], epochs=5)
+    found = resumed(["pretrain", "--resume", "--run-dir", folder])["pretrain"]["config"]
+    assert isinstance(found, PretrainConfig)
+    assert (found.splits, found.epochs, str(found.image_root)) == (("train", "val"), 5, "/data")
+
+
+def test_flags_that_are_given_take_the_place_of_those_of_the_run(tmp_path, monkeypatch, capsys):
+    from fundus_diag.cli import train as module
+
+    seen = []
+    monkeypatch.setattr(module, "import_tensorflow", lambda: None)
+    monkeypatch.setattr(module, "check_file", seen.append)
+    monkeypatch.setattr(module, "check_folder", seen.append)
+
+    def train_run(config):
+        seen.append(config)
+        raise UsageError("enough")
+
+    monkeypatch.setattr("fundus_diag.training.train.train", train_run)
+    switches = {"augment": False, "deterministic": True}
+    folder = started(tmp_path, "train", dropout=0.1, **switches)
+    for words in ([], ["--no-augment"], ["--deterministic"]):
+        assert main(["train", "--run-dir", folder, "--resume", "--dropout", "0.2", *words]) == 2
+        assert (seen[-1].dropout, seen[-1].seed) == (0.2, 7)
+        assert (seen[-1].augment, seen[-1].deterministic) == (False, True)
+        assert (seen[-1].resume, seen[-1].overwrite) == (True, False)
+        assert "enough" in capsys.readouterr().err
+    folder = started(tmp_path, "train", augment=True, deterministic=False)
+    words = ["--no-augment", "--deterministic"]
+    assert main(["train", "--run-dir", folder, "--resume", *words]) == 2
+    assert (seen[-1].augment, seen[-1].deterministic) == (False, True)  # the run says what differs
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"dropout": "much"}, "config.json: flag 'dropout' is 'much'"),
+        ({"encoder_options": "x"}, "flag 'encoder_options'"),
+        ({"encoder_options": [3]}, "flag 'encoder_options'"),
+        ({"augment": 1}, "flag 'augment'"),
+        ({"grade_head": "x"}, "flag 'grade_head'"),
+        ({"manifest": 3}, "flag 'manifest'"),
+    ],
+)
+def test_flags_of_a_run_that_nobody_could_have_given_are_refused(tmp_path, flags, message):
+    folder = started(tmp_path, "train", **flags)
+    with pytest.raises(DataError, match=message):
+        resumed(["train", "--run-dir", folder, "--resume"])
+
+
+def test_a_folder_without_a_run_is_said_only_where_no_table_is_named(tmp_path):
+    words = ["train", "--run-dir", str(tmp_path), "--resume"]
+    assert resumed([*words, "--manifest", "m.csv"]) == {}
+    with pytest.raises(UsageError, match="no run to go on with"):
+        resumed(words)
+
+
+def test_a_demo_replaces_a_demo_and_nothing_else(tmp_path):
+    out, drawn = tmp_path / "demo", tmp_path / "demo_photographs"
+    demo.check_demo(out, drawn)
+    out.mkdir()
+    demo.check_demo(out, drawn)
+    (out / "thesis.txt").write_text("mine")
+    with pytest.raises(UsageError, match="something else than a demo"):
+        demo.check_demo(out, drawn)
+    (out / "thesis.txt").unlink()
+    write_run(out, n_patients=10)
+    with pytest.raises(UsageError, match="a run that is no demo"):
+        demo.check_demo(out, drawn)
+    assert main(["demo", "--out", str(out)]) == 2
+    config = json.loads((out / "config.json").read_text())
+    config["data"]["image_root"] = str(drawn)
+    (out / "config.json").write_text(json.dumps(config))
+    demo.check_demo(out, drawn)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (
+            PermissionError(13, "no", "/data/x.csv"),
+            "x.csv: cannot be read or written: Permis",
+        ),
+        (OSError(5, "io"), "a file cannot be read or written: Input/output error"),
+        (MemoryError(), "out of memory"),
+    ],
+)
+def test_what_the_system_answers_is_one_line(monkeypatch, capsys, error, expected):
+    def fail():
+        """Fails."""
+        raise error
+
+    monkeypatch.setitem(COMMANDS, "fail", fail)
+    assert main(["fail"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert expected in line
+
+
+def test_what_tensorflow_cannot_write_is_one_line_and_other_errors_are_not_hidden(
+    monkeypatch, capsys
+):
+    import tensorflow as tf
+
+    def fail():
+        """Fails."""
+        raise errors.pop()
+
+    errors = [
+        tf.errors.InvalidArgumentError(None, None, "a bug"),
+        tf.errors.PermissionDeniedError(None, None, "/x/events; Permission denied"),
+    ]
+    monkeypatch.setitem(COMMANDS, "fail", fail)
+    assert main(["fail"]) == 1
+    assert "/x/events; Permission denied" in capsys.readouterr().err
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        main(["fail"])
