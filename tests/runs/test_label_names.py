@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from tiny import main, make_photographs, ready_run, train_flags
 
 from fundus_diag import load_run
-from fundus_diag.data.labels import LABEL_NAME
-from fundus_diag.data.manifest import read_manifest
+from fundus_diag.data.labels import is_label
+from fundus_diag.data.manifest import for_run, from_table, read_manifest
 from fundus_diag.runs.run_files import read_config
 from fundus_diag.utils.errors import DataError
 
-NAMES = ("AMD (wet)", "Œdème", "_x", "黄斑", "grade 2+", "a.b-c")
+NAMES = ("AMD (wet)", "Œdème", "_x", "黄斑", "grade 2+", "a.b-c", "मोतियाबिंद")
 
 
 def renamed(folder, names):
@@ -48,6 +48,26 @@ def test_names_that_a_table_takes_open_a_run(tmp_path, name):
     assert load_run(tmp_path / "run").labels == (name, "plain")
 
 
+def test_the_decomposed_form_of_a_name_is_the_run_s(tmp_path):
+    """The same label typed on a Mac: what it says counts, under the name that the run has."""
+    manifest = renamed(tmp_path / "photographs", ("E\u0301tat", "plain"))
+    assert read_manifest(manifest).labels == ("\u00c9tat", "plain")
+    ready_run(manifest, tmp_path / "run")
+    run = load_run(tmp_path / "run")
+    assert run.labels == ("\u00c9tat", "plain")
+    known = for_run(read_manifest(manifest, need_labels=False), run.labels)
+    assert known.labels == run.labels
+
+
+def test_a_run_of_an_older_version_keeps_a_name_that_is_not_composed():
+    """The sign for angstrom was a letter and stays one; tables are read with the letter A ring."""
+    rows = {"image": ["a"], "patient": ["1"], "eye": [""], "\u00c5": [1.0], "x": [0.0]}
+    known = for_run(from_table(pd.DataFrame(rows)), ["x", "\u212b", "absent"])
+    assert known.labels == ("x", "\u212b")
+    assert known.table["\u212b"].tolist() == [1.0]
+    assert is_label("\u212b")
+
+
 @settings(max_examples=60, deadline=None)
 @given(name=st.text(max_size=70))
 def test_a_run_refuses_the_names_that_a_table_refuses(tmp_path_factory, name):
@@ -60,7 +80,7 @@ def test_a_run_refuses_the_names_that_a_table_refuses(tmp_path_factory, name):
         }}}, "finished": "today",
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config))
-    if LABEL_NAME.fullmatch(name):
+    if is_label(name):
         assert read_config(folder)["labels"] == [name]
         return
     with pytest.raises(DataError, match="'labels' is not a list of label names"):
