@@ -53,8 +53,8 @@ def check_pictures(table: pd.DataFrame, path: Path, root: Path) -> tuple[list[st
         who = ", ".join(f"{image} (patient {patient})" for image, patient in _pairs(same))
         if same["patient"].nunique() > 1:
             errors.append(
-                f"{path}: the same picture under two patients: {who}: leave one out, or call both "
-                "one patient"
+                f"{path}: the same picture under two patients: {who}: leave one out, call both one "
+                "patient, or keep them together by `manifest split --image-root`"
             )
         else:
             warnings.append(f"{path}: the same picture twice: {who}")

@@ -1,8 +1,8 @@
 """What may stand in a manifest, column by column: text becomes values, or the line is named."""
 
 import math
+import posixpath
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
@@ -82,7 +82,7 @@ def row_problems(where: Sequence[str], table: pd.DataFrame) -> list[tuple[int, s
     splits = table["split"] if "split" in table else [""] * len(table)
     rows = zip(table["image"], table["patient"], splits, strict=True)
     for i, (image, patient, split) in enumerate(rows):
-        before = first_image.setdefault(str(PurePosixPath(image)), i)
+        before = first_image.setdefault(posixpath.normpath(image), i)
         if image and before != i:
             problems.append((i, f"image {image!r} stands already on {where[before]}"))
         if not patient or split not in SPLITS:

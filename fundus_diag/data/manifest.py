@@ -129,10 +129,9 @@ def resolve_images(manifest: Manifest, image_root: Path) -> list[Path]:
         raise DataError(f"{root}: the image root is not a folder")
     paths, missing = [], []
     for image in manifest.table["image"]:
-        wrong = wrong_path(image)
-        if wrong:
-            raise DataError(f"{manifest.path}: image {image!r} {wrong}")
         paths.append(inside(root, image))
+        if paths[-1] is None:
+            raise DataError(f"{manifest.path}: image {image!r} {wrong_path(image)}")
         if not_there(paths[-1]) == NO_FILE:
             missing.append(image)
     if missing:

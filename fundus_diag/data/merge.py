@@ -1,5 +1,6 @@
 """Several tables as one; a label that one of them does not grade stays empty there."""
 
+import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def merge_manifests(manifests: Sequence[Manifest]) -> Manifest:
     for manifest in manifests:
         table = manifest.table
         for image in table["image"]:
-            before = images.setdefault(str(Path(image)), manifest.path)
+            before = images.setdefault(posixpath.normpath(image), manifest.path)
             if before is not manifest.path:
                 raise DataError(f"{manifest.path}: image {image!r} stands in {before} too")
         sources = table["dataset"] if "dataset" in table else [""] * len(table)

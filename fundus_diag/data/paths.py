@@ -1,10 +1,11 @@
 """Where the pictures of a table lie: what a path may be, and which file it means."""
 
 import os
+import re
 import stat
 import unicodedata
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 
 from fundus_diag.utils.errors import DataError
 
@@ -21,10 +22,10 @@ def wrong_path(image: str) -> str | None:
         return "is not the path of a file"
     if image != image.strip():
         return "begins or ends with a blank"
-    for flavour in (PurePosixPath, PureWindowsPath):
-        path = flavour(image)
-        if path.is_absolute() or path.drive or path.root or ".." in path.parts:
-            return "leaves the image root"
+    # As POSIX or Windows would take it: from a root, a drive, or a folder above. Not by `pathlib`,
+    # which takes seconds for the rows of a large table.
+    if image[0] in "/\\" or image[1:2] == ":" or ".." in re.split(r"[/\\]", image):
+        return "leaves the image root"
     return None
 
 

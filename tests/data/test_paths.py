@@ -3,10 +3,12 @@
 import errno
 import os
 import unicodedata
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pandas as pd
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from fundus_diag.data.checks import check
 from fundus_diag.data.datasets.build import build
@@ -102,6 +104,17 @@ def test_folders_and_broken_links_are_no_files(tmp_path):
     put(tmp_path / "file")
     for name in ("folder.jpg", "link.jpg", "file/x.jpg", "none.jpg"):
         assert not_there(tmp_path / name) == "no such file"
+
+
+@given(st.text(st.sampled_from("a./\\\\:C é") | st.characters(), max_size=12))
+@example("a:b")
+@example("ab:c/..d")
+def test_a_path_leaves_the_root_where_a_system_would_go_elsewhere(image):
+    flavours = PurePosixPath(image), PureWindowsPath(image)
+    leaves = any(x.is_absolute() or x.drive or x.root or ".." in x.parts for x in flavours)
+    why = wrong_path(image)
+    if why in (None, "leaves the image root"):
+        assert bool(why) == leaves
 
 
 ODD = os.fsdecode(b"\xd5\xc5_left.jpg")
