@@ -1,5 +1,6 @@
 """`fundus-diag manifest`: commands over tables of photographs."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,6 +11,7 @@ from fundus_diag.cli.parsing import File
 from fundus_diag.cli.paths import check_file, check_folder
 from fundus_diag.cli.quiet import import_tensorflow
 from fundus_diag.data.datasets.descriptions import describe, described
+from fundus_diag.utils.errors import DataError
 
 
 def _choices(default):
@@ -80,39 +82,50 @@ def split(
     out: Path,
     ratios: tuple[float, float, float] = (0.7, 0.1, 0.2),
     seed: int = 0,
+    image_root: Path | None = None,
 ):
     """Split a manifest by patient into train, val and test, labels balanced.
 
     Args:
-        file: Manifest.
+        file: Manifest; a split that it has is replaced.
         out: Manifest to write, with a column split.
         ratios: Shares of the patients for train, val and test.
         seed: The same seed gives the same split.
+        image_root: Folder of the pictures: patients who share one, the same or nearly so, stay on
+            one side.
     """
+    if image_root is not None:
+        if not os.path.isdir(image_root):
+            raise DataError(f"{image_root}: the image root is not a folder")
+        import_tensorflow()
     from fundus_diag.data.splits import split as split_file
 
-    made = split_file(file, out, ratios, seed)
-    _print_counts(made["splits"])
-    print(made["out"])
+    _print_made(split_file(file, out, ratios, seed, image_root))
 
 
-def merge(files: tyro.conf.Positional[tuple[Path, ...]], /, out: Path):
+def merge(files: tyro.conf.Positional[tuple[Path, ...]], /, out: Path, drop_splits: bool = False):
     """Merge manifests; a label that one of them does not grade stays empty there.
 
     Args:
         files: Manifests.
         out: Manifest to write.
+        drop_splits: Leave the splits out, to make one of all.
     """
     from fundus_diag.data.merge import merge as merge_files
 
-    made = merge_files(files, out)
+    _print_made(merge_files(files, out, drop_splits))
+
+
+def _print_made(made):
+    for note in made["notes"]:
+        print(f"note: {note}")
     _print_counts(made["splits"])
     print(made["out"])
 
 
 def _print_counts(splits):
     for name, part in splits.items():
-        counts = " ".join(f"{label} {n}" for label, n in part["positives"].items())
+        counts = " ".join(f"{label} {n}" for label, n in part["positives"].items()) or "of no label"
         print(f"{name}: {part['rows']} rows, {part['patients']} patients, positives {counts}")
 
 

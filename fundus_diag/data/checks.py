@@ -1,15 +1,16 @@
 """The slow and the lenient part of `manifest check`: the pictures, and what looks odd."""
 
 import hashlib
+import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
 
-from fundus_diag.data import duplicates
-from fundus_diag.data.columns import inside
+from fundus_diag.data import duplicates, patients
 from fundus_diag.data.manifest import examine, labels_without_positive
+from fundus_diag.data.paths import NO_FILE, inside, not_there
 from fundus_diag.utils.errors import DataError
 
 AGES = (5, 105)  # years; outside, an age is taken for a placeholder or a slip
@@ -28,8 +29,9 @@ def check_pictures(table: pd.DataFrame, path: Path, root: Path) -> tuple[list[st
         picture = inside(root, image)
         if picture is None:
             return "", None, None  # reported among the table's own mistakes
-        if not picture.is_file():
-            return f"no such file under {root}", None, None
+        missing = not_there(picture)
+        if missing:
+            return f"{missing} under {root}" if missing == NO_FILE else missing, None, None
         content, pixels, reason = open_file(picture)
         if reason:
             return reason, None, None
@@ -50,7 +52,10 @@ def check_pictures(table: pd.DataFrame, path: Path, root: Path) -> tuple[list[st
         same = table.loc[group]
         who = ", ".join(f"{image} (patient {patient})" for image, patient in _pairs(same))
         if same["patient"].nunique() > 1:
-            errors.append(f"{path}: the same picture under two patients: {who}")
+            errors.append(
+                f"{path}: the same picture under two patients: {who}: leave one out, call both one "
+                "patient, or keep them together by `manifest split --image-root`"
+            )
         else:
             warnings.append(f"{path}: the same picture twice: {who}")
     for i, j, alike in duplicates.near_pairs(thumbnails, table["patient"], hashes):
@@ -69,7 +74,9 @@ def check_values(table: pd.DataFrame, labels: tuple[str, ...], path: Path) -> li
         if ages:
             warnings.append(f"{path}: {int(odd.sum())} rows with an odd age: {text}")
     ungraded = table[table[list(labels)].isna().all(axis=1)]["image"]
-    if len(ungraded):
+    if not labels:
+        warnings.append(f"{path}: no label: `predict` and `pretrain` take it, `train` does not")
+    elif len(ungraded):
         warnings.append(f"{path}: {len(ungraded)} rows without a graded label: {_some(ungraded)}")
     eyes = table[table["eye"] != ""].drop_duplicates(["patient", "eye"])
     count = eyes.groupby("patient", sort=False).size()
@@ -93,14 +100,17 @@ def check(path: Path, image_root: Path) -> tuple[list[str], list[str]]:
     Errors: rows that break a rule of the table (duplicates and patients in two splits among them),
     pictures that are missing or unreadable, equal files under two patients. Warnings: pictures of
     different patients that nearly agree, ages that can hardly be, rows without a graded label,
-    eyes without a fellow, labels without a positive in a split.
+    eyes without a fellow, labels without a positive in a split, no label at all, pictures of
+    which nothing tells the patient.
 
     Raises:
         DataError: the file cannot be read as a manifest, or the root is no folder.
     """
-    manifest, errors = examine(path)
-    if not Path(image_root).is_dir():
+    manifest, errors = examine(path, need_labels=None)
+    if not os.path.isdir(image_root):
         raise DataError(f"{image_root}: the image root is not a folder")
     table = manifest.table
     more_errors, warnings = check_pictures(table, manifest.path, Path(image_root))
-    return errors + more_errors, warnings + check_values(table, manifest.labels, manifest.path)
+    warnings += check_values(table, manifest.labels, manifest.path)
+    warnings += [f"{manifest.path}: {note}" for note in patients.notes(table)]
+    return errors + more_errors, warnings

@@ -1,6 +1,11 @@
-"""The vocabulary of tables: labels and their names, grades, eyes, splits."""
+"""The vocabulary of tables: labels and their names, grades, patients, eyes, splits.
+
+Two texts are the same name where their composed forms (Unicode's NFC) are: what a Mac writes
+decomposed and a PC composed looks alike, and is meant alike.
+"""
 
 import re
+import unicodedata
 
 from fundus_diag.utils.errors import DataError
 
@@ -16,12 +21,55 @@ LABEL_NAMES = {
 }
 LABELS = tuple(LABEL_NAMES)  # ODIR's eight, in its order
 HEALTHY, OTHER = "N", "O"  # no disease; a disease that no other label names
-# What any label may be called: it becomes part of file and column names.
-LABEL_NAME = re.compile(r"\w[\w .+()-]{0,63}")
+# What the label of no disease is called in tables that do not call it N; see `is_healthy`.
+HEALTHY_NAMES = {
+    "n", "normal", "normal eye", "normal fundus", "normal retina", "healthy", "healthy eye",
+    "no disease", "no finding", "no findings", "no abnormality", "no dr", "nodr", "正常", "健康",
+}  # fmt: skip
+LABEL_RULE = "a letter, digit or _ first, then also blanks and . + ( ) -, at most 64 characters"
 GRADE = re.compile(r"grade_\d+")
 EYES = ("left", "right")
 EYE_VALUES = (*EYES, "")  # of a table: "" where nobody knows
+EYE_WORDS = {
+    **dict.fromkeys(("left", "l", "os", "左", "左眼"), "left"),
+    **dict.fromkeys(("right", "r", "od", "右", "右眼"), "right"),
+}
 SPLITS = ("train", "val", "test")
+
+
+def nfc(text: str) -> str:
+    """The text with its accents composed: the form in which names are compared and kept."""
+    return unicodedata.normalize("NFC", text)
+
+
+def is_label(name: str) -> bool:
+    """Whether a label may be called so (`LABEL_RULE`): it becomes part of file and column names.
+
+    Marks within a word, such as the vowel signs of Hindi, are letters.
+    """
+    inside = False  # a word
+    for at, character in enumerate(name):
+        mark = unicodedata.category(character) in ("Mn", "Mc")
+        inside = character.isalnum() or character == "_" or (mark and inside)
+        if not inside and (at == 0 or character not in " .+()-"):
+            return False
+    return 0 < len(name) <= 64
+
+
+def wrong_label(name: str) -> str:
+    """What to say of a name that no label may have."""
+    return f"{name!r} cannot be the name of a label: {LABEL_RULE}"
+
+
+def is_healthy(label: str) -> bool:
+    """Whether a label says that there is no disease: by its name, N or one of `HEALTHY_NAMES`."""
+    return re.sub(r"[\s_-]+", " ", nfc(label).casefold()) in HEALTHY_NAMES
+
+
+def eye_of(word: str) -> str | None:
+    """ "left" or "right" of one of the usual words in any case, "" of nothing, else None."""
+    word = nfc(word).strip().casefold()
+    return EYE_WORDS.get(word) if word else ""
 
 
 def label_text(label):

@@ -3,21 +3,26 @@
 A manifest is a CSV file with the columns `image, patient, eye, split`, optionally `age, sex,
 dataset`; every other column is a label. A label is 1, 0 or empty, and empty means not graded: it
 is NaN from here on. Columns `grade_0 .. grade_k` are exclusive grades instead of labels.
+
+What may stand in it is one set of rules (`columns.parse`): what is written (`write.write_manifest`)
+passes them as what is read does.
 """
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from fundus_diag.data.columns import META, parse, wrong_path
-from fundus_diag.data.labels import SPLITS, task_of
-from fundus_diag.data.pairing import pair_table
+from fundus_diag.data import patients
+from fundus_diag.data.columns import META, parse, raise_first
+from fundus_diag.data.labels import SPLITS, nfc, task_of
+from fundus_diag.data.pairing import pair_table, without_healthy
+from fundus_diag.data.paths import NO_FILE, inside, not_there, wrong_path
 from fundus_diag.data.tables import read_table
 from fundus_diag.utils.errors import DataError, UsageError
-from fundus_diag.utils.files import write_text
 
 
 @dataclass(frozen=True)
@@ -40,20 +45,27 @@ class Manifest:
     task: str
 
 
-def read_manifest(path: Path, need_labels: bool = True, need_split: bool = False) -> Manifest:
+def read_manifest(
+    path: Path,
+    need_labels: bool | None = True,
+    need_split: bool = False,
+    keep_split: bool = True,
+) -> Manifest:
     """Reads and checks a manifest.
 
     Args:
         path: a CSV file, UTF-8.
         need_labels: with False the table may lack labels, rows may lack their grade, and a column
-            that holds anything but 1, 0 and nothing is left out instead of refused.
+            that holds anything but 1, 0 and nothing is left out instead of refused. None: True
+            where the table has labels, else False.
         need_split: whether every row must stand in train, val or test.
+        keep_split: with False the column `split` is not looked at, whatever stands in it.
 
     Raises:
         DataError: the first mistake, with its line and column, and how many more there are.
     """
-    manifest, problems = examine(path, need_labels, need_split)
-    _raise_first(problems)
+    manifest, problems = examine(path, need_labels, need_split, keep_split)
+    raise_first(problems)
     return manifest
 
 
@@ -63,18 +75,16 @@ def read_photographs(path: Path) -> Manifest:
     Raises:
         DataError: see `read_manifest`.
     """
-    text = read_table(path)
-    kept = [at for at, name in enumerate(text.columns) if name in META]
-    columns = tuple(text.columns[at] for at in kept)
-    rows = [[row[at] for at in kept] for row in text.rows]
-    text = dataclasses.replace(text, columns=columns, rows=rows)
-    table, labels, problems = parse(text, need_labels=False, need_split=False)
-    _raise_first([f"{text.path} line {line}: {what}" for line, what in problems])
-    return Manifest(table, labels, text.path, text.sha256, "multi_label")
+    manifest, problems = _examine(read_table(path).only(lambda name: name in META), False, False)
+    raise_first(problems)
+    return manifest
 
 
 def examine(
-    path: Path, need_labels: bool = True, need_split: bool = False
+    path: Path,
+    need_labels: bool | None = True,
+    need_split: bool = False,
+    keep_split: bool = True,
 ) -> tuple[Manifest, list[str]]:
     """Like `read_manifest`, but returns all mistakes in rows; what they touch is empty or NaN.
 
@@ -82,8 +92,17 @@ def examine(
         DataError: the file cannot be read as a table, or its columns are wrong.
     """
     text = read_table(path)
+    if not keep_split:
+        text = text.only(lambda name: name != "split")
+    if need_labels is None:
+        _, labels, _ = parse(text, need_labels=False, need_split=False)
+        need_labels = bool(labels)
+    return _examine(text, need_labels, need_split)
+
+
+def _examine(text, need_labels, need_split):
     table, labels, problems = parse(text, need_labels, need_split)
-    found = [f"{text.path} line {line}: {what}" for line, what in problems]
+    found = [f"{text.path} line {text.lines[i]}: {what}" for i, what in problems]
     task = task_of(text.path, labels)
     return Manifest(table, labels, text.path, text.sha256, task), found
 
@@ -99,6 +118,7 @@ def resolve_images(manifest: Manifest, image_root: Path, missing_ok: bool = Fals
 
     No path in the table may leave the root by itself. A link that somebody put inside the root is
     followed wherever it leads: the owner of the folder made it, not the author of the table.
+    Of a picture that is there and cannot be read, whoever opens it says why.
 
     Args:
         manifest: table with image.
@@ -110,15 +130,14 @@ def resolve_images(manifest: Manifest, image_root: Path, missing_ok: bool = Fals
             first of them, and how many).
     """
     root = Path(image_root)
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise DataError(f"{root}: the image root is not a folder")
     paths, missing = [], []
     for image in manifest.table["image"]:
-        wrong = wrong_path(image)
-        if wrong:
-            raise DataError(f"{manifest.path}: image {image!r} {wrong}")
-        paths.append(root / image)
-        if not missing_ok and not paths[-1].is_file():
+        paths.append(inside(root, image))
+        if paths[-1] is None:
+            raise DataError(f"{manifest.path}: image {image!r} {wrong_path(image)}")
+        if not missing_ok and not_there(paths[-1]) == NO_FILE:
             missing.append(image)
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
@@ -131,6 +150,7 @@ def for_run(manifest: Manifest, labels: Sequence[str], split: str | None = None)
     """The rows of a manifest that are asked for, with the labels that a run knows, in its order.
 
     Columns of other labels stay in the table: a patient's grade depends on all grades of the eyes.
+    A run of an older version may hold a name that is not in NFC: it keeps it.
 
     Raises:
         UsageError: the table has no such split.
@@ -140,31 +160,17 @@ def for_run(manifest: Manifest, labels: Sequence[str], split: str | None = None)
         raise UsageError(f"--split {split}: {manifest.path} has no row in it")
     if split is not None:
         table = table[table["split"] == split].reset_index(drop=True)
-    known = tuple(x for x in labels if x in manifest.labels)
+    known = tuple(x for x in labels if nfc(x) in manifest.labels)
+    table = table.rename(columns={nfc(x): x for x in known if nfc(x) != x})
     return dataclasses.replace(manifest, table=table, labels=known)
 
 
-def write_manifest(table: pd.DataFrame, path: Path) -> None:
-    """Writes a table as a manifest, in one step: META first, then the labels as 1, 0 or nothing.
-
-    Raises:
-        DataError: the file cannot be written.
-    """
-    labels = [name for name in table.columns if name not in META]
-    out = pd.DataFrame({name: table[name] for name in META if name in table.columns})
-    if "age" in out:
-        out["age"] = [_format_number(age) for age in table["age"]]
-    for label in labels:
-        out[label] = [_format_number(value) for value in table[label]]
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, out.to_csv(index=False, lineterminator="\n"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror}") from error
-
-
-def check_trainable(manifest: Manifest) -> list[str]:
+def check_trainable(manifest: Manifest, unit: str = "eye") -> list[str]:
     """Whether a run can be trained on the table; returns warnings, one line each.
+
+    Args:
+        manifest: with splits and labels.
+        unit: "eye", or "patient" where both eyes' labels become one.
 
     Raises:
         DataError: there is no split, train or val has no row, there is no label, or a label has no
@@ -182,8 +188,11 @@ def check_trainable(manifest: Manifest) -> list[str]:
     for label in manifest.labels:
         if train[label].isna().all():
             raise DataError(f"{path}: label {label!r} has no graded row in split 'train'")
-    empty = [] if (table["split"] == "test").any() else [f"{path}: no row in split 'test'"]
-    return empty + labels_without_positive(table, manifest.labels, path)
+    warnings = [] if (table["split"] == "test").any() else [f"{path}: no row in split 'test'"]
+    warnings += labels_without_positive(table, manifest.labels, path)
+    if unit == "patient" and manifest.task == "multi_label":
+        warnings += [f"{path}: {text}" for text in without_healthy(manifest.labels)]
+    return warnings + [f"{path}: {text}" for text in patients.notes(table)]
 
 
 def summary(table: pd.DataFrame, labels: Sequence[str]) -> dict:
@@ -218,16 +227,6 @@ def pair_eyes(manifest: Manifest) -> Manifest:
     """
     pairs = pair_table(manifest.table, manifest.labels, manifest.task, manifest.path)
     return dataclasses.replace(manifest, table=pairs)
-
-
-def _raise_first(problems):
-    if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise DataError(problems[0] + more)
-
-
-def _format_number(value):
-    return "" if pd.isna(value) else str(int(value) if float(value).is_integer() else float(value))
 
 
 def labels_without_positive(table: pd.DataFrame, labels: tuple[str, ...], path: Path) -> list[str]:

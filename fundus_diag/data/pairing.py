@@ -1,9 +1,11 @@
 """From one row per eye to one row per patient."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
-from fundus_diag.data.labels import EYES, GRADE, HEALTHY
+from fundus_diag.data.labels import EYES, GRADE, is_healthy
 from fundus_diag.utils.errors import DataError
 
 ONCE = ("split", "age", "sex", "dataset")  # columns that belong to the patient
@@ -13,7 +15,8 @@ def pair_table(table: pd.DataFrame, labels: tuple[str, ...], task: str, path) ->
     """One row per patient, in the order of their first row.
 
     A disease is 1 where any eye has it, 0 where all photographed eyes are graded and free of it,
-    NaN otherwise. `N` is 1 where all eyes are normal, 0 where one is not, NaN otherwise. Of
+    NaN otherwise. The label of no disease (`labels.is_healthy`: N, normal ..) is 1 where all eyes
+    are normal, 0 where one is not, NaN otherwise. Of
     exclusive grades the patient has that of the worse eye, none if an eye is not graded; all
     `grade_*` columns of the table count, also those that are not among `labels`.
 
@@ -40,6 +43,16 @@ def pair_table(table: pd.DataFrame, labels: tuple[str, ...], task: str, path) ->
     combined = _worst_grade(table, labels) if task == "grade" else _any_eye(table, labels)
     pairs = pd.concat([pairs, combined.reindex(pairs.index).astype("float32")], axis=1)
     return pairs.reset_index(drop=True)
+
+
+def without_healthy(labels: Sequence[str]) -> list[str]:
+    """A line where none of the labels of a pair says that there is no disease."""
+    if any(is_healthy(label) for label in labels):
+        return []
+    return [
+        "no label is called N, normal or healthy, so each counts as a disease: a patient has it "
+        "where one eye has"
+    ]
 
 
 def stack_eyes(rows, image_size):
@@ -76,7 +89,7 @@ def _any_eye(table, labels):
     columns = {}
     for label in labels:
         ones, zeros = (table[label] == 1).groupby(by), (table[label] == 0).groupby(by)
-        one, zero = (ones.all(), zeros.any()) if label == HEALTHY else (ones.any(), zeros.all())
+        one, zero = (ones.all(), zeros.any()) if is_healthy(label) else (ones.any(), zeros.all())
         columns[label] = pd.Series(np.where(one, 1.0, np.where(zero, 0.0, np.nan)), one.index)
     return pd.DataFrame(columns)
 

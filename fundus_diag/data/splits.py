@@ -13,8 +13,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fundus_diag.data import patients
 from fundus_diag.data.labels import SPLITS
-from fundus_diag.data.manifest import Manifest, read_manifest, summary, write_manifest
+from fundus_diag.data.manifest import Manifest, read_manifest, summary
+from fundus_diag.data.same_people import same_people
+from fundus_diag.data.tables import read_table
+from fundus_diag.data.write import write_manifest
 from fundus_diag.utils.errors import UsageError
 
 TRIED_PATIENTS = 40_000  # a small table is dealt out several times and the best is kept ..
@@ -24,36 +28,62 @@ MAX_SWAPS = 200  # per pair of splits and round
 MAX_KINDS = 128  # kinds of patients looked at for one swap
 
 
-def split(path: Path, out: Path, ratios: Sequence[float] = (0.7, 0.1, 0.2), seed: int = 0) -> dict:
+def split(
+    path: Path,
+    out: Path,
+    ratios: Sequence[float] = (0.7, 0.1, 0.2),
+    seed: int = 0,
+    image_root: Path | None = None,
+) -> dict:
     """Writes the manifest `path` to `out` with a new column `split`.
 
     Args:
-        path: manifest; a split that it has already is replaced.
+        path: manifest; a split that it has already is replaced, whatever stands in it.
         ratios: shares of the patients for train, val and test; their sum is 1.
         seed: the same seed gives the same split, in whatever order the rows stand.
+        image_root: folder of the pictures; where it is given, patients who share a picture, the
+            same or nearly so, are dealt out together (see `same_people`).
 
     Returns:
-        {"out", "rows", "replaced": whether there was a split before, "splits": see
-        `manifest.summary`}.
+        {"out", "rows", "replaced": whether there was a split before, "notes": [line, ..],
+        "splits": see `manifest.summary`}.
 
     Raises:
         DataError: the manifest is wrong or cannot be written.
-        UsageError: the ratios are wrong.
+        UsageError: the ratios or the seed are wrong.
     """
-    before = read_manifest(path)
-    table = split_manifest(before, ratios, seed)
+    text = read_table(path)
+    replaced = text.has("split") and any(text.column("split"))
+    before = read_manifest(path, need_labels=None, keep_split=False)
+    people, notes = before.table["patient"], patients.notes(before.table)
+    if image_root is not None:
+        people, shared = same_people(before.table, image_root)
+        notes += shared
+    table = split_manifest(before, ratios, seed, people)
     write_manifest(table, out)
-    replaced = "split" in before.table and bool((before.table["split"] != "").any())
     splits = summary(table, before.labels)
-    return {"out": str(out), "rows": len(table), "replaced": replaced, "splits": splits}
+    return {
+        "out": str(out),
+        "rows": len(table),
+        "replaced": replaced,
+        "notes": notes,
+        "splits": splits,
+    }
 
 
 def split_manifest(
-    manifest: Manifest, ratios: Sequence[float] = (0.7, 0.1, 0.2), seed: int = 0
+    manifest: Manifest,
+    ratios: Sequence[float] = (0.7, 0.1, 0.2),
+    seed: int = 0,
+    people: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """The manifest's table with a new column `split`; see `split_patients`."""
+    """The manifest's table with a new column `split`; see `split_patients`.
+
+    `people`: whom each row is of, where that is not its patient.
+    """
     y = manifest.table[list(manifest.labels)].to_numpy()
-    names = split_patients(manifest.table["patient"].to_numpy(), y, ratios, seed)
+    people = manifest.table["patient"] if people is None else people
+    names = split_patients(np.asarray(people), y, ratios, seed)
     return manifest.table.assign(split=names)
 
 
@@ -76,9 +106,11 @@ def split_patients(
         (n,) array of "train", "val" and "test".
 
     Raises:
-        UsageError: the ratios are negative or their sum is not 1.
+        UsageError: the ratios are negative or their sum is not 1; the seed is negative.
     """
     ratios = _check_ratios(ratios)
+    if seed < 0:
+        raise UsageError(f"--seed {seed}: at least 0")
     people, who = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
     counts = _count(who, np.asarray(y, "float64").reshape(len(who), -1))  # (patients, features)
     sizes = _sizes(len(people), ratios)

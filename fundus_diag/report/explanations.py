@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
-from fundus_diag.data.columns import inside
 from fundus_diag.data.labels import EYES, label_text
+from fundus_diag.data.paths import inside
 from fundus_diag.explain.explain import explain_batch
 from fundus_diag.explain.explainer import layers_of
 from fundus_diag.explain.output import explanation_page

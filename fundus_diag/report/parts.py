@@ -4,8 +4,8 @@ import base64
 
 import numpy as np
 
-from fundus_diag.data.columns import inside
 from fundus_diag.data.labels import label_text
+from fundus_diag.data.paths import inside
 from fundus_diag.metrics import classification, curves
 from fundus_diag.runs import photographs
 from fundus_diag.utils.errors import DataError

@@ -12,6 +12,7 @@ from fundus_diag.data.inputs import settle_bad
 from fundus_diag.data.labels import EYES
 from fundus_diag.data.manifest import for_run, pair_eyes, read_manifest, resolve_images
 from fundus_diag.data.pairing import stack_eyes
+from fundus_diag.data.paths import check_names
 from fundus_diag.imaging.image_file import check_files, check_header
 from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.utils.errors import DataError, UsageError
@@ -46,11 +47,13 @@ def cases_of_files(run, paths):
     """`Case`s of single photographs.
 
     Raises:
+        DataError: the name of a file is not UTF-8.
         UsageError: the run reads pairs of eyes.
     """
     if run.config["unit"] != "eye":
         raise UsageError("--images: this run reads pairs of eyes; name them by --manifest")
     paths = [Path(path) for path in paths]
+    check_names(paths)
     names = _names([path.stem for path in paths])
     return [Case(n, "", {"": str(p)}, {"": p}, p.stem) for n, p in zip(names, paths, strict=True)]
 

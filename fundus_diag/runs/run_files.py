@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from fundus_diag.data.columns import META
-from fundus_diag.data.labels import LABEL_NAME
+from fundus_diag.data.labels import is_label
 from fundus_diag.data.manifest import read_manifest
 from fundus_diag.data.tables import read_table
 from fundus_diag.runs.contents import CONFIG, ENCODER_WEIGHTS
@@ -63,7 +63,7 @@ def read_config(run_dir, kind=CLASSIFIER, finished=True):
 
 def _check_classifier(path, config):
     labels = config["labels"]
-    if not labels or not all(isinstance(x, str) and LABEL_NAME.fullmatch(x) for x in labels):
+    if not labels or not all(isinstance(x, str) and is_label(x) for x in labels):
         raise DataError(f"{path}: 'labels' is not a list of label names")
     if len(set(labels)) < len(labels):
         raise DataError(f"{path}: a label stands twice in 'labels'")

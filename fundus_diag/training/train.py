@@ -3,6 +3,7 @@
 from fundus_diag.data.inputs import Inputs, load_inputs, settle_bad
 from fundus_diag.data.labels import SPLITS
 from fundus_diag.data.manifest import check_trainable, read_manifest, resolve_images, summary
+from fundus_diag.data.patients import own_patients
 from fundus_diag.data.pipeline import naming_failures
 from fundus_diag.metrics import calibration
 from fundus_diag.models.options import parse_options
@@ -36,7 +37,7 @@ def train(config):
     """
     config = config.resolved()
     manifest = read_manifest(config.manifest, need_split=True)
-    for warning in check_trainable(manifest):
+    for warning in check_trainable(manifest, config.unit):
         say(f"warning: {warning}")
     if config.task != manifest.task:
         raise UsageError(f"--task {config.task}: {config.manifest} holds {manifest.task} labels")
@@ -121,6 +122,7 @@ def _describe(config, manifest, inputs, test, model, pretrained, plan):
     }
     facts = directory.describe(config, manifest, splits, inputs.bad, model)
     facts["data"] |= {
+        "own_patients": own_patients(manifest.table),
         "rows_per_epoch": round(float(factors.sum()), 1),
         "repeat_factors": dict(zip(labels, repeats.round(4).tolist(), strict=True)),
         "pos_weight": dict(zip(labels, weights.round(4).tolist(), strict=True)),

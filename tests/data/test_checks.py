@@ -167,7 +167,8 @@ def test_check_reads_each_file_once(tmp_path, monkeypatch):
     rows.append("4.jpg,p4,left,train,0")
     path = save(tmp_path / "m.csv", "image,patient,eye,split,D", *rows)
     expected = check(path, tmp_path)
-    assert [len(x) for x in expected] == [2, 2]  # text and equal files; near files and lone eyes
+    # Text and equal files; near files, lone eyes, and that no patient has two pictures.
+    assert [len(x) for x in expected] == [2, 3]
     read, read_bytes = [], Path.read_bytes
 
     def once(self):
@@ -180,6 +181,27 @@ def test_check_reads_each_file_once(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "read_bytes", once)
     assert check(path, tmp_path) == expected
     assert sorted(read) == ["0.jpg", "1.jpg", "2.jpg", "3.tif", "4.jpg"]
+
+
+@pytest.mark.parametrize("notes", ["", ",notes"])
+def test_check_takes_a_table_without_labels(tmp_path, notes):
+    """`predict` and `pretrain` do."""
+    for i in range(2):
+        draw(tmp_path / f"{i}.jpg", i)
+    more = ",good" if notes else ""
+    rows = [f"0.jpg,p,left{more}", f"1.jpg,p,right{more}", f"2.jpg,q,x{more}"]
+    path = save(tmp_path / "m.csv", f"image,patient,eye{notes}", *rows)
+    errors, warnings = check(path, tmp_path)
+    assert errors == [
+        f"{path} line 4: eye 'x' is not one of left, right, nothing",
+        f"{path}: 2.jpg: no such file under {tmp_path}",
+    ]
+    assert [line for line in warnings if "one eye only" not in line] == [
+        f"{path}: no label: `predict` and `pretrain` take it, `train` does not"
+    ]
+    rows = [f"{row},{k}" for k, row in enumerate(("0.jpg,p,left", "1.jpg,p,right"), start=1)]
+    path = save(tmp_path / "m.csv", "image,patient,eye,D", *rows)
+    assert check(path, tmp_path)[0] == [f"{path} line 3: label 'D' is '2', not 1, 0 or nothing"]
 
 
 def test_check_finds_nothing_in_a_good_table(tmp_path):

@@ -28,6 +28,27 @@ def test_labels_of_a_pair_follow_the_rule(left, right):
     np.testing.assert_array_equal([row["N"], row["D"]], [n, d])
 
 
+@pytest.mark.parametrize("name", ["normal", "Healthy", "NO_DR", "No finding", "正常"])
+def test_no_patient_is_normal_and_diseased_at_once(name):
+    """Whatever the label of no disease is called, an eye of each kind is no normal pair."""
+    rows = [("a", "1", "left", 1, 0), ("b", "1", "right", 0, 1)]
+    rows += [("c", "2", "left", 1, 0), ("d", "2", "right", 1, 0)]
+    made = manifest.from_table(
+        pd.DataFrame(rows, columns=["image", "patient", "eye", name, "cataract"])
+    )
+    pairs = manifest.pair_eyes(made).table
+    np.testing.assert_array_equal(pairs[[name, "cataract"]], [[0, 1], [1, 0]])
+
+
+@pytest.mark.parametrize(("label", "said"), [("N", 0), ("normal", 0), ("gesund", 1)])
+def test_pairs_whose_labels_are_all_diseases_are_said(label, said):
+    rows = [("a", "1", "left", "train", 1, 0), ("b", "2", "left", "val", 0, 1)]
+    made = make(rows, f"image patient eye split {label} D")
+    text = "each counts as a disease"
+    assert sum(text in line for line in manifest.check_trainable(made, "patient")) == said
+    assert not any(text in line for line in manifest.check_trainable(made))
+
+
 def test_a_missing_eye_is_empty_and_takes_no_part():
     made = make([("b", "2", "right", "val", 1, 0), ("a", "1", "left", "train", 0, 1)])
     pairs = manifest.pair_eyes(made)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fundus_diag.data import manifest, splits
-from fundus_diag.utils.errors import UsageError
+from fundus_diag.utils.errors import DataError, UsageError
 
 SPLITS = ("train", "val", "test")
 
@@ -171,6 +171,32 @@ def test_the_command_writes_the_table_with_its_split(tmp_path):
     assert read.table["image"].tolist() == [f"{i}.jpg" for i in range(60)]
     assert [counts["splits"][split]["patients"] for split in SPLITS] == [15, 6, 9]
     assert splits.split(tmp_path / "b.csv", tmp_path / "c.csv")["replaced"]
+
+
+def test_a_table_that_its_split_made_wrong_is_mended(tmp_path):
+    """Its reader refuses it; the split is replaced, whatever stands there."""
+    path = tmp_path / "a.csv"
+    rows = ["a,1,left,train,1", "b,1,right,test,0", "c,2,left,dev,1", "d,3,left,,0"]
+    path.write_text("\n".join(["image,patient,eye,split,D", *rows]) + "\n")
+    with pytest.raises(DataError):
+        manifest.read_manifest(path)
+    assert splits.split(path, tmp_path / "b.csv", (0.5, 0.5, 0.0))["replaced"]
+    table = manifest.read_manifest(tmp_path / "b.csv", need_split=True).table
+    assert table.groupby("patient")["split"].nunique().tolist() == [1, 1, 1]
+
+
+def test_a_table_without_labels_is_split_too(tmp_path):
+    path = tmp_path / "a.csv"
+    rows = [f"{k}.jpg,{k // 2}," for k in range(20)]
+    path.write_text("\n".join(["image,patient,eye", *rows]) + "\n")
+    counts = splits.split(path, tmp_path / "b.csv")
+    assert [counts["splits"][name]["patients"] for name in SPLITS] == [7, 1, 2]
+    assert counts["splits"]["train"]["positives"] == {}
+
+
+def test_a_negative_seed_is_a_wrong_flag(tmp_path):
+    with pytest.raises(UsageError, match="--seed -1: at least 0"):
+        splits.split_patients(["a", "b"], [[1], [0]], seed=-1)
 
 
 def test_fifty_thousand_patients_take_seconds():

@@ -94,9 +94,17 @@ def test_what_a_reader_must_know_is_said(runs):
     assert 'id="val-notice"' not in text
     assert "No threshold: val held 0 positives" in text
     assert "their folder is not on this machine" in text
+    assert "nobody stands in two splits" in text
+    before = (runs / "eye" / "config.json").read_text()
+    config = json.loads(before)
+    config["data"]["own_patients"] = 1234
+    (runs / "eye" / "config.json").write_text(json.dumps(config))
     path, _, _ = report_run(runs / "eye", split="val", resamples=RESAMPLES)
+    (runs / "eye" / "config.json").write_text(before)
     assert path.name == "report_val.html"
     assert 'id="val-notice"' in path.read_text()
+    assert "nobody stands in two splits" not in path.read_text()
+    assert "1,234 of its pictures are patients of their own" in path.read_text()
     assert (runs / "eye" / "report.html").read_text() == text
 
 

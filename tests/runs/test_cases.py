@@ -1,5 +1,6 @@
 """Cases of files and of tables, and their pictures as a network takes them."""
 
+import os
 import unicodedata
 from types import SimpleNamespace
 
@@ -47,6 +48,12 @@ def test_what_a_run_cannot_be_asked_for_is_refused(manifest, tmp_path):
     (tmp_path / "m.csv").write_text("image,patient,eye\n")
     with pytest.raises(DataError, match="no row"):
         cases.cases_of_manifest(run_over("eye"), tmp_path / "m.csv", tmp_path)
+
+
+def test_a_file_whose_name_is_not_utf_8_is_refused_before_it_is_read():
+    files = ["a.jpg", os.fsdecode(b"x/\xd5_left.jpg")]
+    with pytest.raises(DataError, match=r"^x/\\xd5_left.jpg: the name of the file is not UTF-8"):
+        cases.cases_of_files(run_over("eye"), files)
 
 
 def test_pictures_stand_left_before_right_and_a_missing_eye_is_masked():

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from tiny import main, make_photographs, ready_run, train_flags
 
 from fundus_diag import load_run
-from fundus_diag.data.labels import LABEL_NAME
-from fundus_diag.data.manifest import read_manifest
+from fundus_diag.data.labels import is_label
+from fundus_diag.data.manifest import for_run, from_table, read_manifest
 from fundus_diag.runs.run_files import read_config
 from fundus_diag.utils.errors import DataError
 
-NAMES = ("AMD (wet)", "Œdème", "_x", "黄斑", "grade 2+", "a.b-c")
+NAMES = ("AMD (wet)", "Œdème", "_x", "黄斑", "grade 2+", "a.b-c", "मोतियाबिंद")
 
 
 def renamed(folder, names):
@@ -42,26 +42,50 @@ def test_a_run_trains_predicts_and_is_reported_with_labels_of_any_script(tmp_pat
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names_that_a_table_takes_open_a_run(tmp_path, name):
-    manifest = renamed(tmp_path / "photographs", (name, "plain"))
-    assert read_manifest(manifest).labels == (name, "plain")
+    path = tmp_path / "t.csv"
+    path.write_text(f"image,patient,eye,{name},plain\na,1,,1,0\n", "utf-8")
+    assert read_manifest(path).labels == (name, "plain")
+    assert read_config(write_config(tmp_path, read_manifest(path).labels))["labels"][0] == name
+
+
+def test_the_decomposed_form_of_a_name_is_the_run_s(tmp_path):
+    """The same label typed on a Mac: what it says counts, under the name that the run has."""
+    manifest = renamed(tmp_path / "photographs", ("E\u0301tat", "AMD (wet) मोतियाबिंद"))
+    assert read_manifest(manifest).labels == ("\u00c9tat", "AMD (wet) मोतियाबिंद")
     ready_run(manifest, tmp_path / "run")
-    assert load_run(tmp_path / "run").labels == (name, "plain")
+    run = load_run(tmp_path / "run")
+    assert run.labels == read_manifest(manifest).labels
+    known = for_run(read_manifest(manifest, need_labels=False), run.labels)
+    assert known.labels == run.labels
+
+
+def test_a_run_of_an_older_version_keeps_a_name_that_is_not_composed():
+    """The sign for angstrom was a letter and stays one; tables are read with the letter A ring."""
+    rows = {"image": ["a"], "patient": ["1"], "eye": [""], "\u00c5": [1.0], "x": [0.0]}
+    known = for_run(from_table(pd.DataFrame(rows)), ["x", "\u212b", "absent"])
+    assert known.labels == ("x", "\u212b")
+    assert known.table["\u212b"].tolist() == [1.0]
+    assert is_label("\u212b")
 
 
 @settings(max_examples=60, deadline=None)
-@given(name=st.text(max_size=70))
+@given(name=st.text(max_size=70) | st.from_regex(r"\w[\w .+()-]{0,63}", fullmatch=True))
 def test_a_run_refuses_the_names_that_a_table_refuses(tmp_path_factory, name):
-    folder = tmp_path_factory.mktemp("run")
+    folder = write_config(tmp_path_factory.mktemp("run"), [name])
+    if is_label(name):
+        assert read_config(folder)["labels"] == [name]
+        return
+    with pytest.raises(DataError, match="'labels' is not a list of label names"):
+        read_config(folder)
+
+
+def write_config(folder, labels):
     config = {
         "encoder": "tiny", "image_size": 32, "unit": "eye", "task": "multi_label",
-        "labels": [name], "pretrained": False, "weights": "none", "flags": {}, "versions": {},
+        "labels": list(labels), "pretrained": False, "weights": "none", "flags": {}, "versions": {},
         "data": {"splits": {"train": {
             "positives": {}, "negatives": {}, "ungraded": {}, "rows": 1, "patients": 1,
         }}}, "finished": "today",
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config))
-    if LABEL_NAME.fullmatch(name):
-        assert read_config(folder)["labels"] == [name]
-        return
-    with pytest.raises(DataError, match="'labels' is not a list of label names"):
-        read_config(folder)
+    return folder

@@ -55,6 +55,7 @@ def test_config_says_what_was_trained_on_what(run_dir, manifest):
     assert config["pretrained"] is False
     assert config["finished"]
     assert config["data"]["sha256"] == read_manifest(manifest).sha256
+    assert config["data"]["own_patients"] == 0  # both eyes of a patient stand in the table
     part = config["data"]["splits"]["train"]
     assert part["rows"] == len(train)
     assert part["patients"] == train["patient"].nunique()

@@ -4,23 +4,26 @@ What is known about a data set (origin, licence, where its files lie, what its w
 `data_manifests/<name>.toml`, and nowhere else: another data set is another such file. How a kind of
 files is read stands in the readers, one file each: `f(root, description, labels, table, out)` gives
 {"rows", "labels", "source": what to name in an error, "image_root", "notes"}; a row holds the
-columns of the manifest, its `line` in the source, and `left_out`: why, or None.
+columns of the manifest, `where` it stands in the source ("line 7"), and `left_out`: why, or None.
 """
 
+import os
 import re
 from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 
-from fundus_diag.data.columns import META, row_problems
+from fundus_diag.data import patients
+from fundus_diag.data.columns import META
 from fundus_diag.data.datasets.csv_table import csv_rows
 from fundus_diag.data.datasets.descriptions import describe
 from fundus_diag.data.datasets.folders import folder_rows
 from fundus_diag.data.datasets.npz import npz_rows
 from fundus_diag.data.datasets.odir import odir_rows
-from fundus_diag.data.labels import EYE_VALUES, LABEL_NAME, LABELS, SPLITS, task_of
-from fundus_diag.data.manifest import from_table, summary, write_manifest
+from fundus_diag.data.labels import HEALTHY, LABELS, is_healthy, is_label, task_of, wrong_label
+from fundus_diag.data.manifest import from_table, summary
+from fundus_diag.data.write import write_manifest
 from fundus_diag.utils.errors import DataError, UsageError
 
 READERS = {"csv": csv_rows, "folders": folder_rows, "npz": npz_rows, "odir": odir_rows}
@@ -61,7 +64,7 @@ def build(
     if labels not in choices:
         raise UsageError(f"--labels {labels}: {name} has {' and '.join(choices)}")
     root, out = Path(root), Path(out)
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise DataError(f"{root}: not a folder")
     if description["reader"] not in list(READERS):
         known = ", ".join(READERS)
@@ -76,10 +79,11 @@ def build(
     kept = [row for row in built["rows"] if row["left_out"] is None]
     left_out = Counter(row["left_out"] for row in built["rows"] if row["left_out"])
     if not kept:
-        reasons = ", ".join(f"{count} rows: {reason}" for reason, count in left_out.items())
-        raise DataError(f"{built['source']}: no row is left ({reasons or 'nothing found'})")
+        reasons = [f"{count} rows: {reason}" for reason, count in left_out.items()]
+        reasons = ", ".join(reasons + built["notes"]) or "nothing found"
+        raise DataError(f"{built['source']}: no row is left ({reasons})")
     frame = _frame(kept, built, labels, description)
-    write_manifest(frame, out)
+    write_manifest(frame, out, built["source"], [row["where"] for row in kept])
     manifest = from_table(frame, out)
     return {
         "out": str(out),
@@ -87,33 +91,37 @@ def build(
         "rows": len(frame),
         "patients": int(frame["patient"].nunique()),
         "left_out": dict(left_out),
-        "notes": built["notes"],
+        "notes": built["notes"] + patients.notes(frame),
         "licence": description["licence"],
         "splits": summary(frame, manifest.labels),
     }
 
 
 def _frame(rows, built, labels, description):
-    columns = list(built["labels"])
+    """The manifest's table, with what it calls the label of no disease (`healthy`) called N."""
+    frame = pd.DataFrame(rows)
+    columns, healthy = list(built["labels"]), description.get("healthy", "")
+    if healthy and healthy not in columns:
+        raise DataError(f"{description['path']}: healthy = {healthy!r} is none of the labels")
+    if healthy and not is_healthy(healthy):
+        if HEALTHY in columns:
+            raise DataError(
+                f"{description['path']}: healthy = {healthy!r}, and {HEALTHY} is a label too"
+            )
+        columns = [HEALTHY if label == healthy else label for label in columns]
+        frame = frame.rename(columns={healthy: HEALTHY})
     if labels == "odir":
         strange = [label for label in columns if label not in LABELS]
         if strange:
             raise UsageError(f"--labels odir: {strange[0]!r} is no label of ODIR")
         columns = list(LABELS)
     for label in columns:
-        if label in META or not LABEL_NAME.fullmatch(label):
+        if label in META:
             raise DataError(f"{description['path']}: {label!r} cannot be the name of a label")
+        if not is_label(label):
+            raise DataError(f"{description['path']}: {wrong_label(label)}")
     task_of(description["path"], columns)
-    frame = pd.DataFrame(rows)
     frame["dataset"] = description["dataset"]
-    problems = row_problems(frame["line"], frame)
-    for name, allowed in (("eye", EYE_VALUES), ("split", (*SPLITS, ""))):
-        if name in frame:
-            wrong = frame[~frame[name].isin(allowed)]
-            problems += [(line, f"{name} {v!r}") for line, v in wrong[["line", name]].to_numpy()]
-    if problems:
-        line, what = problems[0]
-        raise DataError(f"{built['source']} line {line}: {what}")
     filled = (frame.notna() & (frame != "")).any()
     meta = [c for c in META if c in ("image", "patient", "eye") or filled.get(c, False)]
     frame = frame.reindex(columns=meta + columns)

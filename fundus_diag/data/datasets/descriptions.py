@@ -4,6 +4,8 @@ import tomllib
 from importlib import resources
 from pathlib import Path
 
+from fundus_diag.data.labels import nfc
+from fundus_diag.data.paths import NO_FILE, inside, not_there
 from fundus_diag.utils.errors import DataError, UsageError
 
 
@@ -72,21 +74,27 @@ def section(description, name):
     return description[name]
 
 
-def find_file(root: Path, names: list[str]) -> Path:
-    """The first of the files that is there.
+def find_file(root: Path, description: dict, kind: str) -> Path:
+    """The first of the files that `[files]` of the description names, by `kind`, and that is there.
 
     Raises:
-        DataError: none is.
+        DataError: none is, or none is named.
     """
+    names = description.get("files", {}).get(kind, [])
+    if not names:
+        raise DataError(
+            f"{description['path']}: names no file ([files] {kind}): name it there or by --table"
+        )
     for name in names:
-        if (root / name).is_file():
-            return root / name
+        path = inside(root, name)
+        if path and not_there(path) != NO_FILE:
+            return path
     raise DataError(f"{root}: none of the files {', '.join(names)}")
 
 
 def _read(path):
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(nfc(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

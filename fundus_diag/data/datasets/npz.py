@@ -10,9 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fundus_diag.data.columns import wrong_path
 from fundus_diag.data.datasets.descriptions import find_file
 from fundus_diag.data.labels import SPLITS
+from fundus_diag.data.paths import wrong_path
 from fundus_diag.utils.errors import DataError
 
 MAX_BYTES = 2_000_000_000  # of the arrays; the largest published size takes 240 MB
@@ -24,7 +24,7 @@ def npz_rows(root: Path, description: dict, labels: str, table: Path | None, out
     With `labels` "grade" there is a column for each of the description's `grades`; with "odir" one
     for each label of its table `from_grade`, which is 1 from the grade on that stands there.
     """
-    path = table or find_file(root, description["files"]["archives"])
+    path = table or find_file(root, description, "archives")
     arrays = _load(path)
     grades = description["grades"]
     if labels == "grade":
@@ -46,7 +46,7 @@ def npz_rows(root: Path, description: dict, labels: str, table: Path | None, out
                 "patient": f"{description['patient_prefix']}{split}-{i:04d}",
                 "eye": "",
                 "split": split,
-                "line": len(rows) + 1,
+                "where": f"picture {i} of {split}",
                 "left_out": None,
             }
             row |= {label: float(grade in given) for label, given in columns.items()}

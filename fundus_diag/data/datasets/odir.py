@@ -19,14 +19,14 @@ from fundus_diag.utils.errors import DataError
 
 def odir_rows(root: Path, description: dict, labels: str, table: Path | None, out: Path) -> dict:
     """Rows of the table as on Kaggle (a row per eye) or of the challenge (a row per patient)."""
-    text = read_table(table or find_file(root, description["files"]["tables"]))
+    text = read_table(table or find_file(root, description, "tables"), strict=False)
     columns, rules = description["columns"], description["keywords"]
     prefix = description["patient_prefix"]
-    cells = {name: text.column(name) for name in text.columns}
+    by_eye = text.has(columns["row"])
     needed = [columns["id"], columns["age"], columns["sex"], *columns["left"], *columns["right"]]
-    for name in needed + (description["eye_labels"] if labels == "patient" else []):
-        text.column(name)
-    by_eye = columns["row"] in text.columns
+    needed += [columns["row"]] if by_eye else []
+    needed += description["eye_labels"] if labels == "patient" else []
+    cells = {name: text.column(name) for name in needed}
     where = locate(root, description["files"]["folders"])
     unknown: Counter[str] = Counter()
     rows = []
@@ -45,7 +45,7 @@ def odir_rows(root: Path, description: dict, labels: str, table: Path | None, ou
                 "eye": eye,
                 "age": _age(text, line, cells[columns["age"]][i]),
                 "sex": cells[columns["sex"]][i].lower(),
-                "line": line,
+                "where": f"line {line}",
                 "left_out": None,
             }
             if not found:
@@ -98,12 +98,15 @@ def locate(root: Path, folders: list[str]) -> dict[str, str]:
     """File name -> path relative to the root; of a name in several folders the first one counts."""
     where: dict[str, str] = {}
     for folder in folders:
-        if (root / folder).is_dir():
+        try:
             with os.scandir(root / folder) as entries:
-                for entry in entries:
-                    if entry.is_file():
-                        path = entry.name if folder == "." else f"{folder}/{entry.name}"
-                        where.setdefault(entry.name, path)
+                names = [entry.name for entry in entries if entry.is_file()]
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise DataError(f"{root / folder}: cannot be read: {error.strerror}") from error
+        for name in names:
+            where.setdefault(name, name if folder == "." else f"{folder}/{name}")
     return where
 
 

@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 
 from fundus_diag.data.labels import EYES, HEALTHY, LABELS
-from fundus_diag.data.manifest import write_manifest
 from fundus_diag.data.splits import split_patients
 from fundus_diag.data.synthetic.camera import compress
 from fundus_diag.data.synthetic.eye import DISEASES, MIN_SIZE, SIGNS, draw_eye, stream
+from fundus_diag.data.write import write_manifest
 from fundus_diag.utils.errors import DataError, UsageError
 
 __all__ = ["DISEASES", "SIGNS", "draw_dataset", "draw_eye", "draw_labels"]

@@ -151,7 +151,8 @@ def test_no_name_of_a_data_set_stands_in_code():
         ('reader = "folders"', "", "classes.toml: reader None"),
         ('["odir", "own"]', '"odir"', "classes.toml: label_choices 'odir' is no list of names"),
         ('label_choices = ["odir", "own"]', "", "classes.toml: label_choices None is no list"),
-        ('"folders"', '"npz"', "classes.toml: not a mapping of classes .KeyError: 'archives'"),
+        ('"folders"', '"npz"', r"classes.toml: names no file \(\[files\] archives\)"),
+        ('Normal = "N"', "Normal = 7", "classes.toml: not a mapping of classes .TypeError: 'int'"),
         ("[files]", "[files", "classes.toml: not a TOML file"),
     ],
 )

@@ -44,7 +44,13 @@ def test_a_folder_per_class_grades_its_own_labels_only(tmp_path):
         "diabetic_retinopathy/5_right.JPEG": "5",
     }
     assert rows.loc["glaucoma/5_left.png", "eye"] == "left"
-    assert counts["notes"] == ["folder 'other' stands for no class: left out"]
+    assert counts["notes"] == [
+        "left out: 1 files whose ending is not in [files] extensions "
+        "('diabetic_retinopathy/notes.txt': .txt 1)",
+        "left out: 1 files in folders that stand for no class ('other/9.jpg')",
+        "2 of 4 pictures are patients of their own: where nothing tells who is who, both eyes of a "
+        "person may stand on two sides of a split",
+    ]
 
 
 def test_folders_of_splits_give_the_split(tmp_path):
@@ -156,7 +162,7 @@ def test_a_manifest_like_table_needs_no_mapping(tmp_path):
         ('column = "level"', "", "KeyError: 'column'"),
         ('negative = ["0"]', "negative = []", r"t.csv line 3: D '0' has no meaning"),
         ('OD = "right"', 'OD = "both"', "eye 'both'"),
-        ('OS = "left"', 'XX = "left"', "t.csv line 3: eye 'os' has no meaning"),
+        ('eye = "side"', 'eye = "level"', "t.csv line 2: eye '2' has no meaning"),
         ("pictures/{id}", "../{id}", "t.csv line 2: image '../1_OD.png' leaves the image root"),
         ("{id}_{side}", "{id}_OD", "line 3: image 'pictures/1_OD.png' stands already on line 2"),
         ('image = "pictures', 'image = "{nothing}', "no column 'nothing'"),

@@ -1,0 +1,80 @@
+"""Where the pictures of a table lie: what a path may be, and which file it means."""
+
+import os
+import re
+import stat
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from fundus_diag.utils.errors import DataError
+
+NO_FILE = "no such file"
+
+
+def wrong_path(image: str) -> str | None:
+    """Why no table can hold the path of a picture, or None."""
+    if not image:
+        return "is empty"
+    if not is_utf8(image):
+        return "is not UTF-8"
+    if any(ord(character) < 32 for character in image) or len(image) > 1000:
+        return "is not the path of a file"
+    if image != image.strip():
+        return "begins or ends with a blank"
+    # As POSIX or Windows would take it: from a root, a drive, or a folder above. Not by `pathlib`,
+    # which takes seconds for the rows of a large table.
+    if image[0] in "/\\" or image[1:2] == ":" or ".." in re.split(r"[/\\]", image):
+        return "leaves the image root"
+    return None
+
+
+def inside(root: Path, image: str) -> Path | None:
+    """Where the picture lies under the root, or None where its path cannot be taken.
+
+    A name with accents is looked up as it is written, then composed, then decomposed (NFC, NFD),
+    folder by folder; where none is there, the path is the one that is written.
+    """
+    if wrong_path(image):
+        return None
+    path = root / image
+    if image.isascii() or not_there(path) != NO_FILE:
+        return path
+    here = root
+    for part in PurePosixPath(image).parts:
+        forms = (part, *(unicodedata.normalize(form, part) for form in ("NFC", "NFD")))
+        here = next((here / form for form in forms if os.path.lexists(here / form)), here / part)
+    return path if not_there(here) == NO_FILE else here
+
+
+def not_there(path: Path) -> str | None:
+    """Why there is no file to read at the path, or None: `Path.is_file` raises of what it meets.
+
+    `NO_FILE`, or "cannot be read: .." where the name is too long, a folder may not be entered or
+    the disk does not answer.
+    """
+    try:
+        return None if stat.S_ISREG(os.stat(path).st_mode) else NO_FILE
+    except (FileNotFoundError, NotADirectoryError):
+        return NO_FILE
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a file's name, as Python gives it, is UTF-8 on the disk."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def escaped(name: str) -> str:
+    """The name as it can be printed: bytes that are no UTF-8 as \\xd5, control characters too."""
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+    return "".join(shown).replace("\\udc", "\\x")
+
+
+def check_names(paths: Iterable[Path]) -> None:
+    """Raises DataError of files whose names are not UTF-8: no table and no page can hold them."""
+    odd = [escaped(str(path)) for path in paths if not is_utf8(str(path))]
+    if odd:
+        more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
+        raise DataError(f"{', '.join(odd[:3])}{more}: the name of the file is not UTF-8: rename it")
