@@ -9,7 +9,7 @@ from fundus_diag.explain import explainer
 from fundus_diag.explain.filters import clean
 from fundus_diag.export.pixels import as_arrays
 from fundus_diag.export.samples import drawn_photographs
-from fundus_diag.imaging.preprocess import map_to_original, traced
+from fundus_diag.imaging.preprocess import traced
 from fundus_diag.metrics.calibration import apply_calibration
 from fundus_diag.metrics.classification import macro_auc
 from fundus_diag.runs.run_files import own_table
@@ -159,23 +159,18 @@ def _refuse(what, apart, limit):
 
 
 def _maps_apart(run, explain, files):
-    """Largest difference of the maps of one photograph or pair."""
-    one = {name: values[0] for name, values in files.items()}
+    """Largest difference of the maps of one photograph or pair, in whose box they lie."""
+    one = {name: values[:1] for name, values in files.items()}
     label = len(run.labels) - 1
-    found = explain(**{k: tf.constant(v) for k, v in one.items()}, labels=tf.constant([label]))
+    found = explain(**{k: tf.constant(v) for k, v in one.items()}, label=tf.constant([label]))
     size, crop = run.config["image_size"], run.config["crop"]
-    seen = [traced(size, crop)(tf.constant(data)) for data in one.values()]
+    seen = [traced(size, crop)(tf.constant(data[0])) for data in one.values()]
     pictures = np.stack([picture.numpy() for picture, _ in seen])
     pairs = run.config["unit"] == "patient"
     maps = explainer.maps(run.model, pictures[None] if pairs else pictures, labels=[label])
+    wanted = clean(maps[0, :, 0] if pairs else maps[0])
     names = ("map_left", "map_right") if pairs else ("map",)
-    apart = []
-    for k, name in enumerate(names):
-        got = found[name].numpy()[0]
-        own = clean(maps[0, k, 0] if pairs else maps[0, 0])
-        want = map_to_original(own[None, ..., None], seen[k][1], *got.shape)[0, ..., 0].numpy()
-        apart.append(_apart(want, got))
-    return max(apart)
+    return max(_apart(wanted[k], found[name][0].numpy()) for k, name in enumerate(names))
 
 
 def differences(record):
