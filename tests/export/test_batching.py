@@ -142,8 +142,8 @@ def test_chunks_give_each_row_once_and_in_order(rows, size):
         tf.py_function(lambda n: seen.append(int(n)), [tf.shape(x)[0]], [])
         return {"sum": x + y[:, None], "text": tf.strings.as_string(y)}
 
-    x, y = np.arange(2.0 * rows).reshape(rows, 2), np.arange(rows)
-    inputs = [tf.TensorSpec((None, 2), tf.float64), tf.TensorSpec((None,), tf.int64)]
+    x, y = np.arange(2 * rows).reshape(rows, 2), np.arange(rows)
+    inputs = [tf.TensorSpec((None, 2), tf.int64), tf.TensorSpec((None,), tf.int64)]
     whole = tf.function(lambda *z: in_chunks(double, z, size), inputs, autograph=False)
     got = whole(x, y)
     np.testing.assert_array_equal(got["sum"], x + y[:, None])

@@ -20,7 +20,8 @@ FLAGS = {
     "grade": {"task": "grade", "grade_head": "ordinal", "crop": "none"},
 }
 KINDS = {"label": tf.int32, "images": tf.float32, "mask": tf.float32}  # of inputs, else bytes
-THRESHOLDS = {"eye": {"A": 0.41}, "patient": {"A": 0.43, "B": 0.45}}
+THRESHOLDS = {"eye": {"A": 0.51}, "patient": {"A": 0.43, "B": 0.45}}
+INTERCEPTS = {"eye": {"A": 0.2}}  # either label is the likeliest of some; by its logits B always is
 
 
 def make_runs(folder, units=UNITS):
@@ -35,14 +36,15 @@ def make_runs(folder, units=UNITS):
             make_photographs(folder / name, grades=unit == "grade")
         ready_run(manifest, folder / unit, **FLAGS.get(unit, {}), image_size=SIZE)
         if unit != "grade":
-            set_thresholds(folder / unit, THRESHOLDS[unit])
+            set_thresholds(folder / unit, THRESHOLDS[unit], INTERCEPTS.get(unit, {}))
     return folder
 
 
-def set_thresholds(run, thresholds):
+def set_thresholds(run, thresholds, intercepts):
     points = json.loads((run / "thresholds.json").read_text())
     for label, entry in points["labels"].items():
-        entry |= {"slope": 1.3, "intercept": -0.2, "threshold": thresholds.get(label)}
+        entry |= {"slope": 1.3, "intercept": intercepts.get(label, -0.2)}
+        entry["threshold"] = thresholds.get(label)
     (run / "thresholds.json").write_text(json.dumps(points))
 
 
