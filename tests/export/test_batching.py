@@ -90,15 +90,15 @@ def test_merged_requests_of_pairs_are_answered_as_alone(folder, models):
 
 
 def test_many_rows_in_one_request_are_all_answered(folder, models):
+    """Of photographs two chunks and a bit, of pictures, which are quicker, two hundred."""
     run = run_of(folder, "eye")
     files = photographs(folder)
     want = np.resize(run.predict(files), (200, 2))
-    data = (contents("", files) * 34)[:200]
-    data[190] = b"text"
+    data = (contents("", files) * 6)[:34]
+    data[33] = b"text"
     got = serve(models("eye"), image_bytes=data)
-    good = np.arange(200) != 190
-    np.testing.assert_allclose(got["probability"][good], want[good], atol=1e-5)
-    np.testing.assert_array_equal(got["gradable"], good)
+    np.testing.assert_allclose(got["probability"][:33], want[:33], atol=1e-5)
+    assert got["gradable"].tolist() == [True] * 33 + [False]
     pictures = ([load_picture(x, SIZE) for x in files] * 34)[:200]
     got = serve(models("eye"), "serve_pixels", images=pictures)
     np.testing.assert_allclose(got["probability"], want, atol=1e-5)
