@@ -89,6 +89,7 @@ def exported(args):
             continue
         folder = args.out / name
         words = ["--format", format, "--precision", precision, "--out", folder, "--overwrite"]
+        words += ["--version", "1"] * (format == "saved_model")
         fundus_diag("export", args.run, *words)
         if format == "saved_model":
             made[name] = pixels(tf.saved_model.load(str(folder / "1")))

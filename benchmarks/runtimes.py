@@ -125,7 +125,7 @@ def from_bytes(made, repeats):
         plain, explain = served["serving_default"], served["explain"]
         calls[name] = lambda plain=plain: plain(image_bytes=data[None])["probability"].numpy()
         calls[f"{name} with map"] = lambda explain=explain: explain(
-            image_bytes=data, labels=tf.zeros((0,), tf.int32)
+            image_bytes=data[None], label=tf.constant([-1])
         )["map"].numpy()
     times = in_turn(calls, repeats, warmups=3)
     print(f"one JPEG of {PHOTOGRAPH} px | ms")

@@ -15,6 +15,7 @@ def export(
     format: Literal[*FORMATS] = "saved_model",
     precision: Literal[*PRECISIONS] = "float32",
     explain: bool = True,
+    version: int | None = None,
     overwrite: bool = False,
 ):
     """Write a run for serving: TensorFlow's SavedModel, ONNX or OpenVINO.
@@ -25,12 +26,15 @@ def export(
 
     Args:
         run: Run directory.
-        out: Folder to write.
+        out: Folder to write; of saved_model the folder of its versions.
         format: saved_model; onnx or openvino with these extras installed.
         precision: float32; of saved_model bfloat16, or auto: where this processor has it; of
             openvino int8.
         explain: A SavedModel also gives LayerCAM maps, by a second copy of the weights.
-        overwrite: Replace the export in OUT, once the new one is complete.
+        version: Number of a saved_model; by default the one after the newest in OUT. A server that
+            is running takes the newest by itself.
+        overwrite: Replace what lies in OUT, once the new one is complete; of saved_model this
+            version alone, by default the newest.
     """
     from fundus_diag.runs.run_files import read_config
 
@@ -39,8 +43,9 @@ def export(
     from fundus_diag.export.check import differences
     from fundus_diag.export.export import export as export_run
 
-    record = export_run(run, out, format, precision, explain, overwrite)
-    print(f"{out}: {format} in {record['precision']}")
+    record = export_run(run, out, format, precision, explain, overwrite, version)
+    written = out / str(record.get("model_version", ""))
+    print(f"{written}: {format} in {record['precision']}")
     print(f"largest difference from the run: {differences(record)}")
     if "bfloat16" in record:
         print(f"as OpenVINO computes here, in bfloat16: {differences(record['bfloat16'])}")

@@ -7,7 +7,7 @@ of view (`field.locate_field`) or beyond the photograph's frame.
 import numpy as np
 import tensorflow as tf
 
-from fundus_diag.imaging.preprocess import in_field, map_to_original
+from fundus_diag.imaging.preprocess import in_field, map_to_original, to_original
 
 TIE = 1e-6  # of the maximum: pixels that come so near are as high
 
@@ -33,6 +33,13 @@ def over_photograph(map, grid, box, inside):
     """
     laid = map_to_original(map[None, ..., None], box, *inside.shape, grid)
     return np.where(inside, laid.numpy()[0, ..., 0], np.float32(0))
+
+
+def map_box(box, grid):
+    """The box (4,) of a photograph that the cells of a map divide evenly, of the picture's box."""
+    start = np.array(grid.offset) - np.array(grid.stride) / 2
+    ends = np.stack([start, start + np.multiply(grid.shape, grid.stride)]).astype("float32")
+    return tf.reshape(to_original(ends, tf.cast(box, tf.float32), grid.size), (4,))
 
 
 def field_in_picture(field, box, height, width, size):

@@ -7,7 +7,7 @@ from fundus_diag.data.inputs import load_table
 from fundus_diag.data.pipeline import scoring_batches
 from fundus_diag.explain import explainer
 from fundus_diag.explain.filters import clean
-from fundus_diag.explain.laying import field_on_photograph, over_photograph, picture_field
+from fundus_diag.explain.laying import map_box, picture_field, reached
 from fundus_diag.explain.methods.registry import layer_names
 from fundus_diag.export.pixels import as_arrays
 from fundus_diag.export.samples import drawn_photographs
@@ -161,26 +161,26 @@ def _refuse(what, apart, limit):
 
 
 def _maps_apart(run, explain, files):
-    """Largest difference of the maps of one photograph or pair."""
-    one = {name: values[0] for name, values in files.items()}
+    """Largest difference of the maps of one photograph or pair, and of where they lie."""
+    one = {name: values[:1] for name, values in files.items()}
     label = len(run.labels) - 1
-    found = explain(**{k: tf.constant(v) for k, v in one.items()}, labels=tf.constant([label]))
+    found = explain(**{k: tf.constant(v) for k, v in one.items()}, label=tf.constant([label]))
     size, crop = run.config["image_size"], run.config["crop"]
-    seen = [Loaded(*traced_whole(size, crop)(tf.constant(data))) for data in one.values()]
+    seen = [Loaded(*traced_whole(size, crop)(tf.constant(data[0]))) for data in one.values()]
     pictures = np.stack([x.picture for x in seen])
     inside = np.stack([picture_field(x) for x in seen])
+    grid = explainer.grid_of(run.model, "layer_cam", layer_names(run.model, "layer_cam"))
+    there = reached(inside, grid).numpy()
     pairs = run.config["unit"] == "patient"
     if pairs:
         pictures, inside = pictures[None], inside[None]
     maps = explainer.maps(run.model, pictures, labels=[label], inside=inside)
-    grid = explainer.grid_of(run.model, "layer_cam", layer_names(run.model, "layer_cam"))
-    names = ("map_left", "map_right") if pairs else ("map",)
+    wanted = clean(maps[0, :, 0] if pairs else maps[0]) * there
     apart = []
-    for k, name in enumerate(names):
-        got = found[name].numpy()[0]
-        own = clean(maps[0, k, 0] if pairs else maps[0, 0])
-        there = field_on_photograph(seen[k].field, *got.shape).numpy()
-        apart.append(_apart(over_photograph(own, grid, seen[k].box, there), got))
+    for k, name in enumerate(("map_left", "map_right") if pairs else ("map",)):
+        apart.append(_apart(wanted[k], found[name][0].numpy()))
+        far = _apart(map_box(seen[k].box, grid).numpy(), found[f"{name}_box"][0].numpy())
+        apart.append(far / max(seen[k].photograph.shape))  # a share of its side
     return max(apart)
 
 

@@ -1,26 +1,31 @@
 """A trained run as TensorFlow functions: from the bytes of photographs to answers.
 
 Decoding, preprocessing, calibration and thresholds are in the graph. What is wrong with one row is
-said in that row: nothing that is sent stops the others.
+said in that row: nothing that is sent stops the others. All that goes in and comes out has a row a
+photograph or pair: a server may merge what it is sent by several clients, and cut the answer again.
 """
 
 import numpy as np
 import tensorflow as tf
 
 from fundus_diag.data.labels import EYES
-from fundus_diag.export.maps import cam_function, explained, field_of, laid_back
-from fundus_diag.export.reading import MAX_ROWS, NO_EYE, TOO_MANY, read, read_all, text_of_pair
+from fundus_diag.export.chunks import in_chunks
+from fundus_diag.export.maps import cam_function, explained, field_of, placed
+from fundus_diag.export.reading import NO_ANSWER, NO_EYE, read, read_all, text_of_pair
 from fundus_diag.imaging.quality import blank, checked
 from fundus_diag.runs.freeze import freeze, input_spec
+
+CHUNK = 16  # rows that the network takes at once: what it holds of them must fit into the memory
+NONE = -1.0  # in the place of a probability that there is not: JSON knows no NaN
 
 
 def signatures(run, precision="float32", explain=True):
     """The functions of an exported run, by the name of their signature.
 
-    Each returns a dict: `probability` (B, L) calibrated, NaN in a row with an error; `positive`
-    (B, L); `label` (B, L), names; `gradable` (B,); `error` (B,). `explain` is of one photograph:
-    one such row, `map` (K, height, width), of pairs `map_left` and `map_right`, and `map_label`
-    (K,), names. K is 0 where there is an error.
+    Each returns a dict: `probability` (B, L) calibrated, `NONE` in a row that cannot be answered;
+    `positive` (B, L); `label` (B, L), names; `gradable` (B,); `error` (B,). `explain` also takes
+    `label` (B,), numbers of labels or -1 for the likeliest, and returns with it `map_label` (B,),
+    names, and what `maps.placed` does, of pairs with `_left` or `_right` behind `map`.
 
     Args:
         run: `run.Run`, finished.
@@ -35,13 +40,7 @@ def signatures(run, precision="float32", explain=True):
     maps = cam_function(run, lambda z: calibrated(run, z), precision) if explain else (None, None)
 
     def logits(inputs):
-        flat = tf.nest.flatten(inputs)
-        # oneDNN's fused convolutions fail on no rows at all.
-        found = tf.cond(
-            tf.shape(flat[0])[0] > 0,
-            lambda: frozen(*flat)[0],
-            lambda: tf.zeros((0, len(run.labels))),
-        )
+        found = frozen(*tf.nest.flatten(inputs))[0]
         return tf.ensure_shape(found, (None, len(run.labels)))
 
     make = _of_eyes if run.config["unit"] == "eye" else _of_pairs
@@ -71,25 +70,32 @@ def called(run, probability):
 def _of_eyes(run, logits, maps, grid):
     size, crop = run.config["image_size"], run.config["crop"]
 
-    @_signature(_strings("image_bytes"))
+    @_signature(_rows("image_bytes", tf.string))
     def serving_default(image_bytes):
-        pictures, *said = read_all(image_bytes[:MAX_ROWS], size, crop)
-        return _answer(run, logits(pictures), *said, tf.size(image_bytes))
+        def answer(image_bytes):
+            pictures, *said = read_all(image_bytes, size, crop)
+            return _answer(run, logits(pictures), *said)
 
-    @_signature(tf.TensorSpec((None, size, size, 3), tf.float32, "images"))
+        return in_chunks(answer, [image_bytes], CHUNK)
+
+    @_signature(_rows("images", tf.float32, size, size, 3))
     def serve_pixels(images):
-        rows = tf.shape(images)[0]
-        images, error = checked(images[:MAX_ROWS])
-        return _answer(run, logits(images), error, blank(images), rows)
+        def answer(images):
+            images, error = checked(images)
+            return _answer(run, logits(images), error, blank(images))
 
-    @_signature(tf.TensorSpec((), tf.string, "image_bytes"), _LABELS)
-    def explain(image_bytes, labels):
-        seen = read(image_bytes, size, crop, field=True)
-        pixels = tf.reduce_prod(tf.cast(seen["size"], tf.int64))
-        inputs, inside = seen["picture"][None], field_of(seen, size)[None]
-        found = explained(maps, inputs, inside, labels, run.labels, seen["error"], pixels)
-        placed = {"map": laid_back(found["map"], grid, seen, found["error"])}
-        return placed | _answer_of_one(run, found, seen["blank"][None])
+        return in_chunks(answer, [images], CHUNK)
+
+    @_signature(_rows("image_bytes", tf.string), _LABEL)
+    def explain(image_bytes, label):
+        def answer(image_bytes, label):
+            seen = read(image_bytes[0], size, crop, field=True)
+            inputs, inside = seen["picture"][None], field_of(seen, size)[None]
+            found = explained(maps, inputs, inside, label, run.labels, seen["error"][None])
+            own = placed("map", found["map"], grid, inside, seen, found["error"])
+            return own | _answer_with_map(run, found, seen["blank"][None])
+
+        return in_chunks(answer, [image_bytes, label], 1)
 
     made = {"serving_default": serving_default, "serve_pixels": serve_pixels}
     return made | ({"explain": explain} if maps else {})
@@ -97,6 +103,7 @@ def _of_eyes(run, logits, maps, grid):
 
 def _of_pairs(run, logits, maps, grid):
     size, crop = run.config["image_size"], run.config["crop"]
+    both = [_rows(f"{eye}_bytes", tf.string) for eye in EYES]
 
     def inputs_of(pictures, there):
         return {"images": pictures, "mask": tf.cast(there, tf.float32)}
@@ -105,92 +112,88 @@ def _of_pairs(run, logits, maps, grid):
         said = text_of_pair(errors, there)
         return tf.where(tf.reduce_any(there, axis=1), said, NO_EYE)
 
-    @_signature(_strings("left_bytes"), _strings("right_bytes"))
+    @_signature(*both)
     def serve_pair(left_bytes, right_bytes):
-        rows = tf.size(left_bytes)
-        eyes = [left_bytes[:MAX_ROWS], right_bytes[:MAX_ROWS]]
-        there = tf.strings.length(tf.stack(eyes, axis=1)) > 0
-        seen = [read_all(data, size, crop) for data in eyes]
-        pictures, errors, blanks = (tf.stack(x, axis=1) for x in zip(*seen, strict=True))
-        found = logits(inputs_of(pictures, there))
-        return _answer(run, found, error_of(errors, there), text_of_pair(blanks, there), rows)
+        def answer(*eyes):
+            there = tf.strings.length(tf.stack(eyes, axis=1)) > 0
+            seen = [read_all(data, size, crop) for data in eyes]
+            pictures, errors, blanks = (tf.stack(x, axis=1) for x in zip(*seen, strict=True))
+            found = logits(inputs_of(pictures, there))
+            return _answer(run, found, error_of(errors, there), text_of_pair(blanks, there))
 
-    @_signature(
-        tf.TensorSpec((None, 2, size, size, 3), tf.float32, "images"),
-        tf.TensorSpec((None, 2), tf.float32, "mask"),
-    )
+        return in_chunks(answer, [left_bytes, right_bytes], CHUNK)
+
+    @_signature(_rows("images", tf.float32, 2, size, size, 3), _rows("mask", tf.float32, 2))
     def serve_pixels(images, mask):
-        rows = tf.shape(images)[0]
-        there = mask[:MAX_ROWS] > 0
-        # Whatever stands in the place of a missing eye, even NaN, must not reach the network.
-        pictures = tf.where(there[..., None, None, None], images[:MAX_ROWS], 0.0)
-        folded, errors = checked(tf.reshape(pictures, (-1, size, size, 3)))
-        error = error_of(tf.reshape(errors, (-1, 2)), there)
-        blanks = text_of_pair(tf.reshape(blank(folded), (-1, 2)), there)
-        found = logits(inputs_of(tf.reshape(folded, tf.shape(pictures)), there))
-        return _answer(run, found, error, blanks, rows)
+        def answer(images, mask):
+            there = mask > 0
+            # Whatever stands in the place of a missing eye, even NaN, must not reach the network.
+            pictures = tf.where(there[..., None, None, None], images, 0.0)
+            folded, errors = checked(tf.reshape(pictures, (-1, size, size, 3)))
+            error = error_of(tf.reshape(errors, (-1, 2)), there)
+            blanks = text_of_pair(tf.reshape(blank(folded), (-1, 2)), there)
+            found = logits(inputs_of(tf.reshape(folded, tf.shape(pictures)), there))
+            return _answer(run, found, error, blanks)
 
-    eyes = [tf.TensorSpec((), tf.string, f"{eye}_bytes") for eye in EYES]
+        return in_chunks(answer, [images, mask], CHUNK)
 
-    @_signature(*eyes, _LABELS)
-    def explain(left_bytes, right_bytes, labels):
-        there = tf.strings.length(tf.stack([left_bytes, right_bytes]))[None] > 0
-        seen = [read(data, size, crop, field=True) for data in (left_bytes, right_bytes)]
-        error = error_of(tf.stack([x["error"] for x in seen])[None], there)[0]
-        pixels = tf.reduce_sum([tf.reduce_prod(tf.cast(x["size"], tf.int64)) for x in seen])
-        inputs = inputs_of(tf.stack([x["picture"] for x in seen])[None], there)
-        inside = tf.stack([field_of(x, size) for x in seen])
-        found = explained(maps, inputs, inside, labels, run.labels, error, pixels)
-        placed = {
-            f"map_{eye}": laid_back(found["map"][:, k], grid, seen[k], found["error"])
-            for k, eye in enumerate(EYES)
-        }
-        blanks = text_of_pair(tf.stack([x["blank"] for x in seen])[None], there)
-        return placed | _answer_of_one(run, found, blanks)
+    @_signature(*both, _LABEL)
+    def explain(left_bytes, right_bytes, label):
+        def answer(left_bytes, right_bytes, label):
+            there = tf.strings.length(tf.stack([left_bytes, right_bytes], axis=1)) > 0
+            seen = [read(data[0], size, crop, field=True) for data in (left_bytes, right_bytes)]
+            error, blanks, pictures = (
+                tf.stack([x[name] for x in seen])[None] for name in ("error", "blank", "picture")
+            )
+            inputs, inside = inputs_of(pictures, there), [field_of(x, size) for x in seen]
+            error = error_of(error, there)
+            found = explained(maps, inputs, tf.stack(inside), label, run.labels, error)
+            row = _answer_with_map(run, found, text_of_pair(blanks, there))
+            for k, eye in enumerate(EYES):
+                own, one = found["map"][:, k], inside[k][None]
+                row |= placed(f"map_{eye}", own, grid, one, seen[k], found["error"])
+            return row
+
+        return in_chunks(answer, [left_bytes, right_bytes, label], 1)
 
     made = {"serving_default": serve_pair, "serve_pair": serve_pair, "serve_pixels": serve_pixels}
     return made | ({"explain": explain} if maps else {})
 
 
-def _answer(run, logits, error, nothing_seen, rows):
-    """What is returned of `rows` rows, of which the first `MAX_ROWS` were read.
+def _answer(run, logits, error, nothing_seen):
+    """What is returned of each row.
 
     Args:
-        logits: (B, L) of those that were read.
+        logits: (B, L).
         error, nothing_seen: (B,) why a row cannot be answered; that nothing is seen in it; or "".
-        rows: all that were sent, scalar.
     """
-    left = rows - tf.size(error)
-    readable = tf.pad(error == "", [[0, left]])
-    error = tf.concat(
-        [tf.where(error == "", nothing_seen, error), tf.fill([left], TOO_MANY)], axis=0
-    )
-    probability = calibrated(run, tf.pad(logits, [[0, left], [0, 0]]))
+    finite = tf.reduce_all(tf.math.is_finite(logits), axis=1)
+    error = tf.where((error == "") & ~finite, NO_ANSWER, error)
+    readable = (error == "")[:, None]
+    error = tf.where(error == "", nothing_seen, error)
+    probability = calibrated(run, logits)
     return {
-        "probability": tf.cast(tf.where(readable[:, None], probability, np.nan), tf.float32),
-        "positive": called(run, probability) & readable[:, None],
-        # In every row, because TensorFlow Serving cuts answers into rows.
-        "label": tf.tile(tf.constant([run.labels]), [rows, 1]),
+        "probability": tf.cast(tf.where(readable, probability, NONE), tf.float32),
+        "positive": called(run, probability) & readable,
+        "label": tf.tile(tf.constant([run.labels]), [tf.size(error), 1]),
         "gradable": error == "",
         "error": error,
     }
 
 
-def _answer_of_one(run, found, nothing_seen):
-    """What `explain` returns beside the maps: whose they are, and a row of `_answer`."""
-    row = _answer(run, found["logits"], found["error"][None], nothing_seen, 1)
-    return {
-        "map_label": tf.gather(tf.constant(run.labels), found["chosen"]),
-        **{name: value[0] for name, value in row.items()},
-    }
+def _answer_with_map(run, found, nothing_seen):
+    """`_answer` of what `maps.explained` found, and whose the maps are."""
+    names = tf.gather(tf.constant(run.labels), found["chosen"])
+    named = tf.where(found["error"] == "", names, "")
+    return {"map_label": named, **_answer(run, found["logits"], found["error"], nothing_seen)}
 
 
 def _signature(*specs):
     return tf.function(input_signature=specs, autograph=False)
 
 
-def _strings(name):
-    return tf.TensorSpec((None,), tf.string, name)
+def _rows(name, kind, *shape):
+    return tf.TensorSpec((None, *shape), kind, name)
 
 
-_LABELS = tf.TensorSpec((None,), tf.int32, "labels")
+_LABEL = _rows("label", tf.int32)

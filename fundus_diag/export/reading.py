@@ -19,9 +19,8 @@ from fundus_diag.imaging.preprocess import resize_square, with_field
 from fundus_diag.imaging.quality import blank
 
 AT_ONCE = 2  # photographs decoded side by side: one of 100 megapixels may take 2 GB meanwhile
-MAX_ROWS = 64  # of a request: what the network holds of them must fit into the memory
-TOO_MANY = f"more than {MAX_ROWS} rows in one request"
 NO_EYE = "no photograph of either eye"
+NO_ANSWER = "the network gives no finite answer"
 
 
 def read(data, image_size, crop, field=False):

@@ -1,5 +1,6 @@
-"""A SavedModel as TensorFlow Serving lays it out: a numbered version with its extra files."""
+"""A SavedModel with the extra files that TensorFlow Serving looks for."""
 
+import numpy as np
 import tensorflow as tf
 
 from fundus_diag.export.graph import signatures
@@ -7,7 +8,6 @@ from fundus_diag.export.samples import drawn_photographs
 from fundus_diag.export.warmup import NAME, write_requests
 from fundus_diag.utils.errors import UsageError
 
-VERSION = "1"
 MAX_BYTES = 2**31 - 1  # of a protocol buffer, which holds the weights
 BYTES = {"float32": 4, "bfloat16": 2}  # of one weight; maps keep their kernels in float32 as well
 
@@ -24,7 +24,7 @@ def check_size(run, precision, explain):
 
 
 def write_saved_model(run, folder, precision="float32", explain=True):
-    """Writes `folder/1`, with the requests to warm up on: drawn photographs, of nobody.
+    """Writes a SavedModel, with the requests to warm up on: drawn photographs, of nobody.
 
     Args:
         run: `run.Run`.
@@ -35,26 +35,26 @@ def write_saved_model(run, folder, precision="float32", explain=True):
     made = signatures(run, precision, explain)
     module = tf.Module()
     module.functions = list(made.values())  # what is reachable is saved
-    tf.saved_model.save(module, str(folder / VERSION), signatures=made)
-    extra = folder / VERSION / "assets.extra"
+    tf.saved_model.save(module, str(folder), signatures=made)
+    extra = folder / "assets.extra"
     extra.mkdir()
     write_requests(extra / NAME, list(_requests(run, made)))
 
 
 def _requests(run, made):
-    first, second = drawn_photographs(2)
+    """(signature, inputs), such as may be merged with others: a row a photograph or pair."""
+    photographs = drawn_photographs(2)
     pair = run.config["unit"] == "patient"
     size = run.config["image_size"]
-    shape = (1, 2, size, size, 3) if pair else (1, size, size, 3)
+
+    def sent(count):
+        names = ("left_bytes", "right_bytes") if pair else ("image_bytes",)
+        return dict.fromkeys(names, photographs[:count])
+
     for count in (1, 2):
-        batch = [first, second][:count]
-        yield (
-            "serving_default",
-            ({"left_bytes": batch, "right_bytes": batch} if pair else {"image_bytes": batch}),
-        )
+        yield "serving_default", sent(count)
+    shape = (1, 2, size, size, 3) if pair else (1, size, size, 3)
     images = {"images": tf.fill(shape, 127.0).numpy()}
     yield "serve_pixels", images | ({"mask": [[1.0, 1.0]]} if pair else {})
     if "explain" in made:
-        labels = {"labels": tf.zeros((0,), tf.int32).numpy()}
-        photographs = {"left_bytes": first, "right_bytes": second}
-        yield "explain", labels | (photographs if pair else {"image_bytes": first})
+        yield "explain", sent(1) | {"label": np.array([-1], "int32")}

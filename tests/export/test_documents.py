@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import subprocess
+from collections import namedtuple
 
 import numpy as np
 import pandas as pd
@@ -15,20 +16,15 @@ from sklearn.metrics import roc_auc_score
 from tensorflow.core.protobuf import saved_model_pb2
 
 from fundus_diag.export import check
+from fundus_diag.metrics.calibration import apply_calibration
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.mixed_precision import cpu_has_bfloat16
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return make_runs(tmp_path_factory.mktemp("runs"), ("eye",))
-
-
-@pytest.fixture(scope="module")
-def model(folder):
-    """Folder of the run's export."""
-    assert export(folder / "eye", folder / "model") == 0
-    return folder / "model"
+@pytest.fixture
+def model(models):
+    """Folder of the export of the run over eyes."""
+    return models("eye")
 
 
 @functools.cache
@@ -79,7 +75,9 @@ def warmed_up(model, kind):
         request = kind.FromString(record.numpy()).predict_log.request
         seen.append(request.model_spec.signature_name)
         inputs = {k: tf.constant(tf.make_ndarray(v)) for k, v in request.inputs.items()}
+        rows = {x.shape[0] for x in inputs.values()}  # with a batch axis, of one size
         got = signatures(model)[seen[-1]](**inputs)
+        assert {x.shape[0] for x in got.values()} == rows
         if seen[-1] != "serve_pixels":  # a gray square
             assert np.all(got["error"].numpy() == b"")
     return seen
@@ -107,13 +105,13 @@ def test_the_papers_say_what_the_run_is_and_hide_where_it_was(folder, model):
     assert config["labels"] == list(run.labels)
     assert config["flags"]["manifest"] == "manifest.csv"
     assert config["data"]["splits"] == run.config["data"]["splits"]
-    for path in model.rglob("*"):
+    for path in (model / "1").rglob("*"):
         content = b"" if path.is_dir() else path.read_bytes()
         assert str(folder).encode() not in content, path
         assert b"somebody.png" not in content, path
     card = (papers / "model_card.md").read_text()
     assert "not for clinical use" in card
-    assert "| A macular degeneration | 0.410 | 10 |" in card
+    assert "| A macular degeneration | 0.510 | 10 |" in card
     assert "| B | none: never called | " in card
     record = json.loads((papers / "export.json").read_text())
     assert record["drawn"]["largest_difference"] < 1e-5
@@ -133,30 +131,41 @@ def test_the_checksums_are_those_of_all_files(model):
     assert {(papers / name).resolve() for name in named} == files - {papers / "SHA256SUMS"}
 
 
-def test_a_model_that_computes_something_else_is_refused(folder, model, monkeypatch):
-    run, model = run_of(folder, "eye"), model / "1"
-    reference, clean = check._reference, check.clean
-    loaded = tf.saved_model.load(str(model))
-    monkeypatch.setattr(tf.saved_model, "load", lambda folder: loaded)
+def test_the_model_holds_weights_and_nothing_of_the_training(folder, model):
+    """Once for the answers and once for the maps, beside tables of decoding."""
+    saved = saved_model_pb2.SavedModel.FromString((model / "1" / "saved_model.pb").read_bytes())
+    nodes = [n for f in saved.meta_graphs[0].graph_def.library.function for n in f.node_def]
+    held = [n.attr["value"].tensor.ByteSize() for n in nodes if n.op == "Const"]
+    weights = 4 * run_of(folder, "eye").model.count_params()
+    assert 2 * weights < sum(held) < 2 * weights + 50_000
+    assert not any(n.op == "VarHandleOp" for n in nodes)
+    variables = tf.train.list_variables(str(model / "1" / "variables" / "variables"))
+    assert [name for name, _ in variables] == ["_CHECKPOINTABLE_OBJECT_GRAPH"]
 
-    def refusal():
+
+def test_a_model_that_computes_something_else_is_refused(folder, model, monkeypatch):
+    run, clean = run_of(folder, "eye"), check.clean
+    loaded = namedtuple("Loaded", "signatures")(signatures(model))
+    monkeypatch.setattr(tf.saved_model, "load", lambda folder: loaded)
+    files, inputs = check._samples(run)
+    monkeypatch.setattr(check, "_samples", lambda run: (files, inputs))
+    exact = apply_calibration(run.model(tf.constant(inputs["images"])), run.points, run.labels)
+
+    def refusal(run=run):
         with pytest.raises(DataError) as error:
             check.check_saved_model(run, model, "float32")
         return str(error.value)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(check, "_reference", lambda *args: reference(*args) + 2e-5)
-        assert "a probability differs by 2e-05, more than 1e-05" in refusal()
-        patch.setattr(check, "_reference", lambda *args: reference(*args) * np.nan)
-        assert "a probability differs by inf" in refusal()
-    with monkeypatch.context() as patch:
-        patch.setattr(check, "clean", lambda maps: clean(maps) * 1.1)
-        assert "a map differs by 0.0" in refusal()
+    for reference, difference in ((exact + 2e-5, "2e-05"), (exact * np.nan, "inf")):
+        monkeypatch.setattr(check, "_reference", lambda *_, x=reference: x)
+        assert f"a probability differs by {difference}, more than 1e-05" in refusal()
+    monkeypatch.setattr(check, "_reference", lambda *_: exact)
     points = json.loads(json.dumps(run.points))
     points["labels"]["B"]["threshold"] = 0.0
     other = dataclasses.replace(run, points=points)
-    with pytest.raises(DataError, match="calls other labels than its probabilities"):
-        check.check_saved_model(other, model, "float32")
+    assert "calls other labels than its probabilities" in refusal(other)
+    monkeypatch.setattr(check, "clean", lambda maps: clean(maps) * 1.1)
+    assert "a map differs by 0.0" in refusal()
 
 
 def test_a_loss_on_val_that_is_too_large_is_refused(folder):

@@ -27,11 +27,6 @@ pytestmark = [
 SOME = ["eye", *(pytest.param(x, marks=pytest.mark.slow) for x in UNITS[1:])]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return make_runs(tmp_path_factory.mktemp("runs"))
-
-
 def pictures(folder, unit):
     """({name: array} of six rows, (N, L) of the run on them)."""
     run = run_of(folder, unit)
@@ -48,6 +43,7 @@ def pictures(folder, unit):
 
 @pytest.mark.parametrize("unit", SOME)
 def test_onnx_answers_as_the_run(folder, unit, tmp_path):
+    make_runs(folder, (unit,))
     out = tmp_path / "onnx"
     assert export(folder / unit, out, "--format", "onnx") == 0
     session = onnxruntime.InferenceSession(out / "model.onnx", providers=["CPUExecutionProvider"])
@@ -71,6 +67,7 @@ def test_onnx_answers_as_the_run(folder, unit, tmp_path):
 @pytest.mark.parametrize("unit", SOME)
 def test_openvino_answers_as_the_run(folder, unit, tmp_path):
     pytest.importorskip("openvino")
+    make_runs(folder, (unit,))
     out = tmp_path / "openvino"
     assert export(folder / unit, out, "--format", "openvino") == 0
     inputs, want = pictures(folder, unit)

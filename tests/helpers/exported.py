@@ -1,5 +1,6 @@
 """Tiny runs of random weights and their exports, for the tests of what is exported."""
 
+import base64
 import functools
 import json
 from pathlib import Path
@@ -10,6 +11,7 @@ from tiny import make_photographs, ready_run
 
 from fundus_diag import load_run
 from fundus_diag.cli import main
+from fundus_diag.export import graph
 
 SIZE = 40  # px: maps of 19 x 19 cells, which get a median
 UNITS = ("eye", "patient", "grade")
@@ -17,29 +19,32 @@ FLAGS = {
     "patient": {"unit": "patient"},
     "grade": {"task": "grade", "grade_head": "ordinal", "crop": "none"},
 }
-THRESHOLDS = {"eye": {"A": 0.41}, "patient": {"A": 0.43, "B": 0.45}}
+KINDS = {"label": tf.int32, "images": tf.float32, "mask": tf.float32}  # of inputs, else bytes
+THRESHOLDS = {"eye": {"A": 0.51}, "patient": {"A": 0.43, "B": 0.45}}
+INTERCEPTS = {"eye": {"A": 0.2}}  # either label is the likeliest of some; by its logits B always is
 
 
 def make_runs(folder, units=UNITS):
-    """Finished runs over drawn discs, `folder/<unit>`; returns `folder`.
+    """Finished runs over drawn discs, `folder/<unit>`, where there are none; returns `folder`.
 
     Of single eyes label A has a threshold and B has none.
     """
-    for unit in units:
+    for unit in (x for x in units if not (folder / x).exists()):
         name = "grades" if unit == "grade" else "photographs"
         manifest = folder / name / "manifest.csv"
         if not manifest.exists():
             make_photographs(folder / name, grades=unit == "grade")
         ready_run(manifest, folder / unit, **FLAGS.get(unit, {}), image_size=SIZE)
         if unit != "grade":
-            set_thresholds(folder / unit, THRESHOLDS[unit])
+            set_thresholds(folder / unit, THRESHOLDS[unit], INTERCEPTS.get(unit, {}))
     return folder
 
 
-def set_thresholds(run, thresholds):
+def set_thresholds(run, thresholds, intercepts):
     points = json.loads((run / "thresholds.json").read_text())
     for label, entry in points["labels"].items():
-        entry |= {"slope": 1.3, "intercept": -0.2, "threshold": thresholds.get(label)}
+        entry |= {"slope": 1.3, "intercept": intercepts.get(label, -0.2)}
+        entry["threshold"] = thresholds.get(label)
     (run / "thresholds.json").write_text(json.dumps(points))
 
 
@@ -49,20 +54,41 @@ def export(run, out, *words):
 
 
 @functools.lru_cache(maxsize=8)
-def signatures(folder):
-    """Of a SavedModel that was exported to a folder."""
-    return tf.saved_model.load(str(folder / "1")).signatures
+def signatures(model):
+    """{name: function} of the folder of an export, or of a run: then it has not been saved."""
+    if (model / "config.json").exists():
+        return graph.signatures(load_run(model))
+    return tf.saved_model.load(str(model / "1")).signatures
 
 
-def serve(folder, name="serving_default", **inputs):
+def serve(model, name="serving_default", **inputs):
     """{name: array} that a signature answers; lists of bytes and of numbers are made tensors."""
-    found = signatures(folder)[name](**{k: _tensor(k, v) for k, v in inputs.items()})
+    found = signatures(model)[name](**{k: _tensor(k, v) for k, v in inputs.items()})
     return {k: v.numpy() for k, v in found.items()}
 
 
 def _tensor(name, value):
-    kinds = {"labels": tf.int32, "images": tf.float32, "mask": tf.float32}
-    return tf.constant(value, kinds.get(name, tf.string))
+    return tf.constant(value, KINDS.get(name, tf.string))
+
+
+def rest(model, name, instances):
+    """`predictions` of TensorFlow Serving's REST API for `instances`, a dict a row.
+
+    By its json_tensor.cc: each instance names every input, a name that ends in _bytes is written in
+    base64, and every output has a row an instance. The text is JSON as strict parsers read it.
+    """
+    assert all(x.keys() == instances[0].keys() for x in instances)
+    found = serve(model, name, **{k: [x[k] for x in instances] for k in instances[0]})
+    assert {len(x) for x in found.values()} == {len(instances)}
+    rows = [{k: _plain(k, v[i]) for k, v in found.items()} for i in range(len(instances))]
+    return json.loads(json.dumps(rows, allow_nan=False))
+
+
+def _plain(name, value):
+    if name.endswith("_bytes"):
+        return {"b64": base64.b64encode(value).decode()}
+    value = np.asarray(value)
+    return texts(value) if value.dtype == object or value.dtype.kind == "S" else value.tolist()
 
 
 def texts(array):

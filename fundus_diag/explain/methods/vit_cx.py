@@ -10,7 +10,6 @@ logits, not softmax probabilities: since a logit has no zero of its own, the map
 lowest cell.
 """
 
-
 import keras
 import numpy as np
 import tensorflow as tf

@@ -13,6 +13,11 @@ from fundus_diag.models.weights.strict import Array, fill, own_targets
 from fundus_diag.utils.errors import DataError
 
 TITLE = "keras.applications.Xception"
+# Of these weights, not of Keras, which is under Apache-2.0: "trained by ourselves and [..] released
+# under the MIT license", docs/templates/applications.md of Keras 2. What they were trained on has
+# terms of its own.
+LICENCE = "MIT"
+TERMS = f"{LICENCE}, by Keras's documentation; ImageNet's own terms are for non-commercial research"
 SHORTCUT_BLOCKS = ("block2", "block3", "block4", "block13")
 OPEN_GATE = 4.0  # bias of a gate's sigmoid: .982, nearly the network without gates
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fundus_diag.models.encoders import build_encoder, has_option, preset_of
-from fundus_diag.models.weights import h5
+from fundus_diag.models.weights import h5, keras_xception
 from fundus_diag.models.weights.namings import POSITIONS
 from fundus_diag.models.weights.strict import fill, fit_positions, own_targets
 from fundus_diag.utils.errors import DataError, UsageError
@@ -12,8 +12,7 @@ MOST_LISTED = 8  # differences of a file that was written for another encoder
 # What `--weights` names on the command line, with its terms.
 WEIGHT_TERMS = {
     "none": "none: trained from scratch",
-    "imagenet": "ImageNet weights of keras.applications (Apache-2.0; ImageNet's own terms are "
-    "for non-commercial research)",
+    "imagenet": f"ImageNet weights of {keras_xception.TITLE} ({keras_xception.TERMS})",
 }
 
 
