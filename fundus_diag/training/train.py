@@ -119,6 +119,8 @@ def _set_operating_points(config, model, inputs):
     points = calibration.fit_operating_points(
         rows.y, logits, rows.labels, criterion=config.criterion, task=config.task
     )
+    for note in calibration.notes(points):
+        say(f"warning: {note}")
     save_operating_points(config.run_dir / "thresholds.json", points)
     probabilities = calibration.apply_calibration(logits, points, rows.labels)
     table = prediction_table(rows, rows.labels, probabilities)
