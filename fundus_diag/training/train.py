@@ -4,6 +4,7 @@ from fundus_diag.data.inputs import Inputs, load_inputs, settle_bad
 from fundus_diag.data.manifest import check_trainable, read_manifest, summary
 from fundus_diag.metrics import calibration
 from fundus_diag.models.options import parse_options
+from fundus_diag.models.weights import h5
 from fundus_diag.models.weights.load import load_encoder, weights_record
 from fundus_diag.runs import directory
 from fundus_diag.runs.predict import predict_logits, prediction_table
@@ -15,7 +16,7 @@ from fundus_diag.training.epochs import say
 from fundus_diag.training.loop import fit, prepare
 from fundus_diag.training.sampling import sampling_plan
 from fundus_diag.utils.errors import DataError, UsageError
-from fundus_diag.utils.files import atomic, write_csv
+from fundus_diag.utils.files import write_csv
 
 
 def train(config):
@@ -51,8 +52,7 @@ def train(config):
     directory.begin(config, facts)
     with at_work(config, strategy):
         state = fit(prepare(config, model, inputs, manifest.labels, pretrained, plan))
-        with atomic(config.run_dir / WEIGHTS) as file:
-            model.save_weights(file)
+        h5.save(model, config.run_dir / WEIGHTS)
     _set_operating_points(config, model, inputs)
     facts |= {"best_epoch": state["best_epoch"], "seconds": round(state["seconds"], 1)}
     directory.finish(config, facts)

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 import h5py
+import keras
 import numpy as np
 
 from fundus_diag.models.weights.strict import Array
@@ -66,7 +67,7 @@ def keras_arrays(path):
 
 
 def save(model, path, record=None):
-    """Writes a network's weights and, as JSON, where they come from.
+    """Writes a network's weights, not its optimizer, and, as JSON, where they come from.
 
     Raises:
         UsageError: the file's name does not end in .weights.h5.
@@ -80,8 +81,10 @@ def save(model, path, record=None):
         raise DataError(f"{path}: the record of its source has {len(text)} characters, too many")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # The same layers, never compiled: Keras writes a model's optimizer beside its weights.
+        bare = keras.Model(model.inputs, model.outputs)
         with atomic(path) as partial:
-            model.save_weights(partial)
+            bare.save_weights(partial)
             if record is not None:
                 with h5py.File(partial, "r+") as file:
                     file.attrs[RECORD] = text
