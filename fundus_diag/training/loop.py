@@ -108,7 +108,6 @@ def _run_epoch(fitting, phase):
         sampling.draw_epoch(fitting.factors, config.seed, epoch),
         config.batch_size,
         augmentation(config, epoch),
-        config.deterministic,
     )
     title = f"epoch {epoch} of {config.phase1_epochs + config.phase2_epochs}, phase {phase}"
     scores = label_scores(history, fitting.labels)

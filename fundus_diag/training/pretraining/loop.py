@@ -127,7 +127,6 @@ def epoch_batches(run, epoch):
         draw_epoch(np.ones(len(run.rows)), config.seed, epoch),
         run.batch_size,
         {"seed": [config.seed, epoch], "geometry": False, "colour": False, "crop": crop},
-        config.deterministic,
     )
     return batches.map(lambda images, _: images)
 
