@@ -1,4 +1,4 @@
-"""Statistics of BatchNorm from pictures: what an encoder that is not pretrained starts from."""
+"""Statistics of BatchNorm from pictures: for fresh weights, and for weights that were averaged."""
 
 import functools
 
@@ -8,13 +8,24 @@ import numpy as np
 from fundus_diag.utils.variables import assign, values
 
 
-def calibrate_batch_norm(model, batches):
-    """Sets every BatchNorm's statistics to the mean over `batches` of their batch statistics.
+def batch_norms(model):
+    """The BatchNorm layers of a model."""
+    return [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
+
+
+def calibrate_batch_norm(model, batches, norms=None):
+    """Sets BatchNorm's statistics to the mean over `batches` of their batch statistics.
 
     A network with fresh statistics lets the signal die out: its output hardly depends on its
     input, and a head trained on it learns nothing.
+
+    Args:
+        model: network.
+        batches: its inputs; of one size, for each batch counts alike.
+        norms: the layers to set, by default all; the others keep their statistics and use them
+            where they do not train.
     """
-    norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
+    norms = batch_norms(model) if norms is None else norms
     if not norms:
         return
     momenta, trainable = [x.momentum for x in norms], [x.trainable for x in norms]
@@ -24,7 +35,7 @@ def calibrate_batch_norm(model, batches):
         norm.momentum, norm.trainable = 0.0, True  # each batch leaves its own statistics
     # Every layer of a head but BatchNorm behaves the same for this purpose; gradients are not
     # taken, so nothing else changes.
-    step = _training_mode(model)
+    step = _training_mode(model, tuple(x.name for x in norms))
     for inputs in batches:
         step(inputs)
         new = values(statistics)
@@ -36,7 +47,7 @@ def calibrate_batch_norm(model, batches):
 
 
 @functools.lru_cache(maxsize=1)  # traced with the momenta of `calibrate_batch_norm`, for it alone
-def _training_mode(model):
+def _training_mode(model, norms):
     if keras.backend.backend() != "tensorflow":
         return lambda inputs: model(inputs, training=True)
     import tensorflow as tf

@@ -55,7 +55,7 @@ def claim(config, sha256, kind):
         return None  # killed before it wrote anything that matters
     before = read_config(folder, kind, finished=False)
     for name, value in flags(config).items():
-        then = all_flags(before).get(name)
+        then = all_flags(before).get(name, value)  # a flag of later than the run: see `going_on`
         if name not in FREE_FLAGS and then != value:
             raise UsageError(
                 f"{flag(name)}: the run in {folder} was started with {then}, not {value}"

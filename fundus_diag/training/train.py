@@ -9,12 +9,12 @@ from fundus_diag.models.weights.load import load_encoder, weights_record
 from fundus_diag.runs import directory
 from fundus_diag.runs.predict import predict_logits, prediction_table
 from fundus_diag.runs.run import OWN_FLAGS, WEIGHTS, build_model
-from fundus_diag.runs.run_files import CLASSIFIER, leaks
+from fundus_diag.runs.run_files import CLASSIFIER, all_flags, leaks
 from fundus_diag.runs.thresholds import save_operating_points
 from fundus_diag.training.devices import at_work, start
 from fundus_diag.training.epochs import say
 from fundus_diag.training.loop import fit, prepare
-from fundus_diag.training.sampling import sampling_plan
+from fundus_diag.training.sampling import held_back, sampling_plan
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import write_csv
 
@@ -40,11 +40,14 @@ def train(config):
     if before and before["finished"]:
         say(f"{config.run_dir}: this run is finished")
         return config.run_dir
+    config = config.going_on(before and all_flags(before))
     strategy = start(config)
     with at_work(config, strategy) as arithmetic:
         model, pretrained = _build(config, manifest.labels)
     inputs, test = load_training_inputs(config, manifest)
     plan = sampling_plan(config, inputs.splits["train"].y)
+    for warning in held_back(config, inputs.splits["train"].y, manifest.labels):
+        say(f"warning: {warning}")
     facts = _describe(config, manifest, inputs, test, model, pretrained, plan)
     facts["precision"] = arithmetic
     for warning in leaks(facts["weights_record"]):

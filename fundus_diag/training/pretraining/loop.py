@@ -20,7 +20,6 @@ from fundus_diag.training.optimizers import AdamW
 from fundus_diag.training.pretraining.config import PretrainConfig
 from fundus_diag.training.pretraining.reconstructions import reconstruction_png
 from fundus_diag.training.sampling import draw_epoch
-from fundus_diag.utils.errors import UsageError
 from fundus_diag.utils.files import write_bytes
 from fundus_diag.utils.mixed_precision import has_gpu
 from fundus_diag.utils.plotting import curve_png
@@ -139,11 +138,11 @@ def _run_epoch(run, see):
     title = f"epoch {epoch} of {config.epochs}"
     batches = epoch_batches(run, epoch)
     loss = epochs.fit_epoch(model, batches, [config.seed, epoch], title, run.steps)
-    if not np.isfinite(loss):
-        raise UsageError(f"--rate {config.rate:g}: the loss of epoch {epoch} is {loss}")
+    epochs.stop_unless_finite(loss, "loss", epoch, config, "rate")
     row = {"epoch": epoch, "learning_rate": float(model.optimizer.learning_rate), "loss": loss}
     if run.val is not None:
         row["val_loss"] = _val_loss(run, see)
+        epochs.stop_unless_finite(row["val_loss"], "val loss", epoch, config, "rate")
     history.append(row)
     # Before the state is written: what a kill leaves undone is done again.
     if epoch == config.epochs or (config.pictures_every and epoch % config.pictures_every == 0):
