@@ -3,9 +3,10 @@
 The original system multiplied oversampling, sampling weights and loss weights. Here there is one
 path: rows of rare labels are repeated up to the median count (median-frequency oversampling), and
 the loss weighs positives by the counts *after* that. So what was repeated weighs about 1, and what
-the weights do is to lower the labels that are more common than the median. They raise a label only
-where repetition was switched off, or did not reach the median. Nowhere does a positive count more
-than `most` times.
+the weights do is to lower the labels that are more common than the median: on ODIR's eyes N weighs
+.09, D .15, O .30, the five rare ones .99 to 1.01, of which H is repeated 1.4 times. They raise a
+label only where repetition was switched off, or did not reach the median. Nowhere does a positive
+count more than `most` times.
 """
 
 import numpy as np
