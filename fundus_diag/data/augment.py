@@ -57,7 +57,8 @@ def augmenter(
     if colour:
         colours += [
             drawing(layers.RandomBrightness(0.15, value_range=(0, 255), **options)),
-            drawing(layers.RandomContrast(0.15, value_range=(0, 255), **options)),
+            # Two ends: of a single number Keras makes (0, .15), contrast that only rises.
+            drawing(layers.RandomContrast((0.15, 0.15), value_range=(0, 255), **options)),
         ]
     if rand_augment:
         colours.append(drawing(layers.RandAugment((0, 255), factor=rand_augment, **options)))
