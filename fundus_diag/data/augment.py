@@ -4,6 +4,9 @@ Laterality stays true: a mirrored left eye is a right eye, so the eyes of a pair
 together and change places, or neither is. Everything else moves a picture by little and never
 turns it upside down.
 
+What happens to a row is decided by the seed, the number of its batch and its place in it, through
+stateless random ops: an epoch is the same bit by bit whichever thread makes which batch when.
+
 Sources: Mixup, Zhang et al. 2018 (https://arxiv.org/abs/1710.09412); CutMix, Yun et al. 2019
 (https://arxiv.org/abs/1905.04899); RandAugment, Cubuk et al. 2020
 (https://arxiv.org/abs/1909.13719). The layers for colour and mixing are Keras's.
@@ -11,6 +14,7 @@ Sources: Mixup, Zhang et al. 2018 (https://arxiv.org/abs/1710.09412); CutMix, Yu
 
 import math
 
+import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
@@ -28,7 +32,7 @@ def augmenter(
     """Builds the augmentation of one epoch.
 
     Args:
-        seed: list of int; the same seed gives the same epoch again (batches taken in order).
+        seed: list of int; the same seed gives the same epoch again.
         geometry: mirror at random, rotate by up to 15 degrees, zoom by 10 %, shift by 5 %.
         colour: brightness and contrast by up to 15 %.
         mixup: alpha of the beta distribution; 0 is off.
@@ -42,26 +46,31 @@ def augmenter(
         partner is not graded. `step` is the int64 number of the batch.
     """
     rng = np.random.default_rng(seed)
+    draws = []  # of each layer, in order of use
 
-    def options():
-        return {"seed": int(rng.integers(1 << 31)), "dtype": "float32"}
+    def drawing(layer):
+        layer.generator = Draws(int(rng.integers(1 << 31)))
+        draws.append(layer.generator)
+        return layer
 
-    colours = []
+    options, colours, mixes = {"seed": 0, "dtype": "float32"}, [], []
     if colour:
         colours += [
-            layers.RandomBrightness(0.15, value_range=(0, 255), **options()),
-            layers.RandomContrast(0.15, value_range=(0, 255), **options()),
+            drawing(layers.RandomBrightness(0.15, value_range=(0, 255), **options)),
+            # Two ends: of a single number Keras makes (0, .15), contrast that only rises.
+            drawing(layers.RandomContrast((0.15, 0.15), value_range=(0, 255), **options)),
         ]
     if rand_augment:
-        colours.append(layers.RandAugment((0, 255), factor=rand_augment, **options()))
-    mixes = []
+        colours.append(drawing(layers.RandAugment((0, 255), factor=rand_augment, **options)))
     if mixup:
-        mixes.append(layers.MixUp(alpha=mixup, **options()))
+        mixes.append(drawing(layers.MixUp(alpha=mixup, **options)))
     if cutmix:
-        mixes.append(layers.CutMix(factor=(cutmix, cutmix), **options()))
+        mixes.append(drawing(layers.CutMix(factor=(cutmix, cutmix), **options)))
     move_seed, choice_seed = (int(x) for x in rng.integers(1 << 31, size=2))
 
     def augment(step, images, y):
+        for generator in draws:
+            generator.begin(step)
         images = tf.cast(images, tf.float32)
         if geometry:
             images = move(images, [move_seed, step])
@@ -76,6 +85,27 @@ def augmenter(
         return mix(mixes[0], images, y) if mixes else (images, y)
 
     return augment
+
+
+class Draws(keras.random.SeedGenerator):
+    """Gives a Keras layer the seeds of one batch, counted from its number.
+
+    Keras's own generator counts in a variable that all threads share: the seed of a batch is then
+    that of whichever came first. This one holds no variable; `begin` is called with the number of
+    the batch, a tensor, while the graph of the augmentation is traced.
+    """
+
+    def __init__(self, number):
+        # Not Keras's: that makes the variable.
+        self.number, self.step, self.drawn = number, None, 0
+
+    def begin(self, step):
+        self.step, self.drawn = tf.cast(step, tf.int64), 0
+
+    def next(self, ordered=True):
+        self.drawn += 1
+        seed = tf.stack([tf.constant(self.number, tf.int64), self.step])
+        return tf.random.fold_in(seed, self.drawn)
 
 
 def move(images, seed):

@@ -16,7 +16,7 @@ from fundus_diag.imaging.image_file import check_files, read_bytes
 from fundus_diag.utils.errors import DataError
 
 
-def training_batches(pictures, rows, y, order, batch_size, augmentation, deterministic=False):
+def training_batches(pictures, rows, y, order, batch_size, augmentation):
     """One epoch of training batches.
 
     Args:
@@ -27,11 +27,10 @@ def training_batches(pictures, rows, y, order, batch_size, augmentation, determi
         batch_size: an incomplete last batch is left out (batch statistics of one or two pictures
             say little, and each epoch is drawn anew), unless it is the only one.
         augmentation: arguments of `augmenter`.
-        deterministic: the same batches bit by bit on every call, at the price of one thread.
 
     Returns:
-        tf.data.Dataset of (inputs, y); inputs are (B, S, S, 3) float32, or for pairs a dict of
-        `images` (B, 2, S, S, 3) and `mask` (B, 2).
+        tf.data.Dataset of (inputs, y), the same bit by bit at every call; inputs are (B, S, S, 3)
+        float32, or for pairs a dict of `images` (B, 2, S, S, 3) and `mask` (B, 2).
     """
     batch_size = min(batch_size, len(order))
     augment = augmenter(**augmentation)
@@ -44,11 +43,7 @@ def training_batches(pictures, rows, y, order, batch_size, augmentation, determi
     return (
         _fetch(pictures, rows, np.asarray(order), batch_size, drop_remainder=True)
         .enumerate()
-        .map(
-            lambda step, batch: prepare(step, *batch),
-            # The layers of the augmentation draw from a state that they share.
-            num_parallel_calls=None if deterministic else tf.data.AUTOTUNE,
-        )
+        .map(lambda step, batch: prepare(step, *batch), num_parallel_calls=tf.data.AUTOTUNE)
         .prefetch(2)
         .with_options(_unsharded())
     )

@@ -19,6 +19,8 @@ from fundus_diag.metrics.thresholds import choose_threshold, parse_criterion
 # perfectly separated rows and says next to nothing beside a dozen positives. None on the intercept,
 # so the mean calibrated probability is the share of positives exactly.
 SLOPE_PRIOR = 0.1
+# With fewer positives than this the fit leans on what was known before: see `_lean`.
+FEW_POSITIVES = 10
 TEMPERATURES = (0.05, 20.0)
 NEUTRAL = {"threshold": None, "slope": 1.0, "intercept": 0.0}
 
@@ -39,7 +41,9 @@ def fit_operating_points(y_true, logits, labels, criterion="f1", task="multi_lab
     Returns:
         {"split", "criterion", "labels": {label: {"threshold", "slope", "intercept", "positives",
         "negatives"[, "note"]}}[, "temperature"]}. A label without a positive or without a
-        negative has threshold None, slope 1, intercept 0: nothing can be fitted to it.
+        negative has threshold None, slope 1, intercept 0: nothing can be fitted to it. One with
+        fewer positives than `FEW_POSITIVES` leans on the network's own logits, and its note says
+        so: see `_lean`.
 
     Raises:
         UsageError: the criterion is none of these. ValueError: shapes or values are wrong.
@@ -57,15 +61,28 @@ def fit_operating_points(y_true, logits, labels, criterion="f1", task="multi_lab
         graded = ~np.isnan(y_true[:, k])
         truth, z = y_true[graded, k] == 1, logits[graded, k]
         entry = NEUTRAL | {"positives": int(truth.sum()), "negatives": int((~truth).sum())}
+        if task == "multi_label" and entry["positives"] < FEW_POSITIVES:
+            entry["note"] = _few(entry["positives"], split)
         if task == "multi_label" and entry["positives"] and entry["negatives"]:
-            entry |= _platt(truth, z)
+            slope, intercept, note = _platt(truth, z)
+            entry |= {"slope": slope, "intercept": intercept}
+            if note:
+                entry["note"] = "; ".join(x for x in (entry.get("note"), note) if x)
             probability = special.expit(entry["slope"] * z + entry["intercept"])
-            entry["threshold"] = choose_threshold(truth, probability, kind, least)
+            lean = _lean(truth)
+            likely = (1 - lean) * truth + lean * probability
+            entry["threshold"] = choose_threshold(likely, probability, kind, least)
         entries[label] = entry
     if task == "multi_label":
         return {"split": split, "criterion": criterion, "labels": entries}
     temperature = _temperature(y_true, logits)
     return {"split": split, "criterion": "argmax", "labels": entries, "temperature": temperature}
+
+
+def notes(points):
+    """What a reader of operating points must know of their labels: a list of lines."""
+    entries = points["labels"].items()
+    return [f"label {x}: {entry['note']}" for x, entry in entries if entry.get("note")]
 
 
 def apply_calibration(logits, points, labels):
@@ -84,24 +101,46 @@ def thresholds_array(points, labels):
     return np.array([np.nan if v is None else v for v in values], "float64")
 
 
+def _few(positives, split):
+    if not positives:
+        return f"no positive in {split}: no threshold, it is never called"
+    plural = "" if positives == 1 else "s"
+    return (
+        f"{positives} positive{plural} in {split}, fewer than {FEW_POSITIVES}: threshold and "
+        "calibration are little more than a guess"
+    )
+
+
+def _lean(truth):
+    """Share of the prior in a fit to so few positives: 0 from `FEW_POSITIVES` on.
+
+    The best F1 of a single positive is reached at its own score, however many false alarms that
+    takes. So each row counts as a positive by its label and, to this share, by its calibrated
+    probability, as if the missing positives lay where the network expects them; and the slope is
+    held at 1, the network's own, with this weight over the rest of it.
+    """
+    return max(0.0, 1 - truth.sum() / FEW_POSITIVES)
+
+
 def _platt(truth, z):
-    """Slope and intercept by maximum likelihood; with slope 1 where the best slope is not > 0.
+    """(slope, intercept, note) by maximum likelihood; slope 1 where the best one is not above 0.
 
     A slope of 0 or less would turn the ranking round on the strength of a few rows.
     """
-    share = truth.mean()
+    share, lean = truth.mean(), _lean(truth)
+    prior = SLOPE_PRIOR + lean / (1 - lean)
 
     def loss(theta):
         """Penalised negative log-likelihood and its gradient."""
         u, beyond = theta[0] * z + theta[1], theta[0] - 1
         rest = special.expit(u) - truth
-        value = np.sum(np.logaddexp(0, u) - truth * u) + SLOPE_PRIOR * beyond**2 / 2
-        return value, np.array([rest @ z + SLOPE_PRIOR * beyond, rest.sum()])
+        value = np.sum(np.logaddexp(0, u) - truth * u) + prior * beyond**2 / 2
+        return value, np.array([rest @ z + prior * beyond, rest.sum()])
 
     def curvature(theta):
         p = special.expit(theta[0] * z + theta[1])
         w = p * (1 - p)
-        return np.array([[w @ z**2 + SLOPE_PRIOR, w @ z], [w @ z, w.sum()]])
+        return np.array([[w @ z**2 + prior, w @ z], [w @ z, w.sum()]])
 
     start = [1.0, math.log(share / (1 - share)) - np.median(z)]
     with np.errstate(over="ignore"):  # of steps that the method then takes back
@@ -110,12 +149,12 @@ def _platt(truth, z):
         )
     slope, intercept = found.x
     if slope > 0:
-        return {"slope": float(slope), "intercept": float(intercept)}
+        return float(slope), float(intercept), None
     # Far enough out for every probability to be 0, or 1.
     ends = -z.max() - 50, 50 - z.min()
     intercept = optimize.brentq(lambda b: special.expit(z + b).sum() - truth.sum(), *ends)
     note = f"fitted slope {slope:.3g} is not above 0: slope 1, intercept only"
-    return {"slope": 1.0, "intercept": float(intercept), "note": note}
+    return 1.0, float(intercept), note
 
 
 def _temperature(y_true, logits):

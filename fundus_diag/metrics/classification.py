@@ -7,9 +7,11 @@ one column of ones gives the figures themselves, the columns of `bootstrap.resam
 sampling distribution. An integer weight is exactly a repeated row, so a thousand resamples cost a
 few matrix products and one sort per label instead of a thousand sorts.
 
-What is undefined is NaN: never 0 and never 0.5. Sources: Fawcett 2006 (ROC), Davis and Goadrich
-2006 (precision and recall), Guo et al. 2017 (expected calibration error, equation 3), Cohen 1968
-(weighted kappa).
+What is undefined is NaN: never 0 and never 0.5. In macro means alone the precision and the MCC of a
+label that has positives and is never called (or, for MCC, always) count 0: see `IN_MEANS`. Macro
+precision, recall and F1 are so over the same labels whatever a classifier says. Sources: Fawcett
+2006 (ROC), Davis and Goadrich 2006 (precision and recall), Guo et al. 2017 (expected calibration
+error, equation 3), Cohen 1968 (weighted kappa).
 """
 
 import numpy as np
@@ -31,6 +33,13 @@ COUNTED = {
     "ece": lambda c: _ratio(np.abs(c["gaps"]).sum(axis=-1), c["graded"]),
 }
 FIGURES = (*RANKED, *COUNTED)
+# What enters a macro mean in place of a figure that a label lacks because of how it was called: a
+# classifier that never says a label would gain by it. Where the table is the reason, for it holds
+# no positive (or, for MCC, no negative), there is nothing to mean.
+IN_MEANS = {
+    "precision": lambda c: _or_0(c["tp"] + c["fn"] > 0, COUNTED["precision"](c)),
+    "mcc": lambda c: _or_0((c["tp"] + c["fn"]) * (c["tn"] + c["fp"]) > 0, COUNTED["mcc"](c)),
+}
 
 
 def statistic(y_true, y_score, called, figures=FIGURES, official=False):
@@ -43,7 +52,8 @@ def statistic(y_true, y_score, called, figures=FIGURES, official=False):
 
     Returns:
         A function `(N, R) integer weights -> dict of arrays`: `labels.<figure>` (R, L),
-        `micro.<figure>` (R,), and `exact_match`, `hamming`, `odir.<figure>` (R,).
+        `in_means.<figure>` (R, L) of those in `IN_MEANS`, `micro.<figure>` (R,), and
+        `exact_match`, `hamming`, `odir.<figure>` (R,).
 
     Raises:
         ValueError: shapes differ, or y_true or called hold something else than 0, 1 and NaN.
@@ -64,6 +74,7 @@ def statistic(y_true, y_score, called, figures=FIGURES, official=False):
         if rest:
             counts = _counts(columns, weights)
             out |= {f"labels.{name}": v for name, v in _from_counts(counts).items()}
+            out |= {f"in_means.{name}": figure(counts) for name, figure in IN_MEANS.items()}
             sums = {name: v.sum(axis=1, keepdims=True) for name, v in counts.items()}
             out |= {f"micro.{name}": v[:, 0] for name, v in _from_counts(sums).items()}
             out |= _row_figures(truth, called, weights)
@@ -217,6 +228,10 @@ def _from_counts(c):
 def _f1(tp, fp, fn):
     """Of a label without a positive it is undefined here, as its recall is; some count it as 0."""
     return np.where(tp + fn > 0, _ratio(2 * tp, 2 * tp + fp + fn), np.nan)
+
+
+def _or_0(possible, values):
+    return np.where(possible, np.nan_to_num(values, nan=0.0), np.nan)
 
 
 def _mcc(tp, fp, fn, tn):

@@ -105,13 +105,20 @@ def _evaluate(
     statistic = classification.statistic(y_true, y_score, called, which, official)
     point = statistic(np.ones((len(y_true), 1), "int32"))
     draws = bootstrap.distribution(statistic, patients, n_resamples, seed, width=len(labels))
-    for name in [n for n in point if n.startswith("labels.")]:
-        defined = ~np.isnan(point[name][0])
-        macro = name.replace("labels.", "macro.")
+    counted = {}
+    for name in [n.removeprefix("labels.") for n in point if n.startswith("labels.")]:
+        source = f"in_means.{name}" if f"in_means.{name}" in point else f"labels.{name}"
+        defined = ~np.isnan(point[source][0])
+        counted[name] = int(defined.sum())
         for values in (point, draws):
             if values:
-                values[macro] = classification.mean_of_defined(values[name], defined)
+                values[f"macro.{name}"] = classification.mean_of_defined(values[source], defined)
+    point, draws = (
+        {name: values for name, values in figures.items() if not name.startswith("in_means.")}
+        for figures in (point, draws)
+    )
     point = {name: values[0] for name, values in point.items()}
+    point |= {f"n_labels.{name}": count for name, count in counted.items()}
     ci, undefined = {}, {}
     for name, values in draws.items():
         if name.endswith(".ece"):
@@ -156,7 +163,7 @@ def _group(figures, ci, group):
             continue
         out |= _with_interval(tail, value, ci.get(name), 0)
         if group == "macro":
-            out[f"{tail}_n_labels"] = int((~np.isnan(figures[f"labels.{tail}"])).sum())
+            out[f"{tail}_n_labels"] = figures[f"n_labels.{tail}"]
     if group == "macro":
         out["n_labels"] = out["roc_auc_n_labels"]
     return out

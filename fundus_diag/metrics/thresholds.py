@@ -27,7 +27,7 @@ def choose_threshold(truth, probability, kind="f1", least=None):
     """The threshold in [0, 1] that a criterion chooses, halfway between two observed values.
 
     Args:
-        truth: (N,) bool with both classes present.
+        truth: (N,) bool with both classes present, or in [0, 1] how far each row is a positive.
         probability: (N,) in [0, 1]; positive is called at or above the threshold.
         kind, least: as `parse_criterion` gives them.
 
@@ -35,19 +35,20 @@ def choose_threshold(truth, probability, kind="f1", least=None):
         Of the equally good ones the highest, that is the one with the fewest calls. Where
         saturated probabilities leave the asked specificity out of reach, the nearest to it.
     """
+    truth = np.asarray(truth, "float64")
     values = np.unique(np.concatenate([[0.0], probability, [1.0]]))
     # 0 calls everything, saturated probabilities of exactly 0 included.
     candidates = np.unique(np.append(0.0, (values[1:] + values[:-1]) / 2))
-    found = np.sort(probability[truth])
-    alarms = np.sort(probability[~truth])
-    tp = len(found) - np.searchsorted(found, candidates)
-    fp = len(alarms) - np.searchsorted(alarms, candidates)
+    order = np.argsort(-probability, kind="stable")
+    calls = len(probability) - np.searchsorted(probability[order][::-1], candidates)
+    tp = np.append(0.0, np.cumsum(truth[order]))[calls]  # positives among those called
+    positives = tp[0]  # the sum that the share of found ones reaches 1 with
+    negatives = len(truth) - positives
+    tn = negatives - (calls - tp)
     if kind == "f1":
-        good = 2 * tp / (len(found) + tp + fp)
+        good = 2 * tp / (positives + calls)
     elif kind == "sensitivity":
-        reached = tp / len(found) >= least - 1e-12
-        good = np.where(reached, 1 - fp / len(alarms), -1)
+        good = np.where(tp / positives >= least, tn / negatives, -1)
     else:
-        specificity = 1 - fp / len(alarms)
-        good = np.where(specificity >= least - 1e-12, tp / len(found), specificity - 2)
+        good = np.where(tn / negatives >= least, tp / positives, tn / negatives - 2)
     return float(candidates[np.flatnonzero(good == good.max())[-1]])

@@ -1,4 +1,4 @@
-"""Statistics of BatchNorm from pictures: what an encoder that is not pretrained starts from."""
+"""Statistics of BatchNorm from pictures: for fresh weights, and for weights that were averaged."""
 
 import keras
 import numpy as np
@@ -7,13 +7,24 @@ from fundus_diag.utils.kept import kept
 from fundus_diag.utils.variables import assign, values
 
 
-def calibrate_batch_norm(model, batches):
-    """Sets every BatchNorm's statistics to the mean over `batches` of their batch statistics.
+def batch_norms(model):
+    """The BatchNorm layers of a model."""
+    return [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
+
+
+def calibrate_batch_norm(model, batches, norms=None):
+    """Sets BatchNorm's statistics to the mean over `batches` of their batch statistics.
 
     A network with fresh statistics lets the signal die out: its output hardly depends on its
     input, and a head trained on it learns nothing.
+
+    Args:
+        model: network.
+        batches: its inputs; of one size, for each batch counts alike.
+        norms: the layers to set, by default all; the others keep their statistics and use them
+            where they do not train.
     """
-    norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
+    norms = batch_norms(model) if norms is None else norms
     if not norms:
         return
     momenta, trainable = [x.momentum for x in norms], [x.trainable for x in norms]
@@ -23,8 +34,8 @@ def calibrate_batch_norm(model, batches):
         norm.momentum, norm.trainable = 0.0, True  # each batch leaves its own statistics
     # Every layer of a head but BatchNorm behaves the same for this purpose; gradients are not
     # taken, so nothing else changes.
-    # Traced with the momenta above, for this alone.
-    step = kept(model, "batch norm", lambda: _training_mode(model))
+    # Traced with the momenta above, for these layers alone.
+    step = kept(model, ("batch norm", *(x.name for x in norms)), lambda: _training_mode(model))
     for inputs in batches:
         step(inputs)
         new = values(statistics)

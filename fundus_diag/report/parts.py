@@ -38,14 +38,15 @@ def panel_items(predictions, labels, metrics, seed=0):
 
 def training_curves(history, task, best_epoch):
     """The curves of both phases: [(name, PNG bytes)], only what the history holds."""
-    score = {"val_macro_f1": "macro F1", "val_macro_recall": "macro recall"}
+    # Not recall: at the threshold of the best F1 it is highest before anything is learned.
+    score = {"val_macro_f1": "macro F1", "val_macro_average_precision": "macro average precision"}
     last, title = {"val_macro_roc_auc": "macro ROC AUC"}, "Validation: ROC AUC"
     if task == "grade":
         score |= {"val_accuracy": "accuracy"}
         last, title = {"val_kappa": "quadratic kappa"} | last, "Validation: kappa"
     plots = {
         "loss": ({"loss": "train", "val_loss": "val"}, "Loss"),
-        "f1": (score, "Validation: F1 and recall"),
+        "f1": (score, "Validation: F1 and average precision"),
         "auc": (last, title),
     }
     drawn = {

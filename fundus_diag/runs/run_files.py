@@ -1,6 +1,7 @@
 """Reads the files of a run directory; everything in them is checked."""
 
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -113,12 +114,27 @@ def leaks(record):
 
 
 def read_history(path):
-    """history.csv as a table of floats, one row per epoch; an empty cell is NaN."""
+    """history.csv as a table of floats, one row per epoch; an empty cell is NaN.
+
+    A figure that is no finite number is named on stderr and left out: the curves do without it.
+
+    Raises:
+        DataError: there is no `epoch` or `phase`, or one of them is no number.
+    """
     table = read_table(Path(path))
-    columns = {c: [_float(path, table.lines, c, t) for t in enumerate(table.column(c))]
-               for c in table.columns}  # fmt: skip
-    if "epoch" not in columns or "phase" not in columns:
+    if "epoch" not in table.columns or "phase" not in table.columns:
         raise DataError(f"{path}: no column 'epoch' or no column 'phase'")
+    columns = {}
+    for name in table.columns:
+        values = columns[name] = []
+        for numbered in enumerate(table.column(name)):
+            try:
+                values.append(_float(path, table.lines, name, numbered))
+            except DataError as error:
+                if name in ("epoch", "phase"):
+                    raise
+                print(f"warning: {error}: left out", file=sys.stderr)
+                values.append(math.nan)
     return pd.DataFrame(columns)
 
 

@@ -1,12 +1,17 @@
 """What is shown of an epoch, while it runs and after it."""
 
+import math
+
 import keras
 
 from fundus_diag.utils.progress import bar
 
 
 class EpochBar(keras.callbacks.Callback):
-    """The bar of one epoch: steps, running loss, and the label scores of the epoch before."""
+    """The bar of one epoch: steps, running loss, and the label scores of the epoch before.
+
+    The epoch ends with the first batch that leaves no finite loss: nothing comes after it.
+    """
 
     def __init__(self, title, steps, scores=""):
         super().__init__()
@@ -20,6 +25,8 @@ class EpochBar(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         text = f"{self.title}: loss {logs['loss']:.4f}  {self.scores}"
         self.progress.update(self.task, advance=1, description=text)
+        if not math.isfinite(logs["loss"]):
+            self.model.stop_training = True
 
     def on_train_end(self, logs=None):
         self.progress.stop()

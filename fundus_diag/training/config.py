@@ -8,6 +8,9 @@ from fundus_diag.training.recipes import RECIPES
 from fundus_diag.training.run_config import RunConfig
 from fundus_diag.utils.errors import UsageError
 
+# What a run did before there was a flag for it.
+BEFORE = {"most_repeats": 0.0, "select": "composite"}
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig(RunConfig):
@@ -68,8 +71,12 @@ class TrainConfig(RunConfig):
 
     oversample_to: float = 1.0
     """Rows of labels rarer than the median are repeated to this times its count; 0: off."""
+    most_repeats: float = 10.0
+    """A positive counts at most so often an epoch, by repetition and weight together; 0: no limit.
+    More makes a network learn a few photographs by heart."""
     pos_weight: Literal["median", "none"] = "median"
-    """Weight of positives: median / count of the label after repetition, or 1."""
+    """Weight of positives: median / count of the label after repetition, or 1. Repeated labels
+    are at the median already, so that it lowers what is more common."""
     reweight: float = 0.0
     """Raise the weights of labels that validation misses, at most by this factor; 0: off."""
     label_smoothing: float | None = None
@@ -84,8 +91,22 @@ class TrainConfig(RunConfig):
     rand_augment: float = 0.0
     """Strength of RandAugment, up to 0.2; 0: off."""
 
+    select: Literal["composite", "average_precision", "roc_auc"] = "composite"
+    """What on val chooses the epoch: the mean of F1, recall and accuracy (of grades: of accuracy
+    and kappa), or the macro average precision, or the macro ROC AUC."""
     criterion: str = "f1"
     """Thresholds chosen on val: f1 (the best), sensitivity=0.9 or specificity=0.95."""
+
+    def going_on(self, flags):
+        """The same, but that flags which the run was started without are as it was made then.
+
+        Args:
+            flags: {name: value} that an interrupted run was started with; None for a new run.
+        """
+        if flags is None:
+            return self
+        unknown = {name: value for name, value in BEFORE.items() if name not in flags}
+        return dataclasses.replace(self, **unknown)
 
     def resolved(self):
         """The same with the recipe's values filled in.
@@ -137,6 +158,8 @@ class TrainConfig(RunConfig):
             raise UsageError("--phase1-epochs and --phase2-epochs: both 0, nothing to train")
         if self.reweight and not 1 <= self.reweight <= 100:
             raise UsageError(f"--reweight {self.reweight}: 0 (off) or from 1 to 100")
+        if self.most_repeats and not 1 <= self.most_repeats <= 1e6:
+            raise UsageError(f"--most-repeats {self.most_repeats}: 0 (no limit) or from 1 to 1e6")
         if self.task == "grade" and self.reweight:
             raise UsageError("--reweight: only for --task multi_label")
         if self.task == "multi_label" and self.grade_head != "softmax":

@@ -4,13 +4,16 @@ Every random number is drawn anew at the start of an epoch from numbers such as 
 the state of a finished epoch is all that an interrupted run needs to go on.
 """
 
+import math
 import sys
 
 import pandas as pd
 
 from fundus_diag.training import checkpoint
 from fundus_diag.training.callbacks import EpochBar
+from fundus_diag.utils.errors import UsageError
 from fundus_diag.utils.files import write_csv
+from fundus_diag.utils.flags import flag
 from fundus_diag.utils.variables import assign, reseed, values
 
 
@@ -33,7 +36,7 @@ def take_up(folder, model, state):
 
 
 def fit_epoch(model, batches, numbers, title, steps, scores=""):
-    """Fits one epoch behind a bar and returns its mean loss.
+    """Fits one epoch behind a bar and returns its mean loss, of a batch that is not finite on.
 
     Args:
         numbers: that the random state of every layer is drawn from.
@@ -43,6 +46,34 @@ def fit_epoch(model, batches, numbers, title, steps, scores=""):
     bar = EpochBar(title, steps, scores)
     fitted = model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=[bar])
     return float(fitted.history["loss"][-1])
+
+
+def stop_unless_finite(value, what, epoch, config, rate):
+    """Ends a training whose numbers are none any more, before it writes them anywhere.
+
+    Args:
+        value: a loss.
+        what: name of the value.
+        epoch: it is of, from 1.
+        config: of the run.
+        rate: the field of the learning rate.
+
+    Raises:
+        UsageError: the value is NaN or infinite; says what is kept and what to try.
+    """
+    if math.isfinite(value):
+        return
+    tries = [f"a lower {flag(rate)}"]
+    if getattr(config, "clip_norm", 1) == 0:
+        tries.append("--clip-norm 1")
+    if config.precision != "float32":
+        tries.append("--precision float32")
+    kept = f"epoch {epoch - 1} is kept in {config.run_dir / 'checkpoint'}" if epoch > 1 else ""
+    raise UsageError(
+        f"{flag(rate)} {getattr(config, rate):g}: the {what} of epoch {epoch} is {value}: "
+        f"{kept or 'no epoch is finished'}; start again (another --run-dir, or --overwrite) with "
+        + " or ".join(tries)
+    )
 
 
 def keep(folder, model, state, others=None, files=()):

@@ -9,6 +9,7 @@ import contextlib
 
 import keras
 
+from fundus_diag.models.batch_norm import batch_norms, calibrate_batch_norm
 from fundus_diag.training.optimizers import AdamW, TenthSteps, layer_rates
 from fundus_diag.utils.variables import assign, values
 
@@ -29,11 +30,10 @@ def compile_phase(model, phase, config, loss, steps, pretrained):
         steps: steps of an epoch.
     """
     set_trainable(model, phase, pretrained)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            # Keras's .99 reaches back a hundred steps: where an epoch has fewer, the statistics
-            # would be of weights long gone.
-            layer.momentum = min(0.99, _momentum(steps))
+    for layer in batch_norms(model):
+        # Keras's .99 reaches back a hundred steps: where an epoch has fewer, the statistics would
+        # be of weights long gone.
+        layer.momentum = min(0.99, _momentum(steps))
     peak = config.phase1_rate if phase == 1 else config.phase2_rate
     total = steps * (config.phase1_epochs if phase == 1 else config.phase2_epochs)
     warmup = int(config.warmup * total)
@@ -68,20 +68,34 @@ def _momentum(steps):
 
 
 @contextlib.contextmanager
-def averaged(model):
-    """The model with the optimizer's moving averages in place of its weights, if it keeps any."""
+def averaged(model, batches):
+    """The model with the optimizer's moving averages in place of its weights, if it keeps any.
+
+    The statistics of BatchNorm belong to the weights that they were taken with. Where BatchNorm
+    trains, those of the averages are taken from `batches` (Izmailov et al. 2018, section 3.2,
+    https://arxiv.org/abs/1803.05407); where it does not, they stay. Afterwards weights and
+    statistics are as they were.
+
+    Args:
+        model: compiled.
+        batches: inputs of photographs of `train`.
+    """
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     if not optimizer.use_ema:
         yield
         return
     # Keras offers no public way to read the averages; its own SwapEMAWeights takes them here too.
     averages = [a for a in optimizer._model_variables_moving_average if a is not None]
-    trained = values(model.trainable_variables)
+    norms = [x for x in batch_norms(model) if x.trainable]
+    statistics = [v for x in norms for v in (x.moving_mean, x.moving_variance)]
+    changed = [*model.trainable_variables, *statistics]
+    trained = values(changed)
     assign(model.trainable_variables, values(averages), "average")
     try:
+        calibrate_batch_norm(model, batches, norms)
         yield
     finally:
-        assign(model.trainable_variables, trained, "weights")
+        assign(changed, trained, "weights")
 
 
 def _on_cpu():

@@ -13,12 +13,12 @@ from fundus_diag.runs import directory, photographs
 from fundus_diag.runs.contents import THRESHOLDS, WEIGHTS
 from fundus_diag.runs.predict import predict_logits, prediction_table
 from fundus_diag.runs.run import OWN_FLAGS, build_model
-from fundus_diag.runs.run_files import CLASSIFIER, leaks
+from fundus_diag.runs.run_files import CLASSIFIER, all_flags, leaks
 from fundus_diag.runs.thresholds import save_operating_points
 from fundus_diag.training.devices import at_work, check_shares, start
 from fundus_diag.training.epochs import say
 from fundus_diag.training.loop import fit, prepare
-from fundus_diag.training.sampling import sampling_plan
+from fundus_diag.training.sampling import held_back, sampling_plan
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import write_csv
 
@@ -48,7 +48,7 @@ def train(config):
         if before and before["finished"]:
             say(f"{config.run_dir}: this run is finished")
         else:
-            _train(config, manifest, before)
+            _train(config.going_on(before and all_flags(before)), manifest, before)
     return config.run_dir
 
 
@@ -59,6 +59,8 @@ def _train(config, manifest, before):
         model, pretrained = _build(config, manifest.labels)
     inputs, test = load_training_inputs(config, manifest)
     plan = sampling_plan(config, inputs.splits["train"].y)
+    for warning in held_back(config, inputs.splits["train"].y, manifest.labels):
+        say(f"warning: {warning}")
     seen = photographs.take(manifest.table, config.image_root, SPLITS, {x for x, _ in inputs.bad})
     facts = _describe(config, manifest, inputs, test, model, pretrained, plan)
     facts |= {"precision": arithmetic, "weights_record": _record(config, manifest, seen)}
@@ -155,6 +157,8 @@ def _set_operating_points(config, model, inputs):
     points = calibration.fit_operating_points(
         rows.y, logits, rows.labels, criterion=config.criterion, task=config.task
     )
+    for note in calibration.notes(points):
+        say(f"warning: {note}")
     save_operating_points(config.run_dir / THRESHOLDS, points)
     probabilities = calibration.apply_calibration(logits, points, rows.labels)
     table = prediction_table(rows, rows.labels, probabilities)

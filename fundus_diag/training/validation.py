@@ -6,6 +6,13 @@ from scipy import special
 from fundus_diag.metrics import classification
 from fundus_diag.metrics.thresholds import choose_threshold
 
+# The column of history.csv that chooses the epoch, by the value of --select.
+JUDGES = {
+    "composite": "val_composite",
+    "average_precision": "val_macro_average_precision",
+    "roc_auc": "val_macro_roc_auc",
+}
+
 
 def epoch_scores(y_true, logits, labels, task="multi_label"):
     """Validation figures of one epoch.
@@ -23,9 +30,10 @@ def epoch_scores(y_true, logits, labels, task="multi_label"):
     Returns:
         dict of floats for `history.csv`, NaN where undefined: val_macro_f1, val_macro_recall,
         val_accuracy (mean over labels of the share of right calls), val_composite (the mean of
-        these three, by which training stops; for grades the mean of accuracy and quadratic
-        kappa), val_macro_roc_auc, and val_f1_<label> and val_roc_auc_<label>; for grades
-        val_kappa in place of the figures per label.
+        these three; for grades the mean of accuracy and quadratic kappa), val_macro_roc_auc,
+        val_macro_average_precision, and val_f1_<label> and val_roc_auc_<label>; for grades
+        val_kappa in place of the figures per label. Recall at the threshold of the best F1 is
+        highest where nothing is learned and everything is called: alone it says nothing.
     """
     y_true, logits = np.asarray(y_true, float), np.asarray(logits, float)
     if task == "grade":
@@ -34,7 +42,7 @@ def epoch_scores(y_true, logits, labels, task="multi_label"):
     else:
         probability = special.expit(logits)
         called = classification.call(probability, _best_thresholds(y_true, probability))
-    wanted = ("roc_auc", "f1", "recall", "accuracy")
+    wanted = ("roc_auc", "average_precision", "f1", "recall", "accuracy")
     once = np.ones((len(y_true), 1), "int32")
     figures = classification.statistic(y_true, probability, called, wanted)(once)
     per_label = {name: figures[f"labels.{name}"][0] for name in wanted}
@@ -52,6 +60,7 @@ def epoch_scores(y_true, logits, labels, task="multi_label"):
     judged = (row["val_accuracy"], row["val_kappa"]) if task == "grade" else tuple(row.values())
     row["val_composite"] = float(np.mean(judged))
     row["val_macro_roc_auc"] = _mean(per_label["roc_auc"])
+    row["val_macro_average_precision"] = _mean(per_label["average_precision"])
     if task == "grade":
         return row
     for k, label in enumerate(labels):
@@ -70,9 +79,9 @@ def improves(value, best):
     return best is None or value > best or (np.isnan(best) and not np.isnan(value))
 
 
-def stopped(history, phase, patience):
-    """Whether a phase has gone `patience` epochs without bettering its own best composite."""
-    values = [row["val_composite"] for row in history if row["phase"] == phase]
+def stopped(history, phase, patience, select="composite"):
+    """Whether a phase has gone `patience` epochs without bettering its own best score."""
+    values = [row[JUDGES[select]] for row in history if row["phase"] == phase]
     values = [-np.inf if np.isnan(v) else v for v in values]
     return bool(patience and values) and len(values) - 1 - int(np.argmax(values)) >= patience
 

@@ -3,6 +3,8 @@ import pytest
 import tensorflow as tf
 
 from fundus_diag.data.augment import augmenter, mix, move, random_crop, warp
+from fundus_diag.training.config import TrainConfig
+from fundus_diag.training.loop import augmentation
 
 NAN = np.nan
 
@@ -156,6 +158,46 @@ def test_the_same_seed_gives_the_same_epoch_and_another_seed_another(pairs, sett
         assert images_out.dtype == y_out.dtype == np.float32
         assert images_out.min() >= 0
         assert images_out.max() <= 255.001  # mixing adds shares that sum to 1 in float32
+
+
+def test_colours_change_by_up_to_15_percent_and_no_further():
+    """Pictures of two halves, 100 and 150: their mean tells brightness, their gap the contrast."""
+    images = np.full((400, 8, 8, 3), 100, "uint8")
+    images[:, :, 4:] = 150
+    (got, _), *_ = run(images, np.zeros((400, 1), "float32"), geometry=False)
+    brighter = got.mean(axis=(1, 2, 3)) - 125
+    contrast = (got[:, :, 4:] - got[:, :, :4]).mean(axis=(1, 2, 3)) / 50
+    for drawn, middle, reach in ((brighter, 0, 0.15 * 255), (contrast, 1, 0.15)):
+        assert np.abs(drawn - middle).max() <= reach * 1.001
+        assert drawn.min() < middle - 0.9 * reach
+        assert drawn.max() > middle + 0.9 * reach
+        assert drawn.std() == pytest.approx(reach / np.sqrt(3), rel=0.1)  # evenly
+    assert abs(np.corrcoef(brighter, contrast)[0, 1]) < 0.2
+
+
+def test_pictures_turn_by_up_to_15_degrees_zoom_by_10_percent_and_shift_by_5():
+    """Read off from pictures of which each pixel tells its own place."""
+    side = 61
+    got = move(places(600, side), [3, 1]).numpy()[..., :2] * (side - 1) / 250
+    across = (got[:, 30, 36] - got[:, 30, 24]) / 12  # per pixel: zoom times the turned axes
+    down = (got[:, 36, 30] - got[:, 24, 30]) / 12
+    angle = np.degrees(np.arctan2(-down[:, 0], down[:, 1]))
+    assert 14 < np.abs(angle).max() <= 15.1
+    assert angle.std() == pytest.approx(15 / np.sqrt(3), rel=0.1)
+    zoom = np.hypot(*down.T)
+    assert 0.9 - 1e-3 <= zoom.min() < 0.91
+    assert 1.09 < zoom.max() <= 1.1 + 1e-3
+    shift = np.abs(got[:, 30, 30] - 30) / side
+    assert 0.045 < shift.max() <= 0.0501
+    assert (across[:, 0] < 0).mean() == pytest.approx(0.5, abs=0.07)
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_a_training_asks_for_movements_and_colours_or_for_neither(on):
+    config = TrainConfig("", "", "", encoder="se_xception", weights="none", augment=on).resolved()
+    asked = augmentation(config, 7)
+    assert asked["seed"] == [config.seed, 7]
+    assert asked["geometry"] is asked["colour"] is on
 
 
 def test_everything_off_leaves_the_picture_as_it_is():

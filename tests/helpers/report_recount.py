@@ -72,7 +72,7 @@ class Recount:
         if head == "macro" and rest[0].endswith("_n_labels"):
             return len(self.defined(rest[0].removesuffix("_n_labels")))
         if head == "macro":
-            values = [self.label(rows, x, rest[0]) for x in self.defined(rest[0])]
+            values = [self.in_mean(rows, x, rest[0]) for x in self.defined(rest[0])]
             return float(np.mean(values)) if values else np.nan
         if head == "grade":
             return self.grades(rows, *rest)
@@ -103,8 +103,24 @@ class Recount:
             return int(((truth == want[0]) & (call == want[1])).sum())
         return figure(name, truth[graded], score[graded], truth[decided], call[decided])
 
+    def in_mean(self, rows, label, name):
+        """What a label adds to a macro mean: 0 where it could have been called rightly and was not.
+
+        Without a positive among the rows there is no such call, and nothing to mean.
+        """
+        value = self.label(rows, label, name)
+        if name not in ("precision", "mcc"):
+            return value
+        found = {x: self.label(rows, label, x) for x in ("tn", "fp", "fn", "tp")}
+        possible = found["tp"] + found["fn"] > 0
+        if name == "mcc":
+            possible = possible and found["tn"] + found["fp"] > 0
+        if not possible:
+            return np.nan
+        return 0.0 if np.isnan(value) else value
+
     def defined(self, name):
-        values = {x: self.label(self.everything, x, name) for x in self.labels}
+        values = {x: self.in_mean(self.everything, x, name) for x in self.labels}
         return [x for x, value in values.items() if not np.isnan(value)]
 
     def prior(self):

@@ -9,6 +9,7 @@ from fundus_diag.metrics.calibration import (
     fit_operating_points,
     thresholds_array,
 )
+from fundus_diag.metrics.thresholds import choose_threshold
 
 
 def test_calibration_equals_a_general_minimiser_and_finds_the_truth():
@@ -27,10 +28,83 @@ def test_calibration_equals_a_general_minimiser_and_finds_the_truth():
     assert p.mean() == pytest.approx(truth.mean(), abs=1e-8)
 
 
+@pytest.mark.parametrize("n", [24, 60])
+def test_the_prior_of_the_slope_has_a_variance_of_ten(n):
+    """On rows that are all but separated the prior decides: written out here, weight .1 and all."""
+    z = np.linspace(-3, 3, n)
+    truth = z > 0
+    truth[n // 2] = False
+    _, entry = fit(truth, z)
+
+    def loss(theta):
+        p = special.expit(theta[0] * z + theta[1])
+        return -np.log(np.where(truth, p, 1 - p)).sum() + 0.1 * (theta[0] - 1) ** 2 / 2
+
+    best = optimize.minimize(loss, [1, 0], method="Nelder-Mead", options={"xatol": 1e-7}).x
+    assert [entry["slope"], entry["intercept"]] == pytest.approx(best, abs=1e-3)
+
+
+def one_glaucoma(rank=68, n=85):
+    """Logits of 85 photographs with one positive, which 67 others are ahead of."""
+    z = np.sort(np.random.default_rng(3).normal(-3, 1.2, n))[::-1]
+    return np.arange(n) == rank - 1, z
+
+
+def test_one_positive_that_was_missed_does_not_call_everything():
+    truth, z = one_glaucoma()
+    points, entry = fit(truth, z)
+    p = apply_calibration(z[:, None], points, ["D"])[:, 0]
+    assert ((p >= choose_threshold(truth, p)) & ~truth).sum() == 67  # the best F1 of one positive
+    assert ((p >= entry["threshold"]) & ~truth).sum() <= 5
+    assert entry["note"].startswith("1 positive in val, fewer than 10:")
+    assert calibration.notes(points) == [f"label D: {entry['note']}"]
+
+
+def test_one_positive_that_stands_out_is_found():
+    truth, z = one_glaucoma(rank=1)
+    points, entry = fit(truth, z)
+    called = apply_calibration(z[:, None], points, ["D"])[:, 0] >= entry["threshold"]
+    assert called[truth].all()
+    assert called.sum() <= 5
+
+
+@pytest.mark.parametrize("positives", [1, 4, 9, 10])
+def test_few_positives_lean_on_the_networks_own_logits_by_their_number(positives):
+    """The whole rule by another route: a grid of slopes, every threshold tried."""
+    rng = np.random.default_rng(positives)
+    z = rng.normal(-1, 1.5, 60)
+    truth = np.arange(60) < positives
+    z[truth] += 1.0
+    points, entry = fit(truth, z)
+    lean = 1 - positives / 10
+
+    def loss(theta):
+        p = special.expit(theta[0] * z + theta[1])
+        prior = 0.1 + (10 - positives) / positives
+        return -np.log(np.where(truth, p, 1 - p)).sum() + prior * (theta[0] - 1) ** 2 / 2
+
+    best = optimize.minimize(loss, [1, -2], method="Nelder-Mead", options={"xatol": 1e-8}).x
+    assert [entry["slope"], entry["intercept"]] == pytest.approx(best, abs=1e-3)
+    p = apply_calibration(z[:, None], points, ["D"])[:, 0]
+    likely = (1 - lean) * truth + lean * p
+
+    def f1(t):
+        return 2 * likely[p >= t].sum() / (likely.sum() + (p >= t).sum())
+
+    assert f1(entry["threshold"]) == pytest.approx(max(f1(t) for t in p), abs=1e-9)
+    assert ("note" in entry) == (positives < 10)
+
+
+def test_a_label_without_a_positive_in_val_is_said_never_to_be_called():
+    points, _ = fit(np.zeros(20), np.arange(20.0))
+    (line,) = calibration.notes(points)
+    assert line == "label D: no positive in val: no threshold, it is never called"
+
+
 def test_perfect_separation_leaves_finite_numbers_and_a_threshold_between():
     z = np.array([-3.0, -2, -1, 1, 2, 3])
     points, entry = fit(z > 0, z)
-    assert 1 < entry["slope"] < 20
+    assert 1 < entry["slope"] < 3
     p = apply_calibration(z[:, None], points, ["D"])[:, 0]
     assert p[2] < entry["threshold"] < p[3]
 

@@ -48,8 +48,8 @@ def by_sklearn(truth, score, called):
 def test_every_figure_in_every_resample_equals_scikit_learn_on_the_repeated_rows():
     y, p, called, patients = made_up()
     statistic = classification.statistic(y, p, called, official=True)
-    ours = bootstrap.distribution(statistic, patients, 40, seed=3, width=5)
-    weights = np.concatenate(list(bootstrap.resamples(patients, 40, seed=3)), axis=1)
+    ours = bootstrap.distribution(statistic, patients, 12, seed=3, width=5)
+    weights = np.concatenate(list(bootstrap.resamples(patients, 12, seed=3)), axis=1)
     assert {"roc_auc", "mcc", "ece"} <= set(classification.FIGURES)
     compared = 0
     for k, w in enumerate(weights.T):
@@ -77,7 +77,7 @@ def test_every_figure_in_every_resample_equals_scikit_learn_on_the_repeated_rows
         want = {"kappa": kappa, "f1": f1, "auc": auc, "final": (kappa + f1 + auc) / 3}
         for name, value in want.items():
             assert ours[f"odir.{name}"][k] == pytest.approx(value, abs=1e-9), name
-    assert compared == 40 * 4 * len(classification.FIGURES)
+    assert compared == 12 * 4 * len(classification.FIGURES)
 
 
 def test_areas_equal_a_count_of_pairs_and_a_sum_over_thresholds():

@@ -4,7 +4,7 @@ import pytest
 from sklearn import metrics as skm
 from test_classification import made_up
 
-from fundus_diag.metrics import classification, curves, evaluate
+from fundus_diag.metrics import bootstrap, classification, curves, evaluate
 from fundus_diag.metrics.calibration import apply_calibration, fit_operating_points
 
 
@@ -143,6 +143,30 @@ def test_curves_end_where_the_figures_say():
     assert (np.diff(mean) > 0).all()
     few = np.array([True, False, False])
     assert curves.roc_band(few, np.array([0.1, 0.2, 0.3]), np.arange(3)) is None
+
+
+def test_the_band_of_a_roc_curve_holds_the_middle_95_percent_of_resamples():
+    """Each resample by scikit-learn on repeated rows, read off at the rates of the grid."""
+    y, p, _, patients = made_up(80, 2, ungraded=0)
+    truth, score = y[:, 0] == 1, np.round(p[:, 0], 1)
+    truth[:20] = True
+    heights = []
+    weights = np.concatenate(list(bootstrap.resamples(patients, 200, seed=5)), axis=1)
+    grid = np.linspace(0, 1, 101)
+    for w in weights.T:
+        rows = np.repeat(np.arange(80), w)
+        x, height, _ = skm.roc_curve(truth[rows], score[rows], drop_intermediate=False)
+        # Where the curve rises on the spot, its highest point there.
+        x, last = np.unique(x[::-1], return_index=True)
+        heights.append(np.interp(grid, x, height[::-1][last]))
+    ordered = np.sort(heights, axis=0)
+    got, low, high = curves.roc_band(truth, score, patients, seed=5)
+    np.testing.assert_array_equal(got, grid)
+    # Five of two hundred lie beyond each end.
+    for end, below, above in ((low, 4, 5), (high, 194, 195)):
+        assert (ordered[below] - 1e-12 <= end).all()
+        assert (end <= ordered[above] + 1e-12).all()
+    assert (high - low)[5:60].mean() > 0.1
 
 
 def test_wilson_interval_of_a_bin_equals_the_roots_of_its_equation():

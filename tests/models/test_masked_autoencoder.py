@@ -74,6 +74,16 @@ def pixels(images, place):
     return images[:, rows, columns].reshape(len(images), -1)
 
 
+@pytest.mark.parametrize(("side", "ratio", "visible"), [(5, 0.8, 5), (10, 0.8, 20), (5, 0.75, 6)])
+def test_a_fifth_of_25_patches_is_five(side, ratio, visible):
+    """25 x (1 - .8) is a little below 5 in floats."""
+    model = masked_autoencoder(
+        side * 4, width=8, depth=1, heads=1, patch=4, mask_ratio=ratio, decoder_depth=1,
+        decoder_width=32,
+    )  # fmt: skip
+    assert model.get_layer("masking").visible == visible
+
+
 def test_patches_are_the_picture_in_the_order_that_the_encoder_reads_it(images):
     """A kernel of which each channel picks one pixel makes the embedding a list of pixels."""
     n = PATCH * PATCH * 3

@@ -1,31 +1,21 @@
 import hashlib
-import pathlib
 
 import keras
 import numpy as np
 import pytest
-import tiny  # noqa: F401  (adds the encoder of that name)
+from fitted import a_batch, config, fit, network, statistics
 
-from fundus_diag.models import build_classifier
 from fundus_diag.models.batch_norm import calibrate_batch_norm
 from fundus_diag.models.classifier import encoder_layers
 from fundus_diag.training import phases
-from fundus_diag.training.config import TrainConfig
 from fundus_diag.training.losses import WeightedBinaryCrossentropy
 from fundus_diag.training.validation import improves, stopped
 
 
-def config(**flags):
-    here = pathlib.Path()
-    flags = {"weights": "none", "image_size": 32, "weight_decay": 0.01, **flags}
-    return TrainConfig(manifest=here, image_root=here, run_dir=here, **flags).resolved()
-
-
 @pytest.fixture(params=["tiny"])
 def model(request):
-    keras.utils.set_random_seed(0)
     options = {"width": 0.125, "middle_blocks": 1} if request.param == "se_xception" else {}
-    return build_classifier(request.param, 32, 3, hidden=16, **options)
+    return network(request.param, **options)
 
 
 on_se_xception_too = pytest.mark.parametrize(
@@ -35,27 +25,13 @@ on_se_xception_too = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module")
 def batch():
-    rng = np.random.default_rng(0)
-    y = (rng.random((8, 3)) < 0.5).astype("float32")
-    return rng.uniform(0, 255, (8, 32, 32, 3)).astype("float32"), y
-
-
-def fit(model, phase, batch, pretrained, steps=3, **flags):
-    loss = WeightedBinaryCrossentropy(np.ones(3))
-    flags = {"phase1_epochs": steps, "phase2_epochs": steps, **flags}
-    phases.compile_phase(model, phase, config(**flags), loss, 1, pretrained)
-    model.fit(*batch, batch_size=8, epochs=steps, verbose=0)
+    return a_batch()
 
 
 def encoder_hash(model):
     """Of every weight and every BatchNorm statistic of the encoder."""
     arrays = [a for layer in encoder_layers(model) for a in layer.get_weights()]
     return hashlib.sha256(b"".join(a.tobytes() for a in arrays)).hexdigest()
-
-
-def statistics(model):
-    norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
-    return [v.numpy() for x in norms for v in (x.moving_mean, x.moving_variance)]
 
 
 @on_se_xception_too
@@ -144,7 +120,7 @@ def test_the_rate_warms_up_and_falls_along_a_cosine(model):
 def test_the_average_is_scored_and_training_goes_on_from_the_weights(model, batch):
     fit(model, 2, batch, pretrained=False, steps=3, ema=10)
     trained = [v.numpy() for v in model.trainable_variables]
-    with phases.averaged(model):
+    with phases.averaged(model, [batch[0]]):
         inside = [v.numpy() for v in model.trainable_variables]
     after = [v.numpy() for v in model.trainable_variables]
     assert any(np.any(a != b) for a, b in zip(trained, inside, strict=True))
@@ -161,7 +137,7 @@ def test_the_average_is_the_running_mean_of_the_weights(model, batch):
         model.fit(*batch, batch_size=8, epochs=1, verbose=0)
         now = variable.numpy()
         mean = now if mean is None else 0.5 * mean + 0.5 * now
-    with phases.averaged(model):
+    with phases.averaged(model, [batch[0]]):
         np.testing.assert_allclose(variable.numpy(), mean, atol=1e-6)
 
 

@@ -1,3 +1,5 @@
+import pathlib
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fundus_diag.training import sampling
+from fundus_diag.training.config import TrainConfig
 
 NAN = np.nan
 labels = hnp.arrays(
@@ -41,6 +44,66 @@ def test_weights_come_from_the_counts_after_repetition():
     factors = sampling.row_repeats(y, sampling.label_repeats(y))
     # After repetition the counts are 40, 20, 20: what oversampling evened out is not weighed again.
     np.testing.assert_allclose(sampling.positive_weights(y, factors), [0.5, 1, 1])
+
+
+def rare(counts, rows):
+    """Labels with so many positives each, no two in one row."""
+    y, first = np.zeros((rows, len(counts))), 0
+    for k, count in enumerate(counts):
+        y[first : first + count, k] = 1
+        first += count
+    return y
+
+
+def plan_of(y, **flags):
+    here = pathlib.Path()
+    config = TrainConfig(here, here, here, weights="none", image_size=32, **flags).resolved()
+    return config, sampling.sampling_plan(config, y)
+
+
+def test_a_handful_of_positives_is_not_shown_a_thousand_times():
+    y = rare([40_000, 7_720, 4], 70_000)
+    config, (factors, repeats, weights) = plan_of(y)
+    np.testing.assert_allclose(repeats, [1, 1, 10])
+    assert factors.max() == 10
+    assert weights[2] == 1  # nor does the loss make up for it
+    (line,) = sampling.held_back(config, y, ["N", "D", "G"])
+    assert line == (
+        "label G: 4 positives in 70000 rows of train: each shown 10 times an epoch, not 1930 "
+        "(--most-repeats)"
+    )
+    config, (factors, _, weights) = plan_of(y, most_repeats=0.0)  # as it was
+    assert factors.max() == 1930
+    assert sampling.held_back(config, y, ["N", "D", "G"]) == []
+    config, (factors, _, _) = plan_of(y, most_repeats=50.0)
+    assert factors.max() == 50
+    # Without repetition the weight is held back in its place.
+    _, (factors, _, weights) = plan_of(y, oversample_to=0.0)
+    assert factors.max() == 1
+    assert weights[2] == 10
+
+
+def test_nothing_is_held_back_where_labels_are_not_that_rare():
+    y = rare([400, 200, 40, 25], 1000)
+    config, (factors, repeats, weights) = plan_of(y)
+    np.testing.assert_allclose(repeats, [1, 1, 3, 4.8])
+    assert sampling.held_back(config, y, list("NDGC")) == []
+    # What the weights do: they lower the common; of the counts shown, 400 200 120 120, the median
+    # is 160.
+    np.testing.assert_allclose(weights, [0.4, 0.8, 4 / 3, 4 / 3])
+
+
+@given(labels, st.floats(0, 5), st.floats(1, 20))
+def test_no_positive_counts_more_often_than_allowed(y, target, most):
+    repeats = sampling.label_repeats(y, target, most)
+    assert (repeats <= most).all()
+    assert (repeats <= sampling.label_repeats(y, target)).all()
+    factors = sampling.row_repeats(y, repeats)
+    weights = sampling.positive_weights(y, factors, most)
+    assert (weights <= sampling.positive_weights(y, factors) + 1e-12).all()
+    for k in np.flatnonzero((y == 1).any(axis=0)):
+        mean = factors[y[:, k] == 1].mean()
+        assert weights[k] * mean <= max(most, mean) + 1e-9
 
 
 @given(labels, st.floats(0, 5))
@@ -84,6 +147,14 @@ def test_sensitivity_raises_the_weight_of_what_is_missed_smoothly_and_within_bou
     for _ in range(60):
         weights = sampling.reweight_by_sensitivity(weights, base, confusion, bound=3)
     np.testing.assert_allclose(weights, [1, 6, 0.5], rtol=1e-6)
+
+
+def test_smoothing_is_the_share_of_the_old_weight():
+    confusion = np.array([[[9, 0], [5, 5]]])  # half is missed: the target is 1 + (3 - 1) / 2
+    got = sampling.reweight_by_sensitivity(
+        np.array([1.0]), np.array([1.0]), confusion, bound=3, smoothing=0.9
+    )
+    np.testing.assert_allclose(got, [0.9 * 1 + 0.1 * 2])
 
 
 @pytest.mark.parametrize("missed", [0, 3, 10])

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 import h5py
+import keras
 import numpy as np
 
 from fundus_diag.models.weights.strict import Array
@@ -69,7 +70,7 @@ def keras_arrays(path):
 
 
 def save(model, path, record=None, seen=None):
-    """Writes a network's weights and, as JSON, where they come from.
+    """Writes a network's weights, not its optimizer, and, as JSON, where they come from.
 
     Args:
         model: network.
@@ -89,11 +90,13 @@ def save(model, path, record=None, seen=None):
         raise DataError(f"{path}: the record of its source has {len(text)} characters, too many")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # The same layers, never compiled: Keras writes a model's optimizer beside its weights.
+        bare = keras.Model(model.inputs, model.outputs)
         # HDF5 does not survive a disk that is full: what is open then cannot be closed.
-        weights = sum(np.prod(x.shape) * np.dtype(x.dtype).itemsize for x in model.variables)
+        weights = sum(np.prod(x.shape) * np.dtype(x.dtype).itemsize for x in bare.variables)
         check_room(path, int(1.05 * weights) + OVERHEAD)
         with atomic(path, RuntimeError) as partial:  # so it says that it could not close
-            model.save_weights(partial)
+            bare.save_weights(partial)
             if record is not None:
                 with h5py.File(partial, "r+") as file:
                     file.attrs[RECORD] = text

@@ -127,7 +127,6 @@ def epoch_batches(run, epoch):
         draw_epoch(np.ones(len(run.rows)), config.seed, epoch),
         run.batch_size,
         {"seed": [config.seed, epoch], "geometry": False, "colour": False, "crop": crop},
-        config.deterministic,
     )
     return batches.map(lambda images, _: images)
 
@@ -140,11 +139,11 @@ def _run_epoch(run, see):
     title = f"epoch {epoch} of {config.epochs}"
     batches = epoch_batches(run, epoch)
     loss = epochs.fit_epoch(model, batches, [config.seed, epoch], title, run.steps)
-    if not np.isfinite(loss):
-        raise UsageError(f"--rate {config.rate:g}: the loss of epoch {epoch} is {loss}")
+    epochs.stop_unless_finite(loss, "loss", epoch, config, "rate")
     row = {"epoch": epoch, "learning_rate": float(model.optimizer.learning_rate), "loss": loss}
     if run.val is not None:
         row["val_loss"] = _val_loss(run, see)
+        epochs.stop_unless_finite(row["val_loss"], "val loss", epoch, config, "rate")
     history.append(row)
     # Before the state is written: what a kill leaves undone is done again.
     if epoch == config.epochs or (config.pictures_every and epoch % config.pictures_every == 0):

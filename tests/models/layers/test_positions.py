@@ -4,6 +4,7 @@ Run as a program in a folder, on any backend, it resizes the embeddings that lie
 """
 
 import importlib.util
+import math
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import keras
 import numpy as np
 import pytest
 
-from fundus_diag.models.layers.positions import resize_positions
+from fundus_diag.models.layers.positions import resize_positions, sine_positions
 
 GRIDS = ((4, 6), (4, 3), (14, 24), (14, 7), (14, 13), (7, 14), (14, 1), (1, 3), (24, 14), (5, 5))
 
@@ -53,6 +54,20 @@ def test_the_order_of_axes_that_keras_is_set_to_does_not_matter():
         check(resize_positions(embedding(14), 24), 14, 24)
     finally:
         keras.config.set_image_data_format("channels_last")
+
+
+def test_the_sines_of_a_place_are_those_of_the_paper_written_out():
+    """Columns in the first half of the channels, rows in the second; places row by row."""
+    side, width = 3, 8
+    got = sine_positions(side, width)
+    assert got.shape == (9, 8)
+    for row in range(side):
+        for column in range(side):
+            want = []
+            for place in (column, row):
+                angles = [place, place / 10000 ** (1 / 2)]
+                want += [math.sin(a) for a in angles] + [math.cos(a) for a in angles]
+            np.testing.assert_allclose(got[row * side + column], want, atol=1e-6)
 
 
 @pytest.mark.slow

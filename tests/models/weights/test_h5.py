@@ -12,7 +12,7 @@ from tiny import main, make_photographs, train_flags, train_only
 
 from fundus_diag.models import build_classifier, build_encoder
 from fundus_diag.models.weights.h5 import save
-from fundus_diag.models.weights.load import load_encoder, weights_record
+from fundus_diag.models.weights.load import load_classifier, load_encoder, weights_record
 from fundus_diag.runs.run import load_run
 from fundus_diag.utils.errors import DataError
 
@@ -88,6 +88,29 @@ def test_states_that_are_no_weights_do_not_matter(tmp_path):
     with h5py.File(path) as file:
         assert "optimizer" in file
     equal(encoder, load(path, "mae_vit_tiny", **VIT))
+
+
+@pytest.mark.parametrize("unit", ["eye", "patient"])
+def test_a_trained_network_is_written_without_its_optimizer(tmp_path, unit):
+    model = build_classifier("tiny", 32, 2, unit=unit)
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)
+    new, old = tmp_path / "new.weights.h5", tmp_path / "old.weights.h5"
+    save(model, new)
+    model.save_weights(old)  # as runs were written before
+    with h5py.File(new) as file, h5py.File(old) as before:
+        assert "optimizer" in before
+        assert set(file) == set(before) - {"optimizer"}
+        assert set(file["layers"]) == set(before["layers"])
+    sizes = [4 * int(np.prod(w.shape)) for w in model.weights]
+    assert new.stat().st_size - sum(sizes) < 0.5 * (old.stat().st_size - sum(sizes))
+    want = [w.numpy() for w in model.weights]
+    for path in (new, old):
+        other = build_classifier("tiny", 32, 2, unit=unit)
+        load_classifier(path, other)
+        for a, b in zip(want, other.weights, strict=True):
+            np.testing.assert_array_equal(a, b)
+    build_classifier("tiny", 32, 2, unit=unit).load_weights(new)  # Keras itself
 
 
 def test_a_file_without_the_final_norm_gives_an_encoder_without(tmp_path):
