@@ -15,10 +15,11 @@ import tensorflow as tf
 
 from fundus_diag.imaging.decode import decode
 from fundus_diag.imaging.field import find_field
-from fundus_diag.imaging.image_file import read_bytes, why_not
+from fundus_diag.imaging.image_file import decoding, read_bytes, why_not
+from fundus_diag.imaging.traced import traced as traced_once
 from fundus_diag.utils.errors import DataError
 
-VERSION = "1"  # another number whenever the same file gives other pixels; names caches
+VERSION = "2"  # another number whenever the same file gives other pixels; names caches
 CROPS = ("fundus", "none")
 
 
@@ -69,13 +70,7 @@ def resize_square(image, image_size: int, crop: str = "fundus"):
 @functools.lru_cache(maxsize=16)
 def traced(image_size: int, crop: str = "fundus"):
     """`preprocess` of this size and crop as a compiled function of the data."""
-
-    @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
-    def compiled(data):
-        with tf.device("CPU:0"):  # many small ops, and decoding runs nowhere else
-            return preprocess(data, image_size, crop)
-
-    return compiled
+    return traced_once(lambda data: preprocess(data, image_size, crop))
 
 
 def load_picture(path, image_size: int, crop: str = "fundus") -> np.ndarray:
@@ -86,7 +81,8 @@ def load_picture(path, image_size: int, crop: str = "fundus") -> np.ndarray:
     """
     data = read_bytes(path)
     try:
-        picture, _ = traced(image_size, crop)(data)
+        with decoding(data):
+            picture, _ = traced(image_size, crop)(data)
     except tf.errors.OpError as error:
         raise DataError(f"{path}: {why_not(data)}") from error
     return picture.numpy()
@@ -104,7 +100,8 @@ def load_photograph(path, image_size: int, crop: str = "fundus"):
     """
     data = read_bytes(path)
     try:
-        found = _traced_whole(image_size, crop)(data)
+        with decoding(data):
+            found = _traced_whole(image_size, crop)(data)
     except tf.errors.OpError as error:
         raise DataError(f"{path}: {why_not(data)}") from error
     return tuple(x.numpy() for x in found)
@@ -151,10 +148,8 @@ def to_picture(points, box, image_size: int):
 
 @functools.lru_cache(maxsize=16)
 def _traced_whole(image_size, crop):
-    @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
-    def traced(data):
-        with tf.device("CPU:0"):
-            image = decode(data)
-            return *resize_square(image, image_size, crop), image
+    def whole(data):
+        image = decode(data)
+        return *resize_square(image, image_size, crop), image
 
-    return traced
+    return traced_once(whole)
