@@ -21,19 +21,19 @@ MIN_SIDE = 16
 MAX_SCANS = 100
 
 # Pictures of other kinds, often under a name that ends in .jpg: where to look, and for what.
-KINDS = {
-    "GIF": (0, b"GIF8"),
-    "WebP": (8, b"WEBP"),
-    "HEIC": (4, b"ftyphe"),
-    "HEIF": (4, b"ftypmif1"),
-    "AVIF": (4, b"ftypavif"),
-    "JPEG 2000": (4, b"jP  \r\n"),
-    "JPEG XL": (4, b"JXL \r\n"),
-    "DICOM": (128, b"DICM"),
-    "PDF": (0, b"%PDF"),
-    "TIFF": (0, b"II*\0"),
-    "TIFF of the other byte order": (0, b"MM\0*"),
-}
+KINDS = (
+    ("GIF", 0, b"GIF8"),
+    ("WebP", 8, b"WEBP"),
+    ("HEIC", 4, b"ftyphe"),
+    ("HEIC", 4, b"ftypmif1"),
+    ("AVIF", 4, b"ftypavif"),
+    ("JPEG 2000", 4, b"jP  \r\n"),
+    ("JPEG XL", 4, b"JXL \r\n"),
+    ("DICOM", 128, b"DICM"),
+    ("PDF", 0, b"%PDF"),
+    ("TIFF", 0, b"II*\0"),
+    ("TIFF", 0, b"MM\0*"),
+)
 # What `probe` finds, by code. 0 is a file whose header promises a picture that can be decoded.
 PROBLEMS = (
     "",
@@ -47,7 +47,7 @@ PROBLEMS = (
     "BMP of an unusual kind",
     f"more than {MAX_SCANS} scans",
     "damaged JPEG",
-    *(f"{kind}, not JPEG, PNG or BMP" for kind in KINDS),
+    *(f"{kind}, not JPEG, PNG or BMP" for kind, *_ in KINDS),
 )
 OK, EMPTY, FOREIGN, BROKEN, SMALL, LARGE, HEAVY, TRUNCATED, UNUSUAL, SCANS, DAMAGED = range(11)
 _MAX_ENTRIES = 256
@@ -97,10 +97,10 @@ def _foreign(raw):
     """Code of what a file is that is none of ours: of a kind in KINDS or no picture."""
     starts = np.zeros((len(KINDS), 8), np.uint8)
     counts = np.zeros((len(KINDS), 8), bool)
-    for k, (_, start) in enumerate(KINDS.values()):
+    for k, (_, _, start) in enumerate(KINDS):
         starts[k, : len(start)] = list(start)
         counts[k, : len(start)] = True
-    at = np.array([[at] for at, _ in KINDS.values()]) + np.arange(8)
+    at = np.array([[at] for _, at, _ in KINDS]) + np.arange(8)
     found = tf.gather(raw, tf.minimum(at, tf.size(raw, tf.int64) - 1))
     fits = tf.reduce_all((found == starts) | ~counts, 1)
     first = DAMAGED + 1 + tf.argmax(fits, output_type=tf.int32)

@@ -10,7 +10,7 @@ import odd_images
 import pytest
 import tensorflow as tf
 from bad_images import BAD, FILES, HUGE, TIFFS
-from odd_images import by_pillow, pixels
+from odd_images import by_pillow, chunk, pixels, png
 from PIL import Image
 
 from fundus_diag.imaging import preprocess
@@ -53,6 +53,27 @@ def test_exif_orientation_is_applied_in_both_byte_orders(orientation, order, kin
     want = by_pillow(content)
     assert got.shape[0] == (61 if orientation > 4 else 43)
     assert np.abs(got - want).max() <= 2
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("order", [b"II", b"MM"])
+def test_the_orientation_of_a_png_is_applied_wherever_its_chunk_stands(orientation, order):
+    block = exif(order, [(0x0112, "H", orientation)])
+    for name in ("rgb.png", "rgba.png", "gray16.png"):
+        for behind in (False, True):
+            content = png_with_exif(FILES[name], block, behind)
+            got = decode(content).numpy()
+            want = by_pillow(content)
+            assert got.shape == want.shape == (*((61, 43) if orientation > 4 else (43, 61)), 3)
+            assert np.abs(got - want).max() <= 2
+
+
+@pytest.mark.parametrize("block", [b"", b"II", b"XX*\0\x08\0\0\0", b"II*\0\xff\xff\xff\xff"])
+def test_a_chunk_of_a_png_that_makes_no_sense_is_ignored(block):
+    got = decode(png_with_exif(FILES["rgb.png"], block)).numpy()
+    np.testing.assert_array_equal(got, decode(FILES["rgb.png"]).numpy())
+    spoken = png(20, 30, 8, 0, bytes(620), chunk(b"tEXt", b"Comment\0eXIf is written so"))
+    assert decode(spoken).shape == (20, 30, 3)
 
 
 def test_a_small_photograph_within_exif_is_not_taken_for_the_photograph():
@@ -210,3 +231,9 @@ def exif(order, entries):
 def with_exif(content, block):
     segment = b"Exif\0\0" + block
     return content[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + content[2:]
+
+
+def png_with_exif(content, block, behind=False):
+    """A PNG with the block in a chunk behind its header, or behind its pixels."""
+    at = len(content) - 12 if behind else 33
+    return content[:at] + chunk(b"eXIf", block) + content[at:]
