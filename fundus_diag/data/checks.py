@@ -109,8 +109,9 @@ def check(path: Path, image_root: Path) -> tuple[list[str], list[str]]:
 
     Errors: rows that break a rule of the table (duplicates and patients in two splits among them),
     pictures that are missing or unreadable, equal files under two patients. Warnings: pictures of
-    different patients that nearly agree, that show nothing or hold 12 or 14 bits in 16, ages that can
-    hardly be, rows without a graded label, eyes without a fellow, labels without a positive in a split.
+    different patients that nearly agree, that show nothing or hold 12 or 14 bits in 16, ages that
+    can hardly be, rows without a graded label, eyes without a fellow, labels without a positive in
+    a split.
 
     Raises:
         DataError: the file cannot be read as a manifest, or the root is no folder.
