@@ -15,42 +15,50 @@ from fundus_diag.utils.errors import DataError
 
 AGES = (5, 105)  # years; outside, an age is taken for a placeholder or a slip
 NAMED = 3  # how many cases of one kind a warning names
+GROUP = 20  # how many of a group of equal files a line names
+NOTHING = "show nothing (black, white or of one colour)"
+NARROW = "hold {} bits in 16 and so are nearly black"
 WORKERS = 4
 
 
 def check_pictures(table: pd.DataFrame, path: Path, root: Path) -> tuple[list[str], list[str]]:
     """(errors, warnings) about the files that a table names. Each is read and decoded once."""
     # TensorFlow takes seconds to import: tables alone shall not wait for it.
-    from fundus_diag.imaging.image_file import open_file
+    from fundus_diag.imaging.image_file import narrow_bits, open_file
+    from fundus_diag.imaging.quality import is_blank
     from fundus_diag.utils.progress import track
 
     def look(image):
-        """(what is wrong or None, hash of the file, thumbnail): little, so all can be held."""
+        """(what is wrong or None, hash, thumbnail, what is odd): little, so all can be held."""
         picture = inside(root, image)
         if picture is None:
-            return "", None, None  # reported among the table's own mistakes
+            return "", None, None, None  # reported among the table's own mistakes
         missing = not_there(picture)
         if missing:
-            return f"{missing} under {root}" if missing == NO_FILE else missing, None, None
+            reason = f"{missing} under {root}" if missing == NO_FILE else missing
+            return reason, None, None, None
         content, pixels, reason = open_file(picture)
         if reason:
-            return reason, None, None
-        return None, hashlib.sha256(content).digest(), duplicates.thumbnail(pixels)
+            return reason, None, None, None
+        bits = narrow_bits(content, pixels)
+        odd = NARROW.format(bits) if bits else NOTHING if is_blank(pixels) else ""
+        return None, hashlib.sha256(content).digest(), duplicates.thumbnail(pixels), odd
 
     table = table.drop_duplicates("image").reset_index(drop=True)
     with ThreadPoolExecutor(WORKERS) as pool:
         looks = list(track(pool.map(look, table["image"]), "checking pictures", len(table)))
     errors = [
         f"{path}: {image}: {why}"
-        for image, (why, _, _) in zip(table["image"], looks, strict=True)
+        for image, (why, *_) in zip(table["image"], looks, strict=True)
         if why
     ]
-    table = table[[why is None for why, _, _ in looks]].reset_index(drop=True)
-    hashes, thumbnails = ([x[k] for x in looks if x[0] is None] for k in (1, 2))
-    warnings = []
+    table = table[[why is None for why, *_ in looks]].reset_index(drop=True)
+    hashes, thumbnails, odd = ([x[k] for x in looks if x[0] is None] for k in (1, 2, 3))
+    warnings = _oddities(table["image"], odd, path)
     for group in duplicates.same_content(hashes):
         same = table.loc[group]
-        who = ", ".join(f"{image} (patient {patient})" for image, patient in _pairs(same))
+        who = _some([f"{image} (patient {patient})" for image, patient in _pairs(same)], GROUP)
+        who = f"{len(same)} files: {who}" if len(same) > GROUP else who
         if same["patient"].nunique() > 1:
             errors.append(
                 f"{path}: the same picture under two patients: {who}: leave one out, call both one "
@@ -90,8 +98,18 @@ def _pairs(rows):
     return zip(rows["image"], rows["patient"], strict=True)
 
 
-def _some(names):
-    return ", ".join(list(names)[:NAMED]) + (" .." if len(names) > NAMED else "")
+def _oddities(images, odd, path):
+    """A warning for each thing that is odd about photographs, in the order of their first."""
+    images = images.reset_index(drop=True)
+    kinds = list(dict.fromkeys(kind for kind in odd if kind))
+    found = {kind: images[[x == kind for x in odd]] for kind in kinds}
+    return [
+        f"{path}: {len(names)} photographs {kind}: {_some(names)}" for kind, names in found.items()
+    ]
+
+
+def _some(names, count=NAMED):
+    return ", ".join(list(names)[:count]) + (" .." if len(names) > count else "")
 
 
 def check(path: Path, image_root: Path) -> tuple[list[str], list[str]]:
@@ -99,9 +117,9 @@ def check(path: Path, image_root: Path) -> tuple[list[str], list[str]]:
 
     Errors: rows that break a rule of the table (duplicates and patients in two splits among them),
     pictures that are missing or unreadable, equal files under two patients. Warnings: pictures of
-    different patients that nearly agree, ages that can hardly be, rows without a graded label,
-    eyes without a fellow, labels without a positive in a split, no label at all, pictures of
-    which nothing tells the patient.
+    different patients that nearly agree, that show nothing or hold 12 or 14 bits in 16, ages that
+    can hardly be, rows without a graded label, eyes without a fellow, labels without a positive in
+    a split, no label at all, pictures of which nothing tells the patient.
 
     Raises:
         DataError: the file cannot be read as a manifest, or the root is no folder.

@@ -6,17 +6,10 @@ import tensorflow as tf
 
 from fundus_diag.data.labels import EYES
 from fundus_diag.imaging.decode import decode
-from fundus_diag.imaging.header import (
-    MAX_BYTES,
-    PROBLEMS,
-    find_problem,
-    is_jpeg,
-    is_png,
-    padded,
-    read_header,
-)
+from fundus_diag.imaging.header import MAX_BYTES, PROBLEMS, find_problem, read_header
 from fundus_diag.imaging.preprocess import resize_square, with_field
 from fundus_diag.imaging.quality import blank
+from fundus_diag.imaging.raw import is_jpeg, is_png, padded
 
 AT_ONCE = 2  # photographs decoded side by side: one of 100 megapixels may take 2 GB meanwhile
 NO_EYE = "no photograph of either eye"

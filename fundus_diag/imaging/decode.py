@@ -9,16 +9,9 @@ import functools
 
 import tensorflow as tf
 
-from fundus_diag.imaging.header import (
-    PROBLEMS,
-    exif_orientation,
-    find_problem,
-    is_jpeg,
-    is_png,
-    number,
-    padded,
-    read_header,
-)
+from fundus_diag.imaging import jpeg
+from fundus_diag.imaging.header import PROBLEMS, exif_orientation, find_problem, read_header
+from fundus_diag.imaging.raw import is_jpeg, is_png, number, padded
 
 # What makes a picture of EXIF orientation 1 to 8 upright: transpose it?, then reverse these axes.
 _UPRIGHT = (
@@ -32,8 +25,8 @@ def decode(data):
 
     16 bits are reduced to their upper 8. Gray becomes RGB, CMYK too. A transparent picture is
     laid on black, the colour around a field of view; the fourth byte of a BMP's pixels, mostly
-    unset, is ignored. The orientation that EXIF states in a JPEG is applied; EXIF that makes no
-    sense is ignored.
+    unset, is ignored. The orientation that EXIF states in a JPEG or PNG is applied; EXIF that
+    makes no sense is ignored.
 
     Args:
         data: scalar string.
@@ -56,19 +49,23 @@ def decode(data):
         return tf.cond(is_png(raw), lambda: _decode_png(data, raw), lambda: _decode_bmp(data, raw))
 
     image = tf.cond(is_jpeg(raw), lambda: _decode_jpeg(data, raw, header), not_jpeg)
-    return tf.ensure_shape(image, (None, None, 3))
+    orientation = exif_orientation(raw, tf.cast(header["exif"], tf.int64))
+    return tf.ensure_shape(_upright(image, orientation), (None, None, 3))
 
 
 def _decode_jpeg(data, raw, header):
+    data = jpeg.strict(data, raw, header)
     # The accurate transform: the default one is off by up to 10 levels from other decoders.
-    image = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
+    return tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
 
+
+def _upright(image, orientation):
     def upright(turned, flipped):
         turn = _transposed(image) if turned else image
         return tf.reverse(turn, flipped) if flipped else turn
 
     branches = [functools.partial(upright, *todo) for todo in _UPRIGHT]
-    return tf.switch_case(exif_orientation(raw, tf.cast(header["exif"], tf.int64)) - 1, branches)
+    return tf.switch_case(orientation - 1, branches)
 
 
 def _transposed(image):
@@ -80,16 +77,19 @@ def _transposed(image):
 
 def _decode_png(data, raw):
     image = tf.io.decode_png(data, channels=4)
-    color, alpha = image[..., :3], image[..., 3:]
 
-    def on_black():  # whole numbers: a large picture in float32 would need 1.6 GB
-        product = tf.cast(color, tf.uint16) * tf.cast(alpha, tf.uint16) + 127
+    def on_black(row):
+        product = tf.cast(row[:, :3], tf.uint16) * tf.cast(row[:, 3:], tf.uint16) + 127
         return tf.cast(product // 255, tf.uint8)
+
+    def all_on_black():  # row by row: a picture of 100 megapixels would need 1.4 GB more
+        rows = tf.TensorSpec((None, 3), tf.uint8)
+        return tf.map_fn(on_black, image, fn_output_signature=rows)
 
     # Below 8 bits without transparency the op writes the largest value of those bits, not 255.
     bits = tf.cast(number(raw, 24, 1), tf.int32)
     filler = tf.cast(tf.bitwise.left_shift(1, tf.minimum(bits, 8)) - 1, tf.uint8)
-    return tf.cond(tf.reduce_all(alpha == filler), lambda: color, on_black)
+    return tf.cond(tf.reduce_all(image[..., 3] == filler), lambda: image[..., :3], all_on_black)
 
 
 def _decode_bmp(data, raw):

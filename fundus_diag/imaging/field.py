@@ -18,6 +18,7 @@ import tensorflow as tf
 
 SIDE = 256  # long side of the working copy, pixels
 LEVELS = (0.02, 0.05, 0.12, 0.3)  # of the way from border to interior
+DIM = 5.0  # levels that a field stands out from its border by, at the least
 TOLERANCE = 0.012  # a vote's largest distance from the outline: 1.5 pixels of the copy / 128
 TRIALS = 160  # circles and as many ellipses
 DRAWS = np.random.default_rng(0).random((TRIALS, 4)).astype("float32")
@@ -41,14 +42,18 @@ def locate_field(image):
         not square. Without a dark border the box is the whole frame; with one but without a round
         outline it is what is not border.
     """
-    height, width = tf.unstack(tf.cast(tf.shape(image)[:2], tf.float32))
-    copy, zoom = _working_copy(image)
+    window, small = _window(image)
+    y0, x0, y1, x1 = tf.unstack(window)
+    part = tf.cond(small, lambda: image[y0:y1, x0:x1], lambda: image)
+    copy, zoom = _working_copy(part)
     brightness, on_paper = _without_paper(copy)
-    border, interior, noise = _levels(brightness)
+    border, interior, noise = _levels(brightness, tf.where(small, 0.001, 0.0))
     masks = _masks(brightness, border, interior, noise)
     x, y = _outline(masks)
-    has_border = (interior - border > 8.0 + 4.0 * noise) & (border < 0.4 * interior)
-    frame = tf.stack([0.0, 0.0, height, width, 0.0])
+    has_border = (interior - border > DIM + 4.0 * noise) & (border < 0.4 * interior)
+    corner = tf.cast(tf.stack([y0, x0, y0, x0, 0]), tf.float32)
+    whole_frame = tf.cast(tf.concat([[0, 0], tf.shape(image)[:2], [0]], 0), tf.float32)
+    frame = whole_frame - corner
 
     def from_outline():
         box, support = _fit(x, y, tf.shape(brightness))
@@ -59,11 +64,34 @@ def locate_field(image):
         found = tf.where(support > 0.4, box, _extent(masks[1])) / zoom
         is_round = tf.cast(whole & (support > 0.4), tf.float32)
         found = tf.concat([found, is_round[None]], axis=0)
-        return tf.where(on_paper & (support <= 0.4), frame, found)
+        return tf.where((on_paper | small) & (support <= 0.4), frame, found)
 
     enough = tf.size(x) > 60
-    field = tf.cond(has_border & enough, from_outline, lambda: frame)
+    field = tf.cond(has_border & enough, from_outline, lambda: frame) + corner
     return tf.ensure_shape(field, (5,))
+
+
+def _window(image):
+    """Where to look, (4,) int32 [y0, x0, y1, x1] in pixels, and whether that is a small part.
+
+    Of a field below a tenth of the frame, as telephones take it through a lens, the frame's levels
+    say nothing. It is looked for around what is bright; letters elsewhere do not count.
+    """
+    size = tf.shape(image)[:2]
+    step = tf.maximum(1, tf.reduce_max(size) // SIDE)
+    coarse = tf.ensure_shape(image[::step, ::step], (None, None, 3))
+    brightness = tf.reduce_max(tf.cast(coarse, tf.float32), axis=-1)
+    border, interior, noise = _levels(brightness, 0.001)
+    least = 8.0 + 4.0 * noise  # levels above the border
+    bright = _opened((brightness > border + least)[None])
+    share = tf.reduce_mean(tf.cast(bright, tf.float32))
+    small = (interior - border <= least) & (share > 0.001) & (share < 0.12)
+    box = _extent(bright[0])
+    aside = tf.reduce_max(box[2:] - box[:2]) * 0.4
+    near = tf.cast(box + aside * [-1.0, -1.0, 1.0, 1.0], tf.int32) * step
+    small &= tf.reduce_all(near[2:] - near[:2] >= 32)
+    near = tf.clip_by_value(near, 0, tf.tile(size, [2]))
+    return tf.where(small, near, tf.concat([[0, 0], size], 0)), small
 
 
 def _working_copy(image):
@@ -98,15 +126,15 @@ def _percentiles(values, percents):
     return tf.gather(values, at)
 
 
-def _levels(brightness):
+def _levels(brightness, tie=0.0):
     """Levels of border and interior and the border's noise: three scalars.
 
     The darkest corner is the border: letters stand in one corner at most, and where the field
-    fills a corner that one is not the darkest.
+    fills a corner that one is not the darkest. `tie` above 0: of equally dark ones the calmest.
     """
     corners = _corners(brightness)
     middle, high = tf.unstack(tf.stack([_percentiles(c, (50, 90)) for c in corners]), axis=1)
-    darkest = tf.argmin(middle)
+    darkest = tf.argmin(middle + tie * high)
     interior = _percentiles(brightness[::4, ::4], (90,))[0]
     return middle[darkest], interior, (high - middle)[darkest]
 
@@ -114,17 +142,17 @@ def _levels(brightness):
 def _masks(brightness, border, interior, noise):
     """(levels, h, w) bool: what is brighter than each level, without letters and specks."""
     levels = border + tf.maximum(3.0 + 3.0 * noise, (interior - border) * np.array(LEVELS, "f"))
-    masks = brightness > levels[:, None, None]
-    for combine, beyond in ((tf.logical_and, True), (tf.logical_or, False)):
-        masks = _over_five(masks, combine, beyond)  # erosion, then dilation
-    return masks
+    return _opened(brightness > levels[:, None, None])
+
+
+def _opened(masks):
+    """Masks (n, h, w) without what is narrower than 5 pixels: erosion, then dilation."""
+    return _over_five(_over_five(masks, tf.logical_and, True), tf.logical_or, False)
 
 
 def _over_five(masks, combine, beyond):
-    """Every entry combined with those in the 5x5 square around it, `beyond` standing outside.
-
-    Five times faster than pooling.
-    """
+    """Every entry combined with those in the 5x5 square around it, `beyond` standing outside."""
+    # Five times faster than pooling.
     height, width = tf.shape(masks)[1], tf.shape(masks)[2]
     padded = tf.pad(masks, [[0, 0], [2, 2], [2, 2]], constant_values=beyond)
     rows = functools.reduce(combine, [padded[:, j : height + j] for j in range(5)])

@@ -10,6 +10,9 @@ BMP (Windows, BITMAPINFOHEADER and later).
 import numpy as np
 import tensorflow as tf
 
+from fundus_diag.imaging import jpeg
+from fundus_diag.imaging.raw import PAD, is_bmp, is_jpeg, is_png, number, padded, places
+
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 64 * 2**20
 MIN_SIDE = 16
@@ -17,6 +20,20 @@ MIN_SIDE = 16
 # few bytes it has.
 MAX_SCANS = 100
 
+# Pictures of other kinds, often under a name that ends in .jpg: where to look, and for what.
+KINDS = (
+    ("GIF", 0, b"GIF8"),
+    ("WebP", 8, b"WEBP"),
+    ("HEIC", 4, b"ftyphe"),
+    ("HEIC", 4, b"ftypmif1"),
+    ("AVIF", 4, b"ftypavif"),
+    ("JPEG 2000", 4, b"jP  \r\n"),
+    ("JPEG XL", 4, b"JXL \r\n"),
+    ("DICOM", 128, b"DICM"),
+    ("PDF", 0, b"%PDF"),
+    ("TIFF", 0, b"II*\0"),
+    ("TIFF", 0, b"MM\0*"),
+)
 # What `probe` finds, by code. 0 is a file whose header promises a picture that can be decoded.
 PROBLEMS = (
     "",
@@ -29,144 +46,134 @@ PROBLEMS = (
     "truncated",
     "BMP of an unusual kind",
     f"more than {MAX_SCANS} scans",
+    "damaged JPEG",
+    *(f"{kind}, not JPEG, PNG or BMP" for kind, *_ in KINDS),
 )
-OK, EMPTY, FOREIGN, BROKEN, SMALL, LARGE, HEAVY, TRUNCATED, UNUSUAL, SCANS = range(10)
-_PAD = 64  # zeros behind the data, so that reading a header never runs out of it
-_MAX_SEGMENTS = 2000
-# Kinds of JPEG marker: fill bytes are passed one by one, some markers stand without a length.
-_FILL, _ALONE, _TABLE, _FRAME, _APP1, _SCAN = 1, 2, 3, 4, 5, 6
-_MARKERS = np.full(256, _TABLE, np.int32)
-_MARKERS[[0x00, 0xFF]] = _FILL
-_MARKERS[[0x01, *range(0xD0, 0xD9)]] = _ALONE
-_MARKERS[[k for k in range(0xC0, 0xD0) if k not in (0xC4, 0xC8, 0xCC)]] = _FRAME
-_MARKERS[0xE1] = _APP1
-_MARKERS[[0xD9, 0xDA]] = _SCAN
+OK, EMPTY, FOREIGN, BROKEN, SMALL, LARGE, HEAVY, TRUNCATED, UNUSUAL, SCANS, DAMAGED = range(11)
 _MAX_ENTRIES = 256
 
 
 def probe(data):
     """Code of what keeps `data`, a scalar string, from being decoded: int32 index of PROBLEMS.
 
-    Reads the header and looks for the end mark only; damage between them comes to light in
-    `decode`.
+    Reads the header, looks for the end mark and for what a JPEG surely lacks; other damage comes to
+    light in `decode`.
+    """
+    return header_facts(data)[0]
+
+
+def header_facts(data):
+    """What is wrong with `data`, as `probe` says it, and the size that its header promises.
+
+    Returns:
+        code: int32. height, width: int64, before orientation; both 0 where no header can be read.
     """
     raw = padded(data)
-    return find_problem(raw, read_header(raw))
-
-
-def header_size(data):
-    """Height and width that the header of `data`, a scalar string, promises: two int64.
-
-    Before orientation. Both are 0 where no header can be read.
-    """
-    header = read_header(padded(data))
-    return header["height"], header["width"]
+    header = read_header(raw)
+    return find_problem(raw, header), header["height"], header["width"]
 
 
 def find_problem(raw, header):
     """As `probe`, from what `padded` and `read_header` give."""
     sides = tf.stack([header["height"], header["width"]])
-    length = tf.size(raw) - _PAD
+    length = tf.size(raw) - PAD
     checks = (
         (length == 0, EMPTY),
-        (~(is_jpeg(raw) | is_png(raw) | is_bmp(raw)), FOREIGN),
+        (~(is_jpeg(raw) | is_png(raw) | is_bmp(raw)), _foreign(raw)),
         (length > MAX_BYTES, HEAVY),
         (tf.reduce_min(sides) <= 0, BROKEN),
         (tf.reduce_min(sides) < MIN_SIDE, SMALL),
         (tf.reduce_prod(sides) > MAX_PIXELS, LARGE),
         (is_bmp(raw) & ~_is_plain_bmp(raw), UNUSUAL),
+        *_jpeg_problems(raw, header),
         (~_has_end(raw, header), TRUNCATED),
-        (_scans(raw, header) > MAX_SCANS, SCANS),
+        (True, OK),
     )
-    code = tf.constant(OK)
-    for failed, reason in reversed(checks):  # the first that fails decides
-        code = tf.where(failed, reason, code)
-    return code
+    failed, codes = (tf.stack(x) for x in zip(*checks, strict=True))
+    return codes[tf.argmax(failed)]  # the first that fails decides
 
 
-def padded(data):
-    """Bytes of a scalar string with zeros behind them, (n,) uint8."""
-    return tf.io.decode_raw(tf.strings.join([data, "\0" * _PAD]), tf.uint8)
+def _foreign(raw):
+    """Code of what a file is that is none of ours: of a kind in KINDS or no picture."""
+    starts = np.zeros((len(KINDS), 8), np.uint8)
+    counts = np.zeros((len(KINDS), 8), bool)
+    for k, (_, _, start) in enumerate(KINDS):
+        starts[k, : len(start)] = list(start)
+        counts[k, : len(start)] = True
+    at = np.array([[at] for _, at, _ in KINDS]) + np.arange(8)
+    found = tf.gather(raw, tf.minimum(at, tf.size(raw, tf.int64) - 1))
+    fits = tf.reduce_all((found == starts) | ~counts, 1)
+    first = DAMAGED + 1 + tf.argmax(fits, output_type=tf.int32)
+    return tf.where(tf.reduce_any(fits), first, FOREIGN)
 
 
-def number(raw, at, size, little=False):
-    """Unsigned integer of `size` bytes at position `at`, int64; 0s stand behind the data."""
-    at = tf.clip_by_value(tf.cast(at, tf.int64), 0, tf.size(raw, tf.int64) - size)
-    digits = tf.cast(raw[at : at + size], tf.int64)
-    places = [256**k for k in range(size)]
-    return tf.reduce_sum(digits * tf.where(little, _int64(places), _int64(places[::-1])))
+def _jpeg_problems(raw, header):
+    """(is it?, code) of what only a JPEG can have, none of it where the data is no JPEG."""
 
+    def of_jpeg():
+        at, codes = jpeg.markers(raw, header["scan"])
+        ended = tf.reduce_any(codes == 0xD9)
+        scans = tf.math.count_nonzero(codes == 0xDA)
+        many = scans > MAX_SCANS
+        fine = ended & ~many & (tf.minimum(header["height"], header["width"]) > 0)
+        damaged = tf.cond(fine, lambda: jpeg.is_damaged(raw, header, at, codes), lambda: False)
+        return ~ended, many, damaged
 
-def _int64(value):
-    return tf.constant(value, tf.int64)
-
-
-def is_jpeg(raw):
-    return number(raw, 0, 3) == 0xFFD8FF
-
-
-def is_png(raw):
-    return number(raw, 0, 4) == 0x89504E47
-
-
-def is_bmp(raw):
-    return number(raw, 0, 2) == 0x424D
+    none = tf.constant(False)
+    found = tf.cond(is_jpeg(raw), of_jpeg, lambda: (none, none, none))
+    return zip(found, (TRUNCATED, SCANS, DAMAGED), strict=True)
 
 
 def read_header(raw):
-    """Height and width (int64) and where a JPEG's EXIF and scan begin (int32); 0 for none."""
-    none = tf.constant(0), tf.constant(0)
+    """What the header of a file tells: {name: scalar, 0 for none}.
 
-    def jpeg():
-        frame, exif, scan = _jpeg_segments(raw)
-        height, width = number(raw, frame + 5, 2), number(raw, frame + 7, 2)
-        return tf.where(frame > 0, height, 0), tf.where(frame > 0, width, 0), exif, scan
+    height, width: int64. exif: position of a TIFF block with an orientation, int32. Of a JPEG also
+    what `jpeg.segments` gives.
+    """
+    none = {
+        **{name: tf.constant(0) for name in ("exif", "frame", "scan", "restarts")},
+        "ends": tf.zeros(4, tf.int32),
+    }
+
+    def size(height, width, fits=True):
+        return {"height": tf.where(fits, height, 0), "width": tf.where(fits, width, 0)}
+
+    def of_jpeg():
+        found = jpeg.segments(raw)
+        frame = found["frame"]
+        return size(number(raw, frame + 5, 2), number(raw, frame + 7, 2), frame > 0) | found
 
     def png():
         is_header = number(raw, 12, 4) == 0x49484452  # IHDR
         height, width = number(raw, 20, 4), number(raw, 16, 4)
         fits = is_header & (tf.maximum(height, width) < 2**31)
-        return tf.where(fits, height, 0), tf.where(fits, width, 0), *none
+        return none | size(height, width, fits) | {"exif": _png_exif(raw)}
 
     def bmp():
         height, width = number(raw, 22, 4, little=True), number(raw, 18, 4, little=True)
         height = tf.where(height >= 2**31, 2**32 - height, height)  # negative: from the top down
-        return height, tf.where(width < 2**31, width, 0), *none
+        return none | size(height, tf.where(width < 2**31, width, 0))
 
     def foreign():
-        return tf.constant(0, tf.int64), tf.constant(0, tf.int64), *none
+        return none | size(tf.constant(0, tf.int64), tf.constant(0, tf.int64))
 
-    found = tf.cond(
+    return tf.cond(
         is_jpeg(raw),
-        jpeg,
+        of_jpeg,
         lambda: tf.cond(is_png(raw), png, lambda: tf.cond(is_bmp(raw), bmp, foreign)),
     )
-    return dict(zip(("height", "width", "exif", "scan"), found, strict=True))
 
 
-def _jpeg_segments(raw):
-    """Positions of a JPEG's frame header, of the data in its EXIF segment and of its scan."""
-    end = tf.size(raw) - _PAD
+def _png_exif(raw):
+    """Where the data of the first chunk eXIf of a PNG begins, int32; 0 for none.
 
-    def step(at, frame, exif, scan):
-        head = tf.cast(raw[at : at + 4], tf.int32)  # FF, marker, length of what follows
-        kind = tf.where(head[0] == 0xFF, tf.gather(_MARKERS, head[1]), _FILL)
-        is_exif = (kind == _APP1) & tf.reduce_all(raw[at + 4 : at + 10] == list(b"Exif\0\0"))
-        length = tf.where(kind <= _ALONE, kind, 2 + 256 * head[2] + head[3])
-        return (
-            tf.where(kind == _SCAN, end, at + length),
-            tf.where(kind == _FRAME, at, frame),
-            tf.where(is_exif & (exif == 0), at + 10, exif),
-            tf.where(kind == _SCAN, at, scan),
-        )
-
-    return tf.while_loop(
-        lambda at, *_: at < end,
-        step,
-        tuple(tf.constant(at) for at in (2, 0, 0, 0)),  # eager loops insist on a tuple
-        maximum_iterations=_MAX_SEGMENTS,
-        parallel_iterations=1,
-    )[1:]
+    Found by its name and the start of its data together: chunks may be thousands, and these eight
+    bytes stand by chance within the compressed data of one file in 10^11.
+    """
+    at = tf.cast(places(raw, b"eXIf"), tf.int32) + 4
+    start = tf.gather(raw, at[:, None] + tf.range(4))
+    known = tf.reduce_any([tf.reduce_all(start == list(x), 1) for x in (b"II*\0", b"MM\0*")], 0)
+    return tf.concat([tf.boolean_mask(at, known), [0]], 0)[0]
 
 
 def exif_orientation(raw, exif):
@@ -194,39 +201,18 @@ def exif_orientation(raw, exif):
 
 
 def _has_end(raw, header):
-    """Whether the mark that ends a JPEG or PNG is there, or the last row of a BMP."""
-
-    def jpeg():
-        return _marks(raw, header, 0xD9) > 0
+    """Whether the mark that ends a PNG is there, or the last row of a BMP."""
 
     def png():
-        length = tf.size(raw) - _PAD
-        here = tf.fill([length], True)
-        for k, byte in enumerate(b"IEND\xae\x42\x60\x82"):
-            here &= raw[k : length + k] == byte
-        return tf.reduce_any(here)
+        return tf.size(places(raw, b"IEND\xae\x42\x60\x82")) > 0
 
     def bmp():
         row = (header["width"] * number(raw, 28, 2, little=True) + 31) // 32 * 4
         start = number(raw, 10, 4, little=True)
-        return start + row * header["height"] <= tf.size(raw, tf.int64) - _PAD
+        return start + row * header["height"] <= tf.size(raw, tf.int64) - PAD
 
-    return tf.cond(is_jpeg(raw), jpeg, lambda: tf.cond(is_png(raw), png, bmp))
-
-
-def _scans(raw, header):
-    """Number of scans of a JPEG; where the data is none, of nothing."""
-    return tf.cond(is_jpeg(raw), lambda: _marks(raw, header, 0xDA), lambda: tf.constant(0))
-
-
-def _marks(raw, header, kind):
-    """How many markers of a kind a JPEG has from its first scan on: a thumbnail before has its own.
-
-    Within the data of a scan, FF is always followed by 00 or a restart marker.
-    """
-    scan = header["scan"]
-    body = raw[tf.where(scan > 0, scan, tf.size(raw) - _PAD) :]
-    return tf.math.count_nonzero((body[:-1] == 0xFF) & (body[1:] == kind), dtype=tf.int32)
+    none = tf.constant(True)
+    return tf.cond(is_png(raw), png, lambda: tf.cond(is_bmp(raw), bmp, lambda: none))
 
 
 def _is_plain_bmp(raw):

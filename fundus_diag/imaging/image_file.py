@@ -6,7 +6,6 @@ way of decoding.
 """
 
 import os
-import struct
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,28 +13,18 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from fundus_diag.imaging import header
+from fundus_diag.imaging import header, tiff
 from fundus_diag.imaging.decode import decode
 from fundus_diag.imaging.header import MAX_BYTES, MAX_PIXELS, MIN_SIDE
+from fundus_diag.imaging.room import promised, room
+from fundus_diag.imaging.traced import traced
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.progress import track
 
-WIDTH, HEIGHT, MAX_ENTRIES = 256, 257, 4096  # of a TIFF: tags, and what OpenCV reads at most
-
-
-def _graph(function):
-    """`function` of a scalar string, traced once; on the CPU, where decoding runs anyway."""
-
-    @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
-    def traced(data):
-        with tf.device("CPU:0"):
-            return function(data)
-
-    return traced
-
-
-# One of each for all threads: who comes second waits for the tracing and does not repeat it.
-_decode, _probe, _header_size = (_graph(f) for f in (decode, header.probe, header.header_size))
+# One of each for all threads.
+_decode, _facts = traced(decode), traced(header.header_facts)
+NO_IMAGE = "not an image (JPEG, PNG, BMP, TIFF)"
+_MAX_BITS = 16  # a sample of a TIFF; more are real numbers or refused anyway, and take much memory
 
 
 def image_size(data: bytes) -> tuple[int, int, str]:
@@ -46,8 +35,9 @@ def image_size(data: bytes) -> tuple[int, int, str]:
     """
     kind = _kind(data)
     if kind == "TIFF":
-        return *_tiff_size(data), kind
-    height, width = _header_size(data) if kind else (0, 0)
+        facts = tiff.tiff_facts(data)
+        return facts.get(tiff.HEIGHT, 0), facts.get(tiff.WIDTH, 0), kind
+    _, height, width = _facts(data) if kind else (0, 0, 0)
     return int(height), int(width), kind
 
 
@@ -91,10 +81,39 @@ def open_file(path) -> tuple[bytes | None, np.ndarray | None, str | None]:
     if reason:
         return content, None, reason
     try:
-        # Not `.numpy()`, which copies: a photograph may take 300 MB.
-        return content, np.asarray(memoryview(_decode(data))), None
+        with decoding(data):
+            # Not `.numpy()`, which copies: a photograph may take 300 MB.
+            return content, np.asarray(memoryview(_decode(data))), None
     except tf.errors.OpError:
         return content, None, why_not(data)
+
+
+def decoding(data: bytes):
+    """Context in which `data`, of `read_bytes`, may be decoded: see `room`."""
+    return room(promised(data))
+
+
+def bits(data: bytes) -> int:
+    """Bits a sample that an image file says to hold; 8 where it says nothing."""
+    kind = _kind(data)
+    if kind == "TIFF":
+        return tiff.tiff_facts(data).get(tiff.BITS, 8)
+    return data[24] if kind == "PNG" and len(data) > 24 else 8
+
+
+def narrow_bits(data: bytes, picture) -> int:
+    """12 or 14 where a file of 16 bits a sample uses no more of them, else 0.
+
+    Cameras write such files; the upper 8 bits, which are taken, are nearly black then.
+
+    Args:
+        data: the file.
+        picture: its decoded pixels, uint8, which hold the upper 8 bits.
+    """
+    if bits(data) != 16:
+        return 0
+    brightest = int(picture.max())
+    return 12 if 0 < brightest < 2**4 else 14 if 0 < brightest < 2**6 else 0
 
 
 def check_file(path) -> str | None:
@@ -111,7 +130,7 @@ def check_header(path) -> str | None:
         height, width, _ = image_size(data)
         fine = min(height, width) >= MIN_SIDE and height * width <= MAX_PIXELS
     else:
-        fine = int(_probe(data)) in (header.OK, header.UNUSUAL)  # unusual BMP goes to OpenCV
+        fine = _problem(data) in (header.OK, header.UNUSUAL)  # unusual BMP goes to OpenCV
     return None if fine else why_not(data)
 
 
@@ -137,7 +156,9 @@ def why_not(data: bytes) -> str:
         return _too_heavy(len(data))
     height, width, kind = image_size(data)
     if not kind:
-        return "not an image (JPEG, PNG, BMP, TIFF)"
+        code = _problem(data)
+        named = header.PROBLEMS[code] if code > header.DAMAGED else ""
+        return named.replace("PNG or BMP", "PNG, BMP or TIFF") or NO_IMAGE
     if height <= 0 or width <= 0:
         return f"broken {kind} header"
     if min(height, width) < MIN_SIDE:
@@ -146,8 +167,13 @@ def why_not(data: bytes) -> str:
         return f"{height * width / 1e6:.0f} megapixels, more than {MAX_PIXELS / 1e6:.0f}"
     if kind == "TIFF":
         return "truncated, damaged or unusual TIFF"
-    code = int(_probe(data))
+    code = _problem(data)
     return header.PROBLEMS[code] or f"damaged {kind}"
+
+
+def _problem(data):
+    """Code of what keeps `decode` from taking `data`; see `header.probe`."""
+    return int(_facts(data)[0])
 
 
 def _read(path):
@@ -168,7 +194,7 @@ def _decodable(data):
     kind = _kind(data)
     if not kind:
         return None, why_not(data)
-    foreign = kind == "TIFF" or (kind == "BMP" and int(_probe(data)) == header.UNUSUAL)
+    foreign = kind == "TIFF" or (kind == "BMP" and _problem(data) == header.UNUSUAL)
     return _to_png(data, kind) if foreign else (data, None)
 
 
@@ -176,6 +202,17 @@ def _to_png(data, kind):
     height, width, _ = image_size(data)
     if min(height, width) < MIN_SIDE or height * width > MAX_PIXELS:
         return None, why_not(data)
+    if kind == "TIFF":
+        facts = tiff.tiff_facts(data)
+        if facts.get(tiff.TILE_WIDTH, 1) * facts.get(tiff.TILE_HEIGHT, 1) > MAX_PIXELS:
+            return None, "broken TIFF header"
+        if bits(data) > _MAX_BITS:
+            return None, f"TIFF of {bits(data)} bits a sample instead of 8 or 16"
+    with room(height * width):
+        return _converted(data, kind)
+
+
+def _converted(data, kind):
     flags = cv2.IMREAD_UNCHANGED if kind == "TIFF" else cv2.IMREAD_COLOR
     log = cv2.utils.logging
     before = log.setLogLevel(log.LOG_LEVEL_SILENT)  # the reason is given below, in one line
@@ -201,38 +238,6 @@ def _kind(data):
     starts = (b"\xff\xd8\xff", "JPEG"), (b"\x89PNG", "PNG"), (b"BM", "BMP")
     tiff = ((start, "TIFF") for start in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))
     return next((kind for start, kind in (*starts, *tiff) if data.startswith(start)), "")
-
-
-def _tiff_size(data):
-    """Height and width of the first picture of a TIFF or BigTIFF; (0, 0) where unreadable.
-
-    Strict, so that the size which is checked is the one that is decoded. Of a side that is told
-    twice readers take the first or the last, and which they skip differs: Pillow (13.0) takes a
-    LONG behind an SLONG8, OpenCV the SLONG8, and a small file becomes hundreds of megapixels.
-    """
-    order = "<" if data[:2] == b"II" else ">"
-    big = b"+" in data[2:4]
-    count, entry, offset = ("Q", "HHQQ", "Q") if big else ("H", "HHII", "I")
-    kinds = {3: "H", 4: "I"} | ({16: "Q"} if big else {})  # that stand in the entry itself
-    sides = {}
-    try:
-        (start,) = struct.unpack_from(order + offset, data, 8 if big else 4)
-        (entries,) = struct.unpack_from(order + count, data, start)
-        start += struct.calcsize(order + count)
-        if entries > MAX_ENTRIES:
-            return 0, 0
-        for k in range(entries):
-            at = start + k * struct.calcsize(order + entry)
-            tag, kind, number, _ = struct.unpack_from(order + entry, data, at)
-            if tag not in (WIDTH, HEIGHT):
-                continue
-            if tag in sides or kind not in kinds or number != 1:
-                return 0, 0
-            place = at + (12 if big else 8)
-            (sides[tag],) = struct.unpack_from(order + kinds[kind], data, place)
-    except (struct.error, OverflowError):  # the latter: behind any end that a file can have
-        return 0, 0
-    return sides.get(HEIGHT, 0), sides.get(WIDTH, 0)
 
 
 def _too_heavy(size):

@@ -16,10 +16,11 @@ import tensorflow as tf
 
 from fundus_diag.imaging.decode import decode
 from fundus_diag.imaging.field import find_field, locate_field
-from fundus_diag.imaging.image_file import read_bytes, why_not
+from fundus_diag.imaging.image_file import decoding, read_bytes, why_not
+from fundus_diag.imaging.traced import traced as traced_once
 from fundus_diag.utils.errors import DataError
 
-VERSION = "1"  # another number whenever the same file gives other pixels; names caches
+VERSION = "2"  # another number whenever the same file gives other pixels; names caches
 CROPS = ("fundus", "none")
 
 
@@ -90,13 +91,7 @@ def _square(image, image_size, region):
 @functools.lru_cache(maxsize=16)
 def traced(image_size: int, crop: str = "fundus"):
     """`preprocess` of this size and crop as a compiled function of the data."""
-
-    @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
-    def compiled(data):
-        with tf.device("CPU:0"):  # many small ops, and decoding runs nowhere else
-            return preprocess(data, image_size, crop)
-
-    return compiled
+    return traced_once(lambda data: preprocess(data, image_size, crop))
 
 
 def load_picture(path, image_size: int, crop: str = "fundus") -> np.ndarray:
@@ -107,7 +102,8 @@ def load_picture(path, image_size: int, crop: str = "fundus") -> np.ndarray:
     """
     data = read_bytes(path)
     try:
-        picture, _ = traced(image_size, crop)(data)
+        with decoding(data):
+            picture, _ = traced(image_size, crop)(data)
     except tf.errors.OpError as error:
         raise DataError(f"{path}: {why_not(data)}") from error
     return picture.numpy()
@@ -137,7 +133,8 @@ def load_photograph(path, image_size: int, crop: str = "fundus") -> Loaded:
     """
     data = read_bytes(path)
     try:
-        found = traced_whole(image_size, crop)(data)
+        with decoding(data):
+            found = traced_whole(image_size, crop)(data)
     except tf.errors.OpError as error:
         raise DataError(f"{path}: {why_not(data)}") from error
     return Loaded(*(x.numpy() for x in found))
@@ -218,11 +215,9 @@ def in_field(y, x, field, height, width):
 def traced_whole(image_size, crop):
     """As `traced`, a function of the data to the tensors of `Loaded`."""
 
-    @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
-    def traced(data):
-        with tf.device("CPU:0"):
-            image = decode(data)
-            picture, box, field = with_field(image, image_size, crop)
-            return picture, box, image, field
+    def whole(data):
+        image = decode(data)
+        picture, box, field = with_field(image, image_size, crop)
+        return picture, box, image, field
 
-    return traced
+    return traced_once(whole)

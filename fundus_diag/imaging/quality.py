@@ -1,5 +1,6 @@
 """Whether a picture shows anything at all: one rule for tables and for served photographs."""
 
+import numpy as np
 import tensorflow as tf
 
 BLANK = "no field of view: nothing stands out"
@@ -17,6 +18,12 @@ def checked(images):
 def blank(images):
     """What is said of each of (B, H, W, 3) that shows nothing, "" of the others: (B,)."""
     return tf.where(has_field(images), "", BLANK)
+
+
+def is_blank(picture) -> bool:
+    """Whether one picture (H, W, 3) in [0, 255], an array, shows nothing; see `has_field`."""
+    step = max(1, min(max(picture.shape[:2]) // 128, min(picture.shape[:2]) // 2))
+    return not bool(has_field(np.asarray(picture)[None, ::step, ::step])[0])
 
 
 def has_field(images):

@@ -55,11 +55,37 @@ def test_blocks_do_not_change_the_pairs(tmp_path, monkeypatch):
     paths = [draw(tmp_path / f"{i}.jpg", i % 4, quality=90 - i) for i in range(10)]
     patients = [str(i) for i in range(10)]
     whole = near_pairs(paths, patients)
-    assert {pair[:2] for pair in whole} == {
-        (i, j) for i, j in itertools.combinations(range(10), 2) if (j - i) % 4 == 0
-    }
-    monkeypatch.setattr(duplicates, "BLOCK", 3)
-    assert {p[:2] for p in near_pairs(paths, patients)} == {p[:2] for p in whole}
+    assert sorted((j - i) % 4 for i, j, _ in whole) == [0] * 6  # 3, 3, 2 and 2 alike
+    assert sorted(j for _, j, _ in whole) == [4, 5, 6, 7, 8, 9]
+    for block in (1, 3):
+        monkeypatch.setattr(duplicates, "BLOCK", block)
+        assert {p[:2] for p in near_pairs(paths, patients)} == {p[:2] for p in whole}
+
+
+def test_each_picture_is_paired_with_the_stranger_before_it_that_it_is_most_like():
+    """Against all pairs, taken one by one."""
+    rng = np.random.default_rng(1)
+    views = rng.normal(size=(4, 1024))[rng.integers(0, 4, 40)] + rng.normal(0, 0.2, (40, 1024))
+    views = (views / np.linalg.norm(views, axis=1, keepdims=True)).astype("float32")
+    patients = [str(k) for k in rng.integers(0, 9, 40)]
+    found = duplicates.near_pairs(list(views), patients, range(40))
+    expected = []
+    for j in range(40):
+        alike = [(views[i] @ views[j], i) for i in range(j) if patients[i] != patients[j]]
+        if alike and max(alike)[0] >= duplicates.NEAR:
+            expected.append((max(alike)[1], j))
+    assert len(expected) > 20
+    assert sorted(pair[:2] for pair in found) == sorted(expected)
+    assert [pair[2] for pair in found] == sorted((pair[2] for pair in found), reverse=True)
+
+
+def test_thousands_of_files_that_nearly_agree_are_as_many_pairs_not_millions():
+    rng = np.random.default_rng(0)
+    views = 1 + 0.1 * rng.normal(size=(3000, 64))
+    views = (views / np.linalg.norm(views, axis=1, keepdims=True)).astype("float32")
+    patients = [str(k) for k in range(3000)]
+    found = duplicates.near_pairs(list(views), patients, range(3000))
+    assert sorted(j for _, j, _ in found) == list(range(1, 3000))
 
 
 def test_of_equal_files_one_is_compared_for_all():
@@ -154,6 +180,44 @@ def test_check_tells_errors_from_warnings(tmp_path):
     ):
         assert sum(expected in line for line in warnings) == 1, (expected, warnings)
     assert len(warnings) == 6
+
+
+def test_photographs_that_show_nothing_and_12_bits_in_16_are_named(tmp_path):
+    rng = np.random.default_rng(0)
+    wide = rng.integers(0, 2**12, (80, 90, 3), np.uint16)
+    files = {
+        "fine.png": rng.integers(0, 255, (80, 90, 3), np.uint8),
+        "wide.png": wide << 4,
+        "black.png": np.zeros((80, 90, 3), np.uint8),
+        "white.png": np.full((80, 90), 255, np.uint8),
+        "12.png": wide,
+        "12.tif": wide[..., 0],
+        "14.png": wide << 2,
+        "black16.png": np.zeros((80, 90), np.uint16),
+    }
+    for name, pixels in files.items():
+        cv2.imwrite(str(tmp_path / name), pixels)
+    rows = [f"{x},p,left,train,{k % 2}" for k, x in enumerate(files)]
+    path = save(tmp_path / "m.csv", "image,patient,eye,split,D", *rows)
+    errors, warnings = check(path, tmp_path)
+    assert errors == []
+    for expected in (
+        "3 photographs show nothing (black, white or of one colour): black.png, white.png, black16",
+        "2 photographs hold 12 bits in 16 and so are nearly black: 12.png, 12.tif",
+        "1 photographs hold 14 bits in 16 and so are nearly black: 14.png",
+    ):
+        assert sum(expected in line for line in warnings) == 1, (expected, warnings)
+
+
+def test_many_equal_files_are_one_line(tmp_path):
+    draw(tmp_path / "0.jpg", 0)
+    for k in range(1, 60):
+        (tmp_path / f"{k}.jpg").write_bytes((tmp_path / "0.jpg").read_bytes())
+    rows = [f"{k}.jpg,p{k},left,train,1" for k in range(60)]
+    errors, _ = check(save(tmp_path / "m.csv", "image,patient,eye,split,D", *rows), tmp_path)
+    assert len(errors) == 1
+    assert "60 files" in errors[0]
+    assert "19.jpg (patient p19) .." in errors[0]
 
 
 def test_check_reads_each_file_once(tmp_path, monkeypatch):

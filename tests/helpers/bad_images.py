@@ -12,8 +12,19 @@ BAD = {
     "text.jpg": (b"image,patient\n" * 20, "not an image (JPEG, PNG, BMP, TIFF)"),
     "gif.jpg": (
         odd_images.save(Image.fromarray(pixels()), "GIF"),
-        "not an image (JPEG, PNG, BMP, TIFF)",
+        "GIF, not JPEG, PNG, BMP or TIFF",
     ),
+    "webp.jpg": (
+        odd_images.save(Image.fromarray(pixels()), "WEBP"),
+        "WebP, not JPEG, PNG, BMP or TIFF",
+    ),
+    "heic.jpg": (
+        b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200),
+        "HEIC, not JPEG, PNG, BMP or TIFF",
+    ),
+    "dicom.jpg": (bytes(128) + b"DICM" + bytes(90), "DICOM, not JPEG, PNG, BMP or TIFF"),
+    "closed.jpg": (FILES["rgb.jpg"][:-300] + b"\xff\xd9", "damaged JPEG"),
+    "closed_progressive.jpg": (FILES["progressive.jpg"][:-300] + b"\xff\xd9", "damaged JPEG"),
     "stub.jpg": (b"\xff\xd8\xff\xe0", "broken JPEG header"),
     "stub.png": (FILES["rgb.png"][:20], "broken PNG header"),
     "stub.bmp": (FILES["rgb.bmp"][:10], "broken BMP header"),

@@ -23,13 +23,14 @@ def save(image, kind, **options):
     return file.getvalue()
 
 
+def chunk(name, content):
+    """A chunk of a PNG."""
+    check = struct.pack(">I", zlib.crc32(name + content))
+    return struct.pack(">I", len(content)) + name + content + check
+
+
 def png(height, width, bits=8, color=2, data=b"", extra=b""):
     """A PNG file from its parts; `data` is the uncompressed image data."""
-
-    def chunk(name, content):
-        check = struct.pack(">I", zlib.crc32(name + content))
-        return struct.pack(">I", len(content)) + name + content + check
-
     header = struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0)
     parts = chunk(b"IHDR", header) + extra + chunk(b"IDAT", zlib.compress(data))
     return b"\x89PNG\r\n\x1a\n" + parts + chunk(b"IEND", b"")

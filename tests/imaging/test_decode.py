@@ -10,12 +10,12 @@ import odd_images
 import pytest
 import tensorflow as tf
 from bad_images import BAD, FILES, HUGE, TIFFS
-from odd_images import by_pillow, pixels
+from odd_images import by_pillow, chunk, pixels, png
 from PIL import Image
 
 from fundus_diag.imaging import preprocess
 from fundus_diag.imaging.decode import decode
-from fundus_diag.imaging.header import PROBLEMS, header_size, probe
+from fundus_diag.imaging.header import PROBLEMS, header_facts, probe
 from fundus_diag.imaging.image_file import check_file, check_files, image_size, read_bytes
 from fundus_diag.utils.errors import DataError
 
@@ -55,10 +55,31 @@ def test_exif_orientation_is_applied_in_both_byte_orders(orientation, order, kin
     assert np.abs(got - want).max() <= 2
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("order", [b"II", b"MM"])
+def test_the_orientation_of_a_png_is_applied_wherever_its_chunk_stands(orientation, order):
+    block = exif(order, [(0x0112, "H", orientation)])
+    for name in ("rgb.png", "rgba.png", "gray16.png"):
+        for behind in (False, True):
+            content = png_with_exif(FILES[name], block, behind)
+            got = decode(content).numpy()
+            want = by_pillow(content)
+            assert got.shape == want.shape == (*((61, 43) if orientation > 4 else (43, 61)), 3)
+            assert np.abs(got - want).max() <= 2
+
+
+@pytest.mark.parametrize("block", [b"", b"II", b"XX*\0\x08\0\0\0", b"II*\0\xff\xff\xff\xff"])
+def test_a_chunk_of_a_png_that_makes_no_sense_is_ignored(block):
+    got = decode(png_with_exif(FILES["rgb.png"], block)).numpy()
+    np.testing.assert_array_equal(got, decode(FILES["rgb.png"]).numpy())
+    spoken = png(20, 30, 8, 0, bytes(620), chunk(b"tEXt", b"Comment\0eXIf is written so"))
+    assert decode(spoken).shape == (20, 30, 3)
+
+
 def test_a_small_photograph_within_exif_is_not_taken_for_the_photograph():
     thumbnail = odd_images.save(Image.new("RGB", (20, 17)), "JPEG")
     content = with_exif(FILES["rgb.jpg"], exif(b"MM", [(0x0112, "H", 3)]) + thumbnail)
-    height, width = header_size(tf.constant(content))
+    _, height, width = header_facts(tf.constant(content))
     assert (int(height), int(width)) == (43, 61)
     cut = content[: len(content) // 2]
     assert PROBLEMS[int(probe(cut))] == "truncated"  # though the thumbnail has its end
@@ -158,7 +179,8 @@ def test_a_tiff_that_is_no_photograph_is_refused(tmp_path):
         at = content.index(struct.pack("<HHI", tag, 4, 1))
         content[at + 8 : at + 12] = struct.pack("<I", 30_000)
     (tmp_path / "huge.tif").write_bytes(content)
-    assert "float32" in check_file(tmp_path / "float.tif")
+    said = "TIFF of 32 bits a sample instead of 8 or 16"
+    assert check_file(tmp_path / "float.tif") == said
     assert check_file(tmp_path / "huge.tif") == "900 megapixels, more than 100"
 
 
@@ -209,3 +231,9 @@ def exif(order, entries):
 def with_exif(content, block):
     segment = b"Exif\0\0" + block
     return content[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + content[2:]
+
+
+def png_with_exif(content, block, behind=False):
+    """A PNG with the block in a chunk behind its header, or behind its pixels."""
+    at = len(content) - 12 if behind else 33
+    return content[:at] + chunk(b"eXIf", block) + content[at:]

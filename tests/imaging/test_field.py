@@ -100,6 +100,42 @@ def test_a_field_of_which_little_of_the_rim_shows_is_completed(shape, radius):
     assert error(box, centre, (radius, radius)) < 0.02
 
 
+@given(
+    width=st.integers(300, 1300),
+    size=st.floats(0.13, 0.34),
+    at=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    level=st.integers(30, 255),
+    border=st.integers(0, 6),
+    noise=st.floats(0, 2),
+    letters=st.booleans(),
+)
+@settings(max_examples=25, deadline=None, derandomize=True)
+def test_small_fields_are_found(width, size, at, level, border, noise, letters):
+    """From a hundredth of the frame's area to where the levels of the frame tell of it."""
+    height, radius = width * 3 // 4, size * width / 2
+    room = (height - 2 * radius - 4, width - 2 * radius - 4)
+    centre = tuple(radius + 2 + u * n for u, n in zip(at, room, strict=True))
+    image = draw((height, width), centre, (radius,) * 2, level, border, noise)
+    if letters:
+        place = (6, height - 8) if at[0] < 0.5 else (6, 20)
+        cv2.putText(image, "OD 2019", place, 0, 0.5, (255, 255, 255), 1)
+    box = find_field(image)
+    assert error(box, centre, (radius,) * 2) < max(0.04, 1.5 / radius)
+
+
+@pytest.mark.parametrize("level", [10, 15])
+def test_a_very_dark_field_is_found(level):
+    image = draw((300, 400), (150, 190), (120, 120), level)
+    assert error(find_field(image), (150, 190), (120, 120)) < 0.03
+
+
+def test_letters_on_black_are_no_field():
+    image = np.zeros((600, 800, 3), np.uint8)
+    cv2.putText(image, "No photograph", (60, 300), 0, 1.5, (255, 255, 255), 4)
+    cv2.putText(image, "0815", (600, 560), 0, 1, (255, 255, 255), 3)
+    np.testing.assert_array_equal(find_field(image).numpy(), [0, 0, 600, 800])
+
+
 def test_where_the_frame_cuts_there_is_no_outline():
     mask = np.ones((1, 40, 60), bool)
     mask[:, :, :10] = False

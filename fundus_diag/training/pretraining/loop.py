@@ -20,7 +20,6 @@ from fundus_diag.training.optimizers import AdamW
 from fundus_diag.training.pretraining.config import PretrainConfig
 from fundus_diag.training.pretraining.reconstructions import reconstruction_png
 from fundus_diag.training.sampling import draw_epoch
-from fundus_diag.utils.errors import UsageError
 from fundus_diag.utils.files import make_folder, write_bytes
 from fundus_diag.utils.mixed_precision import has_gpu
 from fundus_diag.utils.plotting import curve_png
