@@ -1,8 +1,6 @@
 """`--resume`: what is not said again is as it was when the run was started."""
 
 import dataclasses
-import types
-import typing
 from pathlib import Path
 
 from fundus_diag.training.config import TrainConfig
@@ -60,20 +58,13 @@ def with_switches(config):
 
 
 def _flags(kind, folder):
-    """{field of a configuration: value} of the run in a folder."""
+    """{field of a configuration: value} of the run in a folder, as a command line would give it."""
     from fundus_diag.runs.run_files import CLASSIFIER, PRETRAINING, all_flags, read_config
+    from fundus_diag.runs.schema import values_of
 
     wanted = CLASSIFIER if kind is TrainConfig else PRETRAINING
     flags = all_flags(read_config(folder, wanted, finished=False))
-    hints, known = typing.get_type_hints(kind), {}
-    for field in dataclasses.fields(kind):
-        if field.name not in flags:
-            continue  # a later version brought it
-        value = flags[field.name]
-        if not _fits(hints[field.name], value):
-            raise DataError(f"{folder}/config.json: flag {field.name!r} is {str(value)[:60]!r}")
-        known[field.name] = _as(hints[field.name], value)
-    return known
+    return values_of(Path(folder) / "config.json", kind, flags)
 
 
 def _value(argv, flag):
@@ -83,26 +74,3 @@ def _value(argv, flag):
         if name.replace("_", "-") == flag:
             return value if equals else next(iter(argv[at + 1 :]), None)
     return None
-
-
-def _fits(hint, value):
-    """Whether a JSON value can be what a field of this type holds."""
-    kind, parts = typing.get_origin(hint), typing.get_args(hint)
-    if kind in (typing.Union, types.UnionType):
-        return any(_fits(part, value) for part in parts)
-    if kind is typing.Literal:
-        return value in parts
-    if kind is tuple:
-        return isinstance(value, list) and all(_fits(parts[0], x) for x in value)
-    if hint is Path:
-        return isinstance(value, str)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return type(value) is hint
-
-
-def _as(hint, value):
-    if isinstance(value, list):
-        return tuple(value)
-    parts = typing.get_args(hint) or (hint,)
-    return Path(value) if Path in parts and isinstance(value, str) else value

@@ -15,7 +15,13 @@ from fundus_diag.data.synthetic.dataset import DRAWING
 from fundus_diag.runs import contents
 from fundus_diag.runs.contents import CONFIG
 from fundus_diag.runs.lock import locked
-from fundus_diag.runs.run_files import FIRST_FLAGS, PRETRAINING, all_flags, read_config
+from fundus_diag.runs.run_files import (
+    FIRST_FLAGS,
+    PRETRAINING,
+    all_flags,
+    check_config,
+    read_config,
+)
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import write_json
 from fundus_diag.utils.flags import flag
@@ -185,6 +191,7 @@ def begin(config, facts, before=None):
     if before:
         sessions = before.get("sessions") or [before.get("started")]
         facts = facts | {"started": sessions[0], "sessions": [*sessions, facts["started"]]}
+    check_config(folder / CONFIG, facts)  # what could not be read again is not begun
     if config.overwrite or (before or {}).get(REPLACING):
         # Killed in between, the folder is known not to hold a state of the new run.
         write_json(folder / CONFIG, facts | {REPLACING: True})

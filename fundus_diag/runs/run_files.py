@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from fundus_diag.data.columns import META
-from fundus_diag.data.labels import is_label
 from fundus_diag.data.manifest import read_manifest
 from fundus_diag.data.tables import read_table
+from fundus_diag.runs import schema
 from fundus_diag.runs.contents import CONFIG, ENCODER_WEIGHTS
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.files import read_json
@@ -19,20 +19,7 @@ ABOUT = (*META, "image_left", "image_right")  # columns of predictions beside y_
 CLASSIFIER, PRETRAINING = "classifier", "pretraining"  # what stands, or would stand, under `kind`
 # Flags that stand by themselves in config.json, before the others.
 FIRST_FLAGS = ("encoder", "image_size", "unit", "task", "crop", "weights", "seed")
-_EVERY = {"encoder": str, "data": dict, "flags": dict}
-KEYS = {
-    CLASSIFIER: {
-        **_EVERY,
-        "image_size": int,
-        "unit": str,
-        "task": str,
-        "labels": list,
-        "pretrained": bool,
-        "weights": str,
-        "versions": dict,
-    },
-    PRETRAINING: _EVERY,
-}
+SCHEMAS = {CLASSIFIER: schema.Classifier, PRETRAINING: schema.Pretraining}
 
 
 def read_config(run_dir, kind=CLASSIFIER, finished=True):
@@ -54,23 +41,15 @@ def read_config(run_dir, kind=CLASSIFIER, finished=True):
                 f"{path}: of a pretraining; `train --weights` takes its {ENCODER_WEIGHTS}"
             )
         raise DataError(f"{path}: not of a {kind}")
-    _check_keys(path, config, KEYS[kind])
-    if kind == CLASSIFIER:
-        _check_classifier(path, config)
+    check_config(path, config)
     if finished and not config.get("finished"):
         raise DataError(f"{path}: the run is not finished; go on with it by --resume")
     return config
 
 
-def _check_classifier(path, config):
-    labels = config["labels"]
-    if not labels or not all(isinstance(x, str) and is_label(x) for x in labels):
-        raise DataError(f"{path}: 'labels' is not a list of label names")
-    if len(set(labels)) < len(labels):
-        raise DataError(f"{path}: a label stands twice in 'labels'")
-    if config["unit"] not in ("eye", "patient") or config["task"] not in ("multi_label", "grade"):
-        raise DataError(f"{path}: unknown unit {config['unit']!r} or task {config['task']!r}")
-    _check_splits(path, config["data"].get("splits"))
+def check_config(path, config):
+    """Raises DataError unless `config` is what a run's config.json may hold."""
+    schema.check(path, SCHEMAS[config.get("kind", CLASSIFIER)], config)
 
 
 def all_flags(config):
@@ -184,25 +163,6 @@ def read_predictions(path, labels, unit):
     if frame[[f"y_{label}" for label in labels]].isna().all(axis=None):
         raise DataError(f"{path}: no row is graded for any label, there is nothing to score")
     return frame
-
-
-def _check_keys(path, config, keys):
-    for key, kind in keys.items():
-        if not isinstance(config.get(key), kind):
-            raise DataError(f"{path}: {key!r} is missing or not a {kind.__name__}")
-
-
-def _check_splits(path, splits):
-    fine = isinstance(splits, dict) and isinstance(splits.get("train"), dict)
-    if not fine:
-        raise DataError(f"{path}: data.splits.train is missing")
-    for name, part in splits.items():
-        for key in ("positives", "negatives", "ungraded"):
-            counts = part.get(key) if isinstance(part, dict) else None
-            if not isinstance(counts, dict) or not all(_count(v) for v in counts.values()):
-                raise DataError(f"{path}: data.splits.{name}.{key} is not a table of counts")
-        if not _count(part.get("rows")) or not _count(part.get("patients")):
-            raise DataError(f"{path}: data.splits.{name} has no number of rows or patients")
 
 
 def _float(path, lines, column, numbered):

@@ -14,7 +14,7 @@ from fundus_diag.runs.contents import THRESHOLDS, WEIGHTS
 from fundus_diag.runs.predict import predict_logits, prediction_table
 from fundus_diag.runs.run import OWN_FLAGS, build_model
 from fundus_diag.runs.run_files import CLASSIFIER, all_flags, leaks
-from fundus_diag.runs.thresholds import save_operating_points
+from fundus_diag.runs.thresholds import check_possible, save_operating_points
 from fundus_diag.training.devices import at_work, check_shares, start
 from fundus_diag.training.epochs import say
 from fundus_diag.training.loop import fit, prepare
@@ -41,6 +41,7 @@ def train(config):
         say(f"warning: {warning}")
     if config.task != manifest.task:
         raise UsageError(f"--task {config.task}: {config.manifest} holds {manifest.task} labels")
+    check_possible(config.run_dir / THRESHOLDS, manifest.labels, config.criterion)
     images = manifest.table["image"]
     # Missing ones are said now; where they are left out they are found by reading.
     resolve_images(manifest, config.image_root, missing_ok=config.on_bad_image == "skip")

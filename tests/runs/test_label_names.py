@@ -12,6 +12,7 @@ from fundus_diag import load_run
 from fundus_diag.data.labels import is_label
 from fundus_diag.data.manifest import for_run, from_table, read_manifest
 from fundus_diag.runs.run_files import read_config
+from fundus_diag.runs.thresholds import check_possible
 from fundus_diag.utils.errors import DataError
 
 NAMES = ("AMD (wet)", "Œdème", "_x", "黄斑", "grade 2+", "a.b-c", "मोतियाबिंद")
@@ -75,8 +76,48 @@ def test_a_run_refuses_the_names_that_a_table_refuses(tmp_path_factory, name):
     if is_label(name):
         assert read_config(folder)["labels"] == [name]
         return
-    with pytest.raises(DataError, match="'labels' is not a list of label names"):
+    with pytest.raises(DataError, match="labels.0: not the name of a label"):
         read_config(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_size": 10**9}, "image_size: "),
+        ({"image_size": True}, "image_size: "),
+        ({"unit": "person"}, "unit: "),
+        ({"labels": ["A", "A"]}, "labels: a label stands twice"),
+        ({"labels": []}, "labels: "),
+        ({"pretrained": 1}, "pretrained: "),
+        ({"data": {"splits": {}}}, "data.splits.train: field required"),
+    ],
+)
+def test_a_config_that_no_run_writes_is_one_line(tmp_path, change, message):
+    folder = write_config(tmp_path, ["A", "B"])
+    config = json.loads((folder / "config.json").read_text())
+    assert read_config(folder) == config
+    (folder / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(DataError, match=f"config.json: {message}") as caught:
+        read_config(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_count_of_any_split_is_a_count(tmp_path):
+    folder = write_config(tmp_path, ["A"])
+    config = json.loads((folder / "config.json").read_text())
+    train = config["data"]["splits"]["train"]
+    for wrong in ({"rows": -1}, {"positives": {"A": 1.5}}, {"patients": None}):
+        config["data"]["splits"]["val"] = train | wrong
+        (folder / "config.json").write_text(json.dumps(config))
+        with pytest.raises(DataError, match=f"data.splits.val.{next(iter(wrong))}"):
+            read_config(folder)
+
+
+def test_what_could_not_be_written_at_the_end_is_said_before_a_training(tmp_path):
+    check_possible("thresholds.json", NAMES, "sensitivity=0.9")
+    for labels, criterion in ((["a\nb"], "f1"), (["A"], "best"), ([], "f1")):
+        with pytest.raises(DataError, match="thresholds.json: "):
+            check_possible("thresholds.json", labels, criterion)
 
 
 def write_config(folder, labels):

@@ -39,7 +39,7 @@ def test_an_entry_that_is_wrong_is_named(tmp_path, change, message):
     path = tmp_path / "thresholds.json"
     points = {"split": "val", "criterion": "f1", "labels": {"D": GOOD | change}}
     path.write_text(json.dumps(points))
-    with pytest.raises(DataError, match=f"label 'D': {message}"):
+    with pytest.raises(DataError, match=f"labels.D.{message}: "):
         load_operating_points(path)
 
 

@@ -1,0 +1,121 @@
+"""Plants known faults, one at a time, and sees that the tests named for each of them fail.
+
+    python tests/mutants.py [--only WORD ..] [--processes 2]
+
+The faults stand in `mutants.toml`: a file, its text, what the fault makes of it, and the tests that
+have to notice. They are planted in copies; the checkout stays as it is. Status 1 where a fault goes
+unnoticed, or where the tests fail without it.
+"""
+
+import argparse
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+LIST = Path(__file__).with_name("mutants.toml")
+COPIED = ("fundus_diag", "tests", "data_manifests", "pyproject.toml", "setup.cfg")
+DATA = "FUNDUS_DIAG_DATA"
+
+
+def mutants():
+    """{name: {"file", "old", "new", "tests"}}, in the order of the list."""
+    return tomllib.loads(LIST.read_text("utf-8"))
+
+
+def planted(mutant, root=ROOT):
+    """The text of the mutant's file with the fault in it.
+
+    Raises:
+        ValueError: what the fault changes does not stand there exactly once.
+    """
+    text = (root / mutant["file"]).read_text("utf-8")
+    if text.count(mutant["old"]) != 1:
+        found = text.count(mutant["old"])
+        raise ValueError(f"{mutant['file']}: {mutant['old']!r} stands there {found} times")
+    return text.replace(mutant["old"], mutant["new"])
+
+
+def copy(folder):
+    """A copy of what the tests need."""
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(source, folder / name, ignore=ignored)
+        else:
+            shutil.copy(source, folder / name)
+    return folder
+
+
+def run(folder, tests):
+    """(whether the tests pass in a copy, the end of what they say)."""
+    data = os.environ.get(DATA, ROOT.parent / "shared" / "data")
+    environment = {**os.environ, "PYTHONPATH": str(folder), DATA: str(data)}
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"  # a change within a second keeps its old bytecode
+    words = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+    done = subprocess.run(
+        words, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode not in (0, 1):  # no such test, a file that cannot be imported
+        raise RuntimeError(f"{' '.join(tests)}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.returncode == 0, done.stdout[-2000:]
+
+
+def noticed(folder, mutant):
+    """Whether the tests fail with the fault in a copy, which is mended afterwards."""
+    path = folder / mutant["file"]
+    before = path.read_text("utf-8")
+    path.write_text(planted(mutant, folder), "utf-8")
+    try:
+        return not run(folder, mutant["tests"])[0]
+    finally:
+        path.write_text(before, "utf-8")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="*", default=[], help="words of names")
+    parser.add_argument("--processes", type=int, default=2)
+    args = parser.parse_args()
+    chosen = {
+        name: mutant
+        for name, mutant in mutants().items()
+        if not args.only or any(word in name for word in args.only)
+    }
+    with tempfile.TemporaryDirectory() as temporary:
+        copies = queue.SimpleQueue()
+        for k in range(args.processes):
+            folder = Path(temporary) / str(k)
+            folder.mkdir()
+            copies.put(copy(folder))
+
+        def with_copy(function, *arguments):
+            folder = copies.get()
+            try:
+                return function(folder, *arguments)
+            finally:
+                copies.put(folder)
+
+        tests = sorted({test for mutant in chosen.values() for test in mutant["tests"]})
+        fine, said = with_copy(run, tests)
+        if not fine:
+            sys.exit(f"the tests fail without any fault:\n{said}")
+        with ThreadPoolExecutor(args.processes) as pool:
+            found = pool.map(lambda mutant: with_copy(noticed, mutant), chosen.values())
+            survivors = []
+            for name, killed in zip(chosen, found, strict=True):
+                print(f"{'noticed  ' if killed else 'UNNOTICED'} {name}", flush=True)
+                survivors += [] if killed else [name]
+    print(f"{len(chosen) - len(survivors)} of {len(chosen)} faults are noticed")
+    sys.exit(bool(survivors))
+
+
+if __name__ == "__main__":
+    main()
