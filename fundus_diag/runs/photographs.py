@@ -124,7 +124,10 @@ def shared(run_dir, config, table):
         path = Path(config["data"].get("manifest") or "")
         if not path.is_file():
             return None
-        known = read_manifest(path)
+        try:
+            known = read_manifest(path)
+        except DataError:  # another one by now, or one that today's rules refuse
+            return None
         if known.sha256 != config["data"].get("sha256") or "split" not in known.table:
             return None
         rows = known.table[["split", "image", "patient"]].to_dict("records")

@@ -157,6 +157,9 @@ def test_memory_is_counted_before_anything_is_decoded(photographs, monkeypatch):
     with pytest.raises(UsageError) as caught:
         load_pictures(many, 1024)
     assert str(caught.value) == "--cache ram needs 63 GB, 20 GB are free: --cache disk or none"
+    monkeypatch.setattr(pictures, "free_memory", lambda: 32 * 32 * 3 - 1)  # NumPy would get it
+    with pytest.raises(UsageError, match=r"--cache ram needs 3 kB, 3 kB are free"):
+        load_pictures(photographs[:1], 32)
     assert read == []
     monkeypatch.setattr(pictures, "free_memory", lambda: None)
     monkeypatch.setattr(np, "empty", lambda *_: (_ for _ in ()).throw(MemoryError))

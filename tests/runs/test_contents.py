@@ -218,6 +218,8 @@ def test_a_run_is_replaced_wholly_though_its_replacement_was_killed(tmp_path):
         if ended:
             break
         assert disk.dead
+        if not facts_of(run).get("new"):  # still the old run: then it is whole
+            assert {x for x in OWN if ".partial" not in x} <= set(names_in(run)), at
         bury(run)
         # Whoever goes on with it meets no state of the old run beside the new one's facts.
         replace(config(run, tmp_path, resume=True) if facts_of(run).get("new") else given)

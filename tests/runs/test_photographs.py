@@ -150,4 +150,7 @@ def test_rows_shared_with_a_run_are_counted_by_photograph_and_by_patient(manifes
     assert photographs.shared(empty, {"data": data}, other) == {"train": 2, "val": 2}
     assert photographs.shared(empty, {"data": {**data, "sha256": "1"}}, other) is None
     assert photographs.shared(empty, {"data": {}}, other) is None
+    broken = tmp_path / "no.csv"
+    broken.write_text("not,a,table\n1,2,3\n")
+    assert photographs.shared(empty, {"data": {"manifest": str(broken)}}, other) is None
     assert json.dumps(photographs.shared(empty, {"data": data}, other))

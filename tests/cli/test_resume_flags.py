@@ -1,0 +1,95 @@
+"""`--resume` needs --run-dir alone: what is not said again is as it was."""
+
+import json
+
+import pytest
+from tiny import main
+
+from fundus_diag.cli.resume import resumed
+from fundus_diag.training.config import TrainConfig
+from fundus_diag.training.pretraining.config import PretrainConfig
+from fundus_diag.utils.errors import DataError, UsageError
+
+
+def started(tmp_path, kind, **flags):
+    """A run's config.json with these flags, and its folder."""
+    part = {"rows": 1, "patients": 1, "positives": {}, "negatives": {}, "ungraded": {}}
+    facts = {
+        "encoder": "se_xception_small", "image_size": 64, "unit": "eye", "task": "multi_label",
+        "weights": "none", "seed": 7, "crop": "none", "labels": ["A"], "pretrained": False,
+        "versions": {}, "data": {"sha256": "1", "splits": {"train": part}}, "finished": None,
+    }  # fmt: skip
+    facts |= {} if kind == "train" else {"kind": "pretraining"}
+    given = {"manifest": "/data/m.csv", "image_root": "/data", "run_dir": "/old/run"}
+    facts["flags"] = given | {"resume": False, "overwrite": True, "cache_dir": None} | flags
+    (tmp_path / "config.json").write_text(json.dumps(facts))
+    return str(tmp_path)
+
+
+def test_a_run_goes_on_by_its_folder_alone(tmp_path):
+    folder = started(tmp_path, "train", dropout=1, encoder_options=["a=1"], mixup=None)
+    for words in (["--run-dir", folder], [f"--run-dir={folder}"], ["--run_dir", folder]):
+        found = resumed(["train", "--resume", *words])["train"]["config"]
+        assert isinstance(found, TrainConfig)
+        assert (str(found.manifest), str(found.run_dir)) == ("/data/m.csv", folder)
+        assert (found.encoder, found.image_size, found.seed) == ("se_xception_small", 64, 7)
+        assert (found.dropout, found.encoder_options, found.mixup) == (1, ("a=1",), None)
+        assert found.augment is True  # an older run does not say it
+    assert resumed(["train", "--run-dir", folder]) == {}
+    assert resumed(["report", "--resume", "--run-dir", folder]) == {}
+    assert resumed([]) == {}
+    folder = started(tmp_path, "pretrain", splits=["train", "val"], epochs=5)
+    found = resumed(["pretrain", "--resume", "--run-dir", folder])["pretrain"]["config"]
+    assert isinstance(found, PretrainConfig)
+    assert (found.splits, found.epochs, str(found.image_root)) == (("train", "val"), 5, "/data")
+
+
+def test_flags_that_are_given_take_the_place_of_those_of_the_run(tmp_path, monkeypatch, capsys):
+    from fundus_diag.cli import train as module
+
+    seen = []
+    monkeypatch.setattr(module, "import_tensorflow", lambda: None)
+    monkeypatch.setattr(module, "check_file", seen.append)
+    monkeypatch.setattr(module, "check_folder", seen.append)
+
+    def train_run(config):
+        seen.append(config)
+        raise UsageError("enough")
+
+    monkeypatch.setattr("fundus_diag.training.train.train", train_run)
+    switches = {"augment": False, "deterministic": True}
+    folder = started(tmp_path, "train", dropout=0.1, **switches)
+    for words in ([], ["--no-augment"], ["--deterministic"]):
+        assert main(["train", "--run-dir", folder, "--resume", "--dropout", "0.2", *words]) == 2
+        assert (seen[-1].dropout, seen[-1].seed) == (0.2, 7)
+        assert (seen[-1].augment, seen[-1].deterministic) == (False, True)
+        assert (seen[-1].resume, seen[-1].overwrite) == (True, False)
+        assert "enough" in capsys.readouterr().err
+    folder = started(tmp_path, "train", augment=True, deterministic=False)
+    words = ["--no-augment", "--deterministic"]
+    assert main(["train", "--run-dir", folder, "--resume", *words]) == 2
+    assert (seen[-1].augment, seen[-1].deterministic) == (False, True)  # the run says what differs
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"dropout": "much"}, "config.json: flag 'dropout' is 'much'"),
+        ({"encoder_options": "x"}, "flag 'encoder_options'"),
+        ({"encoder_options": [3]}, "flag 'encoder_options'"),
+        ({"augment": 1}, "flag 'augment'"),
+        ({"grade_head": "x"}, "flag 'grade_head'"),
+        ({"manifest": 3}, "flag 'manifest'"),
+    ],
+)
+def test_flags_of_a_run_that_nobody_could_have_given_are_refused(tmp_path, flags, message):
+    folder = started(tmp_path, "train", **flags)
+    with pytest.raises(DataError, match=message):
+        resumed(["train", "--run-dir", folder, "--resume"])
+
+
+def test_a_folder_without_a_run_is_said_only_where_no_table_is_named(tmp_path):
+    words = ["train", "--run-dir", str(tmp_path), "--resume"]
+    assert resumed([*words, "--manifest", "m.csv"]) == {}
+    with pytest.raises(UsageError, match="no run to go on with"):
+        resumed(words)
