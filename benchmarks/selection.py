@@ -7,9 +7,9 @@ One training a seed, without stopping early, answers both: after every epoch the
 predict val and test twice, with the statistics of the weights as they are and with those
 re-estimated for the averages, and the logits are kept in OUT/logits. Training goes on from the same
 weights either way, and no score changes its course. Each score of --select then chooses an epoch on
-val, where thresholds and calibration are fitted too. Figures are macro means on test,
-means over the seeds; differences are paired, with 95 % intervals over patients, the same resamples
-for all. What is finished is not done again. ODIR takes about 20 minutes on two quiet cores.
+val, where thresholds and calibration are fitted too. Figures are macro means on test, means over
+the seeds; differences are paired, with 95 % intervals over patients, the same resamples for all.
+What is finished is not done again. ODIR takes about 20 minutes on two quiet cores.
 """
 
 import argparse
@@ -65,6 +65,8 @@ def main():
         folder = args.out / "logits" / f"seed_{seed}"
         train_and_keep(config, rows, folder)
         epochs = [read(file) for file in sorted(folder.glob("*.npz"))]
+        if len(epochs) != config.phase2_epochs:
+            parser.error(f"{folder}: not of this training; remove it with {run}")
         seeds.append(figures(epochs, rows, labels, args.resamples))
     show(seeds)
 
