@@ -32,7 +32,8 @@ class RunConfig:
     seed: int = 0
     """Start of every random number."""
     deterministic: bool = False
-    """Equal results bit by bit on equal machines, slower."""
+    """Equal results bit by bit on equal machines, slower. Without it batches are the same
+    too, but sums differ in their last bits by the order of threads."""
     resume: bool = False
     """Go on with an interrupted run from its last epoch."""
     overwrite: bool = False

@@ -116,7 +116,7 @@ def held_back(config, y, labels):
     counts = np.sum(y == 1, axis=0)
     return [
         f"label {label}: {counts[k]} positives in {len(y)} rows of train: each shown "
-        f"{config.most_repeats:g} times an epoch, not {wanted[k]:.0f} (--most-repeats)"
+        f"{config.most_repeats:g} times an epoch, not {round(wanted[k], 1):g} (--most-repeats)"
         for k, label in enumerate(labels)
         if 0 < config.most_repeats < wanted[k]
     ]

@@ -1,6 +1,7 @@
 """A figure that is no number is named, and costs the curves that figure alone."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from fundus_diag.report.parts import training_curves
@@ -20,6 +21,14 @@ def test_a_bad_figure_is_named_and_left_out(tmp_path, capsys, value):
     np.testing.assert_array_equal(history["val_loss"], [0.7, np.nan, 0.5])
     np.testing.assert_array_equal(history["loss"], [0.7, 0.6, 0.5])
     assert len(training_curves(history, "multi_label", 2)) == 2
+
+
+def test_recall_at_the_best_f1_is_not_drawn_as_if_it_were_learning():
+    """It is highest while everything is called, before anything is learned."""
+    history = pd.DataFrame({"epoch": [1, 2], "phase": [2, 2], "val_macro_recall": [0.9, 0.6]})
+    assert training_curves(history, "multi_label", 2) == []
+    drawn = training_curves(history.assign(val_macro_average_precision=0.5), "multi_label", 2)
+    assert [name for name, _ in drawn] == ["curve_f1"]
 
 
 def test_nan_and_nothing_are_undefined_without_a_word(tmp_path, capsys):

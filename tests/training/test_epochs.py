@@ -81,7 +81,8 @@ def test_the_score_asked_for_chooses_the_epoch(manifest, tmp_path, monkeypatch, 
     monkeypatch.setattr(loop, "label_scores", lambda *_: "")
     monkeypatch.setattr(loop, "summary_line", lambda *_: "")
     run = tmp_path / "run"
-    assert train_only(manifest, run, select="roc_auc", no_augment=True) == 0
+    flags = {"select": "roc_auc", "most_repeats": 1.0, "no_augment": True}
+    assert train_only(manifest, run, **flags) == 0
     assert json.loads((run / "config.json").read_text())["best_epoch"] == 3
     # Val has few positives here, which is said and written.
     points = json.loads((run / "thresholds.json").read_text())["labels"]
@@ -89,6 +90,9 @@ def test_the_score_asked_for_chooses_the_epoch(manifest, tmp_path, monkeypatch, 
     for label in "AB":
         assert f"warning: label {label}: {points[label]['note']}" in err
         assert "fewer than 10" in points[label]["note"]
+    # So is that the rarer label is not repeated as often as it would be.
+    assert "warning: label B: " in err
+    assert "each shown 1 times an epoch, not 1." in err
 
 
 def test_a_phase_is_patient_with_the_score_that_was_asked_for():

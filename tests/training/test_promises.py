@@ -5,6 +5,7 @@ In these photographs val says another thing than train: what was taken from trai
 
 import json
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -101,6 +102,11 @@ def test_calibration_and_threshold_are_fitted_on_val(run, label):
     assert [entry["slope"], entry["intercept"]] == pytest.approx([slope, intercept], abs=2e-3)
     p = special.expit(entry["slope"] * z + entry["intercept"])
     assert skm.f1_score(truth, p >= entry["threshold"]) == pytest.approx(best_f1(truth, p)[0])
+
+
+def test_the_weights_kept_are_weights_alone(run):
+    with h5py.File(run[0] / "model.weights.h5") as file:
+        assert set(file) & {"layers", "optimizer"} == {"layers"}
 
 
 def test_predictions_of_val_hold_the_truth_of_the_table(run):
