@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 RUN := reports/demo
 SELECT ?= -m "not slow"
 
-.PHONY: demo test lint format clean
+.PHONY: demo test mutants lint format clean
 
 # Draws photographs, trains on them in two phases, and writes the report.
 demo: $(INSTALLED)
@@ -17,6 +17,10 @@ demo: $(INSTALLED)
 # The longer ones: make test SELECT="-m slow"
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n auto --dist loadfile $(SELECT)
+
+# Plants known faults, one by one, and sees that the default tests fail; half an hour.
+mutants: $(INSTALLED)
+	$(BIN)/python tests/mutants.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """Plants known faults, one at a time, and sees that the tests named for each of them fail.
 
-    python tests/mutants.py [--only WORD ..] [--processes 2]
+    python tests/mutants.py [--only WORD ..] [--processes 2]    (make mutants)
 
 The faults stand in `mutants.toml`: a file, its text, what the fault makes of it, and the tests that
 have to notice. They are planted in copies; the checkout stays as it is. Status 1 where a fault goes
@@ -25,8 +25,14 @@ DATA = "FUNDUS_DIAG_DATA"
 
 
 def mutants():
-    """{name: {"file", "old", "new", "tests"}}, in the order of the list."""
-    return tomllib.loads(LIST.read_text("utf-8"))
+    """[{"file", "old", "new", "tests"}], in the order of the list."""
+    return tomllib.loads(LIST.read_text("utf-8"))["mutant"]
+
+
+def said(mutant):
+    """A mutant in one line."""
+    old, new = (" ".join(mutant[x].split())[:60] for x in ("old", "new"))
+    return f"{mutant['file'].removeprefix('fundus_diag/')}: {old} -> {new or 'nothing'}"
 
 
 def planted(mutant, root=ROOT):
@@ -81,14 +87,14 @@ def noticed(folder, mutant):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="*", default=[], help="words of names")
+    parser.add_argument("--only", nargs="*", default=[], help="words of files or tests")
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
-    chosen = {
-        name: mutant
-        for name, mutant in mutants().items()
-        if not args.only or any(word in name for word in args.only)
-    }
+    chosen = [
+        x
+        for x in mutants()
+        if not args.only or any(word in " ".join([x["file"], *x["tests"]]) for word in args.only)
+    ]
     with tempfile.TemporaryDirectory() as temporary:
         copies = queue.SimpleQueue()
         for k in range(args.processes):
@@ -103,17 +109,17 @@ def main():
             finally:
                 copies.put(folder)
 
-        tests = sorted({test for mutant in chosen.values() for test in mutant["tests"]})
+        tests = sorted({test for mutant in chosen for test in mutant["tests"]})
         fine, said = with_copy(run, tests)
         if not fine:
             sys.exit(f"the tests fail without any fault:\n{said}")
         with ThreadPoolExecutor(args.processes) as pool:
-            found = pool.map(lambda mutant: with_copy(noticed, mutant), chosen.values())
-            survivors = []
-            for name, killed in zip(chosen, found, strict=True):
-                print(f"{'noticed  ' if killed else 'UNNOTICED'} {name}", flush=True)
-                survivors += [] if killed else [name]
-    print(f"{len(chosen) - len(survivors)} of {len(chosen)} faults are noticed")
+            found = pool.map(lambda mutant: with_copy(noticed, mutant), chosen)
+            survivors = 0
+            for mutant, killed in zip(chosen, found, strict=True):
+                print(f"{'noticed  ' if killed else 'UNNOTICED'} {said(mutant)}", flush=True)
+                survivors += not killed
+    print(f"{len(chosen) - survivors} of {len(chosen)} faults are noticed")
     sys.exit(bool(survivors))
 
 
