@@ -23,12 +23,14 @@ class Pictures:
         image_size: side of the square picture, px.
         crop: "fundus" or "none".
         array: (n, S, S, 3) uint8, in memory or mapped from disk; None: decoded when asked for.
+        blank: files that show nothing, of those that were decoded to make this.
     """
 
     paths: tuple
     image_size: int
     crop: str
     array: np.ndarray | None
+    blank: tuple = ()
 
 
 def load_pictures(
@@ -68,11 +70,15 @@ def load_pictures(
     else:
         array = np.empty(shape, np.uint8) if cache == "ram" else None
 
+    blank = set()
+
     def load(index):
         try:
-            picture = preprocess.load_picture(paths[index], image_size, crop)
+            picture, seen = preprocess.look_at(paths[index], image_size, crop)
         except DataError as error:
             return str(error).removeprefix(f"{paths[index]}: ")
+        if not seen:
+            blank.add(index)
         if array is not None:
             array[index] = picture  # whole levels by contract: nothing is lost
         return None
@@ -90,7 +96,8 @@ def load_pictures(
             partial.unlink()
         else:
             os.replace(partial, finished)
-    return Pictures(paths, image_size, crop, array), bad
+    shown_nothing = tuple(paths[i] for i in sorted(blank))
+    return Pictures(paths, image_size, crop, array, blank=shown_nothing), bad
 
 
 def _cache_files(paths, image_size, crop, cache_dir):

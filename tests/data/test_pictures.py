@@ -1,10 +1,12 @@
 """Photographs decoded once, in memory or on disk."""
 
+import cv2
 import numpy as np
 import pytest
 from discs import levels, write_discs
 
 from fundus_diag.data import pipeline
+from fundus_diag.data.inputs import warn_of_blank
 from fundus_diag.data.pictures import load_pictures
 from fundus_diag.data.pipeline import scoring_batches
 
@@ -39,9 +41,9 @@ def test_the_disk_cache_is_used_again_and_notices_a_changed_file(
     load_pictures(photographs, 32, cache="disk", cache_dir=tmp_path)
     assert len(list(tmp_path.iterdir())) == 1
     read = []
-    real = pipeline.preprocess.load_picture
+    real = pipeline.preprocess.look_at
     monkeypatch.setattr(
-        pipeline.preprocess, "load_picture", lambda *args: read.append(args[0]) or real(*args)
+        pipeline.preprocess, "look_at", lambda *args: read.append(args[0]) or real(*args)
     )
     load_pictures(photographs, 32, cache="disk", cache_dir=tmp_path)
     assert read == []
@@ -65,3 +67,26 @@ def test_unreadable_photographs_are_named_and_never_cached(photographs, cache, t
     assert not folder.exists() or list(folder.iterdir()) == []
     good = [x.numpy() for x in scoring_batches(pictures, np.array([0, 2]), 2)][0]
     np.testing.assert_array_equal(levels(good), [1, 2])
+
+
+@pytest.mark.parametrize("cache", ["ram", "none"])
+def test_photographs_that_show_nothing_are_counted_in_one_line(
+    photographs, cache, tmp_path, capsys
+):
+    """A white one that is no square has black beside it in its picture: still it shows nothing."""
+    for name, level in {"white": 255, "black": 0, "gray": 128}.items():
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((40, 90), level, np.uint8))
+    paths = [photographs[0], *sorted(tmp_path.glob("*.png"))]
+    pictures, bad = load_pictures(paths, 32, cache=cache, title=None)
+    fine, _ = load_pictures(photographs, 32, cache=cache, title=None)
+    assert bad == []
+    assert [path.name for path in pictures.blank] == ["black.png", "gray.png", "white.png"]
+    assert fine.blank == ()
+    capsys.readouterr()
+    warn_of_blank(fine)
+    assert capsys.readouterr().err == ""
+    warn_of_blank(pictures, fine)
+    assert capsys.readouterr().err == (
+        "warning: 3 of 11 photographs show nothing (black, white or of one colour): "
+        "black.png, gray.png, white.png\n"
+    )
