@@ -16,7 +16,6 @@ from fundus_diag.utils.errors import DataError
 AGES = (5, 105)  # years; outside, an age is taken for a placeholder or a slip
 NAMED = 3  # how many cases of one kind a warning names
 GROUP = 20  # how many of a group of equal files a line names
-NOTHING = "show nothing (black, white or of one colour)"
 NARROW = "hold {} bits in 16 and so are nearly black"
 WORKERS = 4
 
@@ -25,7 +24,7 @@ def check_pictures(table: pd.DataFrame, path: Path, root: Path) -> tuple[list[st
     """(errors, warnings) about the files that a table names. Each is read and decoded once."""
     # TensorFlow takes seconds to import: tables alone shall not wait for it.
     from fundus_diag.imaging.image_file import narrow_bits, open_file
-    from fundus_diag.imaging.quality import is_blank
+    from fundus_diag.imaging.quality import NOTHING, is_blank
     from fundus_diag.utils.progress import track
 
     def look(image):

@@ -9,6 +9,7 @@ import pandas as pd
 
 from fundus_diag.data import manifest as manifests
 from fundus_diag.data.pictures import Pictures, load_pictures
+from fundus_diag.imaging.quality import NOTHING
 from fundus_diag.utils.errors import DataError
 
 LISTED = 20  # bad photographs named in an error; the rest are counted
@@ -133,6 +134,19 @@ def settle_bad(bad, on_bad_image):
         raise DataError(f"{_describe_bad(bad)} (--on-bad-image skip leaves them out)")
     if bad:
         print(f"warning: left out: {_describe_bad(bad)}", file=sys.stderr)
+
+
+def warn_of_blank(*pictures):
+    """Counts the photographs that show nothing, on stderr. They are used as they are.
+
+    Args:
+        pictures: `Pictures`; what was taken from a cache is not looked at again.
+    """
+    paths = [path for part in pictures for path in part.blank]
+    if paths:
+        number = sum(len(part.paths) for part in pictures)
+        names = ", ".join(path.name for path in paths[:3]) + (" .." if len(paths) > 3 else "")
+        print(f"warning: {len(paths)} of {number} photographs {NOTHING}: {names}", file=sys.stderr)
 
 
 def _describe_bad(bad):

@@ -30,6 +30,7 @@ class Pictures:
         crop: "fundus" or "none".
         array: (n, S, S, 3) uint8, in memory or mapped from disk; None: decoded when asked for.
         failures: (path, reason) of what could not be read when it was asked for.
+        blank: files that show nothing, of those that were decoded to make this.
     """
 
     paths: tuple
@@ -37,6 +38,7 @@ class Pictures:
     crop: str
     array: np.ndarray | None
     failures: list = field(default_factory=list)
+    blank: tuple = ()
 
 
 def load_pictures(
@@ -81,11 +83,15 @@ def load_pictures(
     else:
         array = _in_memory(shape) if cache == "ram" else None
 
+    blank = set()
+
     def load(index):
         try:
-            picture = preprocess.load_picture(paths[index], image_size, crop)
+            picture, seen = preprocess.look_at(paths[index], image_size, crop)
         except DataError as error:
             return str(error).removeprefix(f"{paths[index]}: ")
+        if not seen:
+            blank.add(index)
         if array is not None:
             array[index] = picture  # whole levels by contract: nothing is lost
         return None
@@ -101,8 +107,9 @@ def load_pictures(
             with writing(finished):
                 array.flush()
                 os.replace(partial, finished)
+    shown_nothing = tuple(paths[i] for i in sorted(blank))
     # What is mapped stays readable, though its file is removed.
-    return Pictures(paths, image_size, crop, array), bad
+    return Pictures(paths, image_size, crop, array, blank=shown_nothing), bad
 
 
 def megabytes(size):

@@ -7,17 +7,16 @@ number of its line, and the caller turns it into a number or refuses it by name.
 import csv
 import hashlib
 import io
-import warnings
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
 
+from fundus_diag.data.excel import excel_rows
 from fundus_diag.data.labels import nfc
 from fundus_diag.utils.errors import DataError
 
-MAX_BYTES = 200_000_000  # of a CSV file, and of an Excel file after unpacking
+MAX_BYTES = 200_000_000  # of a file
 MAX_COLUMNS = 2_000
 
 
@@ -79,9 +78,7 @@ def table_of(path: Path, content: bytes, strict: bool = True) -> TextTable:
     """The table that a file of this content is; see `read_table`."""
     if len(content) > MAX_BYTES:
         raise DataError(f"{path}: {len(content) / 1e6:.0f} MB, more than {MAX_BYTES / 1e6:.0f}")
-    rows = (
-        _excel_rows(path, content) if path.suffix.lower() == ".xlsx" else _csv_rows(path, content)
-    )
+    rows = excel_rows(path, content) if path.suffix.lower() == ".xlsx" else _csv_rows(path, content)
     try:
         _, header = next(rows)
     except StopIteration:
@@ -154,37 +151,3 @@ def _csv_rows(path, content):
             line = reader.line_num + 1
     except csv.Error as error:
         raise DataError(f"{path} line {line}: {error}") from None
-
-
-def _excel_rows(path, content):
-    """Yields (line, cells) of the first sheet; a formula counts as the value stored beside it."""
-    try:
-        lines = _read_excel(path, content)
-    except DataError:
-        raise
-    except Exception as error:  # a damaged archive fails in a dozen ways inside the library
-        raise DataError(f"{path}: not a readable .xlsx file ({type(error).__name__})") from error
-    width = None
-    for line, cells in lines:
-        used = max((at + 1 for at, cell in enumerate(cells) if cell), default=0)
-        if used:
-            width = width or used  # empty columns behind the header's last name do not count
-            yield line, (cells + [""] * width)[: max(width, used)]
-
-
-def _read_excel(path, content):
-    import openpyxl
-
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        size = sum(member.file_size for member in archive.infolist())
-    if size > MAX_BYTES:
-        raise DataError(f"{path}: {size / 1e6:.0f} MB unpacked, more than {MAX_BYTES / 1e6:.0f}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # openpyxl reports missing styles: no concern here
-        book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
-        sheet = book.worksheets[0]
-        sheet.reset_dimensions()  # the size that the file claims may be wrong or enormous
-        return [
-            (line, ["" if value is None else str(value).strip() for value in values])
-            for line, values in enumerate(sheet.iter_rows(values_only=True), start=1)
-        ]

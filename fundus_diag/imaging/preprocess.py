@@ -17,10 +17,11 @@ import tensorflow as tf
 from fundus_diag.imaging.decode import decode
 from fundus_diag.imaging.field import find_field, locate_field
 from fundus_diag.imaging.image_file import decoding, read_bytes, why_not
+from fundus_diag.imaging.quality import has_field
 from fundus_diag.imaging.traced import traced as traced_once
 from fundus_diag.utils.errors import DataError
 
-VERSION = "2"  # another number whenever the same file gives other pixels; names caches
+VERSION = "3"  # another number whenever the same file gives other pixels; names caches
 CROPS = ("fundus", "none")
 
 
@@ -100,13 +101,18 @@ def load_picture(path, image_size: int, crop: str = "fundus") -> np.ndarray:
     Raises:
         DataError: names the file and what is wrong with it.
     """
+    return look_at(path, image_size, crop)[0]
+
+
+def look_at(path, image_size: int, crop: str = "fundus") -> tuple[np.ndarray, bool]:
+    """As `load_picture`, and whether the photograph shows anything; see `quality.has_field`."""
     data = read_bytes(path)
     try:
         with decoding(data):
-            picture, _ = traced(image_size, crop)(data)
+            picture, seen = _traced_look(image_size, crop)(data)
     except tf.errors.OpError as error:
         raise DataError(f"{path}: {why_not(data)}") from error
-    return picture.numpy()
+    return picture.numpy(), bool(seen)
 
 
 class Loaded(NamedTuple):
@@ -209,6 +215,15 @@ def in_field(y, x, field, height, width):
     boxed = (tf.abs(v) <= 1)[:, None] & (tf.abs(u) <= 1)
     inside = tf.where(is_round > 0.5, v[:, None] ** 2 + u**2 <= 1, boxed)
     return inside & ((y >= 0) & (y <= height))[:, None] & ((x >= 0) & (x <= width))
+
+
+@functools.lru_cache(maxsize=16)
+def _traced_look(image_size, crop):
+    def look(data):
+        image = decode(data)
+        return resize_square(image, image_size, crop)[0], has_field(image[None])[0]
+
+    return traced_once(look)
 
 
 @functools.lru_cache(maxsize=16)

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 BLANK = "no field of view: nothing stands out"
+NOTHING = "show nothing (black, white or of one colour)"  # in a line about several
 RANGE = "not a picture: values must lie from 0 to 255"
 
 

@@ -1,6 +1,6 @@
 """Training: from a manifest to a finished run directory. The epochs themselves are in `loop`."""
 
-from fundus_diag.data.inputs import Inputs, load_inputs, settle_bad
+from fundus_diag.data.inputs import Inputs, load_inputs, settle_bad, warn_of_blank
 from fundus_diag.data.labels import SPLITS
 from fundus_diag.data.manifest import check_trainable, read_manifest, resolve_images, summary
 from fundus_diag.data.patients import own_patients
@@ -95,6 +95,7 @@ def load_training_inputs(config, manifest):
     tested = load_inputs(manifest, config.image_root, splits=("test",), **wanted)
     bad = [*inputs.bad, *tested.bad]
     settle_bad(bad, config.on_bad_image)
+    warn_of_blank(inputs.pictures, tested.pictures)
     for split, rows in inputs.splits.items():
         if not len(rows.table):
             raise DataError(f"{config.manifest}: no readable photograph in split {split!r}")

@@ -4,12 +4,14 @@ import errno
 import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from discs import levels, write_discs
 from failing import gone_process
 
 from fundus_diag.data import pictures, pipeline
+from fundus_diag.data.inputs import warn_of_blank
 from fundus_diag.data.pictures import load_pictures
 from fundus_diag.data.pipeline import scoring_batches
 from fundus_diag.utils import files, processes
@@ -46,9 +48,9 @@ def test_the_disk_cache_is_used_again_and_notices_a_changed_file(
     load_pictures(photographs, 32, cache="disk", cache_dir=tmp_path)
     assert len(list(tmp_path.iterdir())) == 1
     read = []
-    real = pipeline.preprocess.load_picture
+    real = pipeline.preprocess.look_at
     monkeypatch.setattr(
-        pipeline.preprocess, "load_picture", lambda *args: read.append(args[0]) or real(*args)
+        pipeline.preprocess, "look_at", lambda *args: read.append(args[0]) or real(*args)
     )
     load_pictures(photographs, 32, cache="disk", cache_dir=tmp_path)
     assert read == []
@@ -84,7 +86,7 @@ def test_room_on_the_disk_is_asked_for_before_anything_is_decoded(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    monkeypatch.setattr(pictures.preprocess, "load_picture", lambda *args: read.append(args))
+    monkeypatch.setattr(pictures.preprocess, "look_at", lambda *args: read.append(args))
     folder = tmp_path / "cache"
     with pytest.raises(DataError) as caught:
         load_pictures(photographs, 512, cache="disk", cache_dir=folder)
@@ -143,7 +145,7 @@ def test_what_dead_processes_left_in_the_cache_goes_and_what_lives_stays(
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pictures.preprocess, "load_picture", killed)
+    monkeypatch.setattr(pictures.preprocess, "look_at", killed)
     with pytest.raises(KeyboardInterrupt):
         load_pictures(photographs, 48, cache="disk", cache_dir=tmp_path)
     assert {x.name for x in tmp_path.iterdir()} == left
@@ -152,7 +154,7 @@ def test_what_dead_processes_left_in_the_cache_goes_and_what_lives_stays(
 def test_memory_is_counted_before_anything_is_decoded(photographs, monkeypatch):
     read = []
     monkeypatch.setattr(pictures, "free_memory", lambda: 20_000_000_000)
-    monkeypatch.setattr(pictures.preprocess, "load_picture", lambda *args: read.append(args))
+    monkeypatch.setattr(pictures.preprocess, "look_at", lambda *args: read.append(args))
     many = [photographs[0]] * 20_000
     with pytest.raises(UsageError) as caught:
         load_pictures(many, 1024)
@@ -216,3 +218,26 @@ def test_a_photograph_that_fails_in_an_epoch_is_named(photographs, tmp_path, mon
     assert str(caught.value).startswith(expected)
     assert str(caught.value).endswith("go on with --resume")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("cache", ["ram", "none"])
+def test_photographs_that_show_nothing_are_counted_in_one_line(
+    photographs, cache, tmp_path, capsys
+):
+    """A white one that is no square has black beside it in its picture: still it shows nothing."""
+    for name, level in {"white": 255, "black": 0, "gray": 128}.items():
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((40, 90), level, np.uint8))
+    paths = [photographs[0], *sorted(tmp_path.glob("*.png"))]
+    found, bad = load_pictures(paths, 32, cache=cache, title=None)
+    fine, _ = load_pictures(photographs, 32, cache=cache, title=None)
+    assert bad == []
+    assert [path.name for path in found.blank] == ["black.png", "gray.png", "white.png"]
+    assert fine.blank == ()
+    capsys.readouterr()
+    warn_of_blank(fine)
+    assert capsys.readouterr().err == ""
+    warn_of_blank(found, fine)
+    assert capsys.readouterr().err == (
+        "warning: 3 of 11 photographs show nothing (black, white or of one colour): "
+        "black.png, gray.png, white.png\n"
+    )

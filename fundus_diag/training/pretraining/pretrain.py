@@ -1,6 +1,6 @@
 """Pretraining: from photographs without labels to the weights of an encoder."""
 
-from fundus_diag.data.inputs import load_inputs, settle_bad
+from fundus_diag.data.inputs import load_inputs, settle_bad, warn_of_blank
 from fundus_diag.data.manifest import read_photographs, resolve_images
 from fundus_diag.data.pipeline import naming_failures
 from fundus_diag.models.encoders import build_encoder
@@ -109,6 +109,7 @@ def load_photographs(config, manifest):
         **config.reading,
     )
     settle_bad(inputs.bad, config.on_bad_image)
+    warn_of_blank(inputs.pictures)
     for split, rows in inputs.splits.items():
         if not len(rows.table):
             where = "" if split == "all" else f" in split {split!r}"
