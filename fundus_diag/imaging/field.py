@@ -3,12 +3,10 @@
 The field is bright on a dark border, but how bright and how dark differs from camera to camera, and
 illumination often fades to nothing on one side. So no single threshold is trusted: the outline is
 read at several levels between border and interior, and all its points vote for one circle or
-axis-parallel ellipse (consensus sampling, Fischler and Bolles 1981,
-https://doi.org/10.1145/358669.358692). A sharp rim lies at the same place on every level and
-collects all the votes; a shadow's edge moves with the level, letters are few, and both lose.
+axis-parallel ellipse (`ellipse`). A sharp rim lies at the same place on every level and collects
+all the votes; a shadow's edge moves with the level, letters are few, and both lose.
 
-Everything runs on a copy whose long side is 256 pixels. Sampling uses a fixed table of numbers, so
-the same photograph gives the same field every time.
+Everything runs on a copy whose long side is 256 pixels.
 """
 
 import functools
@@ -16,12 +14,10 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-SIDE = 256  # long side of the working copy, pixels
+from fundus_diag.imaging.ellipse import SIDE, fit_outline
+
 LEVELS = (0.02, 0.05, 0.12, 0.3)  # of the way from border to interior
 DIM = 5.0  # levels that a field stands out from its border by, at the least
-TOLERANCE = 0.012  # a vote's largest distance from the outline: 1.5 pixels of the copy / 128
-TRIALS = 160  # circles and as many ellipses
-DRAWS = np.random.default_rng(0).random((TRIALS, 4)).astype("float32")
 
 
 def find_field(image):
@@ -56,7 +52,7 @@ def locate_field(image):
     frame = whole_frame - corner
 
     def from_outline():
-        box, support = _fit(x, y, tf.shape(brightness))
+        box, support = fit_outline(x, y, tf.shape(brightness))
         # A second photograph hides part of the first one's outline; letters hide nothing.
         most = tf.where(support < 0.8, 0.05, 0.2)
         whole = _left_out(masks[2], box) < most
@@ -208,104 +204,3 @@ def _left_out(mask, box):
     outside = y[:, None] ** 2 + x**2 > 1.03**2
     total = tf.reduce_sum(tf.cast(mask, tf.float32))
     return tf.reduce_sum(tf.cast(mask & outside, tf.float32)) / tf.maximum(total, 1.0)
-
-
-def _fit(x, y, shape):
-    """Box of the ellipse that most outline points vote for, and its support.
-
-    Args:
-        x, y: (n,) outline points, pixels of the copy.
-        shape: (2,) height and width of the copy.
-
-    Returns:
-        (4,) box in pixels of the copy, and the share in [0, 1] of the ellipse's outline within
-        the frame that has a vote.
-    """
-    half = SIDE / 2
-    centre_y, centre_x = tf.unstack(tf.cast(shape, tf.float32) / 2)
-    x, y = (x - centre_x) / half, (y - centre_y) / half
-    draws = tf.cast(DRAWS * tf.cast(tf.size(x), tf.float32), tf.int32)
-    draws = tf.minimum(draws, tf.size(x) - 1)  # (trials, 4)
-    px, py = tf.gather(x, draws), tf.gather(y, draws)
-    circle, circle_votes = _best(_solve(px[:, :3], py[:, :3], 1.0, True), x, y, True)
-    ellipse, ellipse_votes = _best(_solve(px, py, 1.0, False), x, y, False)
-    # Photographs show circles: an ellipse needs clearly more votes, or noise decides.
-    chosen = tf.where(ellipse_votes > 1.08 * circle_votes, ellipse, circle)
-    support = _support(chosen, x, y, centre_x / half, centre_y / half)
-    cx, cy, rx, ry = tf.unstack(chosen[0])
-    box = tf.stack([cy - ry, cx - rx, cy + ry, cx + rx]) * half
-    return box + tf.stack([centre_y, centre_x, centre_y, centre_x]), support
-
-
-def _best(shapes, x, y, round_only):
-    """The shape with most votes, (1, 4), fitted to all its voters, and its votes."""
-    votes = tf.where(_plausible(shapes), tf.reduce_sum(_votes(shapes, x, y), axis=1), 0.0)
-    best = shapes[tf.argmax(votes)][None]
-    for widening in (3.0, 2.0, 1.0, 1.0):
-        fitted = _solve(x[None], y[None], _votes(best, x, y, widening), round_only)
-        best = tf.where(_plausible(fitted)[:, None], fitted, best)
-    return best, tf.reduce_sum(_votes(best, x, y))
-
-
-def _solve(x, y, weights, round_only):
-    """Least-squares circles or axis-parallel ellipses through weighted points.
-
-    Solves x^2 + q y^2 + c x + d y + f = 0 with q = 1 for circles. The small ridge keeps points
-    on one line solvable; what comes out of them is not plausible.
-
-    Args:
-        x, y, weights: (k, n), or one weight for all.
-
-    Returns:
-        (k, 4) float32 centre x, centre y, radius along x, radius along y.
-    """
-    x, y = tf.cast(x, tf.float64), tf.cast(y, tf.float64)
-    weights = tf.cast(weights, tf.float64) * tf.ones_like(x)
-    one = tf.ones_like(x)
-    if round_only:
-        unknown, known = tf.stack([x, y, one], -1), -(x**2 + y**2)
-    else:
-        unknown, known = tf.stack([y**2, x, y, one], -1), -(x**2)
-    weighted = unknown * weights[..., None]
-    normal = tf.matmul(weighted, unknown, transpose_a=True)  # (k, m, m)
-    normal += 1e-9 * tf.eye(tf.shape(normal)[-1], dtype=tf.float64)
-    right = tf.matmul(weighted, known[..., None], transpose_a=True)
-    found = tf.linalg.solve(normal, right)[..., 0]
-    q = tf.ones_like(found[:, 0]) if round_only else tf.maximum(found[:, 0], 1e-3)
-    c, d, f = tf.unstack(found[:, -3:], axis=1)
-    cx, cy = -c / 2, -d / (2 * q)
-    rx = tf.sqrt(tf.maximum(cx**2 + q * cy**2 - f, 1e-6))
-    return tf.cast(tf.stack([cx, cy, rx, rx / tf.sqrt(q)], axis=1), tf.float32)
-
-
-def _plausible(shapes):
-    """(k,) bool: a field of .3 to 1.5 times the long side, squeezed by at most 1.6, near."""
-    cx, cy, rx, ry = tf.unstack(shapes, axis=1)
-    size = tf.minimum(rx, ry), tf.maximum(rx, ry)
-    near = tf.maximum(tf.abs(cx), tf.abs(cy)) < 0.6
-    return (size[0] > 0.3) & (size[1] < 1.5) & (size[1] < 1.6 * size[0]) & near
-
-
-def _votes(shapes, x, y, widening=1.0):
-    """(k, n) weight in [0, 1] of every point for every ellipse: 1 on it, 0 beyond tolerance."""
-    cx, cy, rx, ry = tf.split(shapes, 4, axis=1)
-    radius = tf.sqrt(((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2)
-    distance = (radius - 1.0) * tf.sqrt(rx * ry)
-    return tf.maximum(0.0, 1.0 - (distance / (TOLERANCE * widening)) ** 2)
-
-
-def _support(shape, x, y, half_width, half_height, bins=90):
-    """Share of the directions in which the ellipse (1, 4) is in the frame that have a vote."""
-    cx, cy, rx, ry = tf.unstack(shape[0])
-    voted = _votes(shape, x, y, 2.0)[0] > 0
-    angles = tf.atan2((y - cy) / ry, (x - cx) / rx) / (2 * np.pi) + 0.5
-    at = tf.minimum(tf.cast(angles * bins, tf.int32), bins - 1)
-    hit = tf.math.unsorted_segment_max(tf.cast(voted, tf.float32), at, bins) > 0
-    directions = ((np.arange(bins) + 0.5) / bins - 0.5) * 2 * np.pi
-    margin = 4 * 2 / SIDE
-    inside = (tf.abs(cx + rx * np.cos(directions).astype("f")) < half_width - margin) & (
-        tf.abs(cy + ry * np.sin(directions).astype("f")) < half_height - margin
-    )
-    inside_count = tf.reduce_sum(tf.cast(inside, tf.float32))
-    hits = tf.reduce_sum(tf.cast(inside & hit, tf.float32))
-    return tf.where(inside_count >= 8, hits / tf.maximum(inside_count, 1.0), 0.0)
