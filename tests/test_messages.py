@@ -213,7 +213,7 @@ def test_no_message_stands_twice_and_every_row_has_an_advice(page, messages):
     ("name", "before", "after"),
     [
         ("data/tables.py", "the table is empty", "the table has nothing in it"),
-        ("runs/directory.py", "not empty; use --resume", "in use already; give --resume"),
+        ("runs/directory.py", "holds a run; use --resume", "in use already; give --resume"),
         ("data/pictures.py", "--cache ram needs", "--cache ram takes"),
         ("imaging/header.py", "BMP of an unusual kind", "BMP of a strange kind"),
         ("training/train.py", "no readable photograph in split", "nothing to read in the split"),

@@ -88,8 +88,10 @@ def _of_a_file(error):
 
 def _said(error):
     """What the system answered, in a line that names the file where it did."""
-    if isinstance(error, MemoryError):
-        return "out of memory; fewer rows at a time need less (--batch-size, --cache)"
+    if isinstance(error, MemoryError) or "OOM when" in str(error):  # TensorFlow's, of a GPU
+        return (
+            "out of memory: a smaller --batch-size or --cache disk need less, where there are any"
+        )
     name = getattr(error, "filename", None)
     if name is None:
         return f"a file cannot be read or written: {reason(error)}"
@@ -97,5 +99,7 @@ def _said(error):
 
 
 def _complain(program, error, status):
-    print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
+    line = " ".join(str(error).split())
+    line = "".join(c if ord(c) >= 32 and not 127 <= ord(c) < 160 else "?" for c in line)
+    print(f"{program}: {line}", file=sys.stderr)
     return status

@@ -113,7 +113,9 @@ def _read_meta(text: TextTable, name, need_split, problems):
         if name == "image":
             wrong = wrong_path(cell)
         elif name == "patient":
-            wrong = None if cell else "is empty"
+            # Lines are printed about patients: no id may break them, or steer a terminal.
+            control = any(ord(c) < 32 or 127 <= ord(c) < 160 for c in cell)
+            wrong = "holds control characters" if control else None if cell else "is empty"
         elif name in allowed and cell not in allowed[name]:
             wrong = f"is not one of {', '.join(value or 'nothing' for value in allowed[name])}"
         if wrong:

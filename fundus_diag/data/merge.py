@@ -34,7 +34,7 @@ def merge(paths: Sequence[Path], out: Path, drop_splits: bool = False) -> dict:
         UsageError: no manifest is named.
     """
     if not paths:
-        raise UsageError("merge: name the manifests to merge")
+        raise UsageError("no manifest is named: manifest merge A B --out C")
     merged = merge_manifests([read_manifest(x, keep_split=not drop_splits) for x in paths])
     write_manifest(merged.table, out)
     return {

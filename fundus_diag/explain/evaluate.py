@@ -77,11 +77,13 @@ def explain_eval(
         DataError: photographs or masks cannot be read, or nothing is left to score.
         UsageError: a flag is wrong.
     """
-    if not 0 <= tolerance < 1 or steps < 1 or randomised < 0 or resamples < 100:
-        raise UsageError(
-            f"--tolerance {tolerance} in [0, 1), --steps {steps} from 1, --randomised {randomised} "
-            f"from 0, --resamples {resamples} from 100"
-        )
+    for name, value, low, high in (
+        ("tolerance", tolerance, 0, 1), ("steps", steps, 1, 1000),
+        ("randomised", randomised, 0, np.inf), ("resamples", resamples, 100, np.inf),
+    ):  # fmt: skip
+        if not low <= value <= high:
+            upto = "" if high == np.inf else f" to {high}"
+            raise UsageError(f"--{name} {value}: must lie from {low}{upto}")
     settings = settings or Settings()
     layers = explainer.layers_of(run.model, settings)
     named = read_lesions(lesions, run.labels)

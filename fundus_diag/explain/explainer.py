@@ -148,7 +148,7 @@ def explainer(model, method, layers, settings):
     check_options(settings.head_fusion, settings.discard_ratio)
     if settings.eigen_smooth and not METHODS[method].eigen:
         able = [name for name, x in METHODS.items() if x.eigen]
-        raise UsageError(f"eigen_smooth: only for {', '.join(able)}")
+        raise UsageError(f"--eigen-smooth: only for {', '.join(able)}")
     pairs = isinstance(model.input, dict)
     raw = METHODS[method].make(method, model, layers, settings)
     grids = METHODS[method].grids(model, layers)

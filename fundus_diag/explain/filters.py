@@ -31,7 +31,7 @@ def median(maps, size=MEDIAN):
         UsageError: `size` is even or below 1.
     """
     maps = _check(maps)
-    _check_odd("median size", size, 1)
+    _check_odd("--median", size, 1, " or 0")
     return ndimage.median_filter(maps, _window(maps, size), mode="reflect")
 
 
@@ -57,9 +57,9 @@ def adaptive_threshold(maps, block=None, offset=OFFSET):
     maps = _check(maps)
     if block is None:
         block = max(3, 2 * (min(maps.shape[-2:]) // 8) + 1)
-    _check_odd("adaptive block", block, 3)
+    _check_odd("--adaptive-block", block, 3)
     if not 0 <= offset < 1:
-        raise UsageError(f"adaptive offset {offset}: must be in [0, 1)")
+        raise UsageError(f"--adaptive-offset {offset}: must be in [0, 1)")
     peak = maps.max(axis=(-2, -1), keepdims=True).astype("float64")
     shares = maps / np.where(peak > 0, peak, 1)  # in [0, 1]: no scale over- or underflows
     around = ndimage.uniform_filter(shares, _window(maps, block), mode="reflect")
@@ -105,6 +105,6 @@ def _check(maps):
     return maps
 
 
-def _check_odd(name, value, least):
+def _check_odd(name, value, least, other=""):
     if value != int(value) or value < least or value % 2 == 0:
-        raise UsageError(f"{name} {value}: must be an odd number of pixels, at least {least}")
+        raise UsageError(f"{name} {value}: must be an odd number of cells from {least} on{other}")

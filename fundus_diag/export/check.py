@@ -100,7 +100,8 @@ def measured_on_val(run, answer):
     loss = None if exact is None else exact - reduced
     if loss is not None and loss > MAX_LOSS:
         raise DataError(
-            f"the export loses {loss:.3f} of the macro ROC AUC on val, more than {MAX_LOSS:g}"
+            f"the export loses {loss:.3f} of the macro ROC AUC on val, more than {MAX_LOSS:g}: "
+            "nothing was written"
         )
     return {
         "rows": len(want),
@@ -156,7 +157,8 @@ def _apart(want, found):
 def _refuse(what, apart, limit):
     if not apart <= limit:
         raise DataError(
-            f"the export is not what the run is: {what} differs by {apart:.2g}, more than {limit:g}"
+            f"the export is not what the run is: {what} differs by {apart:.2g}, more than "
+            f"{limit:g}: nothing was written"
         )
 
 

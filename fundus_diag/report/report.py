@@ -44,7 +44,8 @@ def report_run(run_dir, predictions=None, out=None, split="test", resamples=1000
         table, root, reason = own_table(config)
         if reason:
             where = config["data"].get("manifest")
-            raise DataError(f"{own}: not here, and not to be made: {reason} ({where})")
+            at = f" ({where})" if where else ""
+            raise DataError(f"{own}: not here, and cannot be made: {reason}{at}")
     else:
         table = root = None
     with locked(out or run_dir):

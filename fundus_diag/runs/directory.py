@@ -86,8 +86,10 @@ def _check_claim(config, sha256, kind, images):
     if config.overwrite:
         read_config(folder, kind, finished=False)
         return None
+    if not begun:
+        raise UsageError(f"--run-dir {folder}: not empty; name a new folder")
     if not config.resume:
-        raise UsageError(f"--run-dir {folder}: not empty; use --resume or --overwrite")
+        raise UsageError(f"--run-dir {folder}: holds a run; use --resume or --overwrite")
     before = read_config(folder, kind, finished=False)
     _check_flags(config, before)
     if before["data"].get("sha256") != sha256:

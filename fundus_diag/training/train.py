@@ -40,7 +40,9 @@ def train(config):
     for warning in check_trainable(manifest, config.unit):
         say(f"warning: {warning}")
     if config.task != manifest.task:
-        raise UsageError(f"--task {config.task}: {config.manifest} holds {manifest.task} labels")
+        raise UsageError(
+            f"--task {config.task}: {config.manifest} is a table for --task {manifest.task}"
+        )
     check_possible(config.run_dir / THRESHOLDS, manifest.labels, config.criterion)
     images = manifest.table["image"]
     # Missing ones are said now; where they are left out they are found by reading.

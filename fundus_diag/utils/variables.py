@@ -18,7 +18,7 @@ def assign(variables, arrays, what):
     """
     shapes = [tuple(v.shape) for v in variables]
     if shapes != [a.shape for a in arrays]:
-        raise DataError(f"the checkpoint's {what} does not fit the model of this configuration")
+        raise DataError(f"checkpoint/: its {what} is of another network than these flags make")
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
 

@@ -63,6 +63,10 @@ def test_byte_order_mark_blanks_and_1_0_are_read(write):
         (GOOD.replace("b.jpg", r"..\b.jpg"), "leaves the image root"),
         (GOOD.replace("b.jpg", ""), "line 3: image '' is empty"),
         (GOOD.replace("b.jpg,007", "b.jpg,"), "line 3: patient '' is empty"),
+        (
+            GOOD.replace("b.jpg,007", "b.jpg,\x1b[31m7"),
+            "line 3: patient .* holds control characters",
+        ),
         (GOOD.replace("right", "both"), "line 3: eye 'both' is not one of left, right, nothing"),
         (GOOD.replace("right,train", "right,dev"), "line 3: split 'dev' is not one of"),
         (GOOD.replace("right,train", "right,"), "line 3: split ''"),

@@ -94,8 +94,8 @@ def test_two_forms_of_a_name_are_one_label_and_one_patient(tmp_path):
 
 
 def test_nothing_to_merge_is_a_wrong_flag(tmp_path, capsys):
-    with pytest.raises(UsageError, match="name the manifests"):
+    with pytest.raises(UsageError, match="no manifest is named"):
         merge([], tmp_path / "out.csv")
     assert main(["manifest", "merge", "--out", str(tmp_path / "out.csv")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "name the manifests to merge" in line
+    assert "no manifest is named" in line

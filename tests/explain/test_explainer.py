@@ -280,7 +280,7 @@ def test_a_label_that_nothing_speaks_for_has_a_map_of_zeros(images):
 
 def test_what_has_no_meaning_is_refused_by_name(images):
     model = flat_head(images)
-    with pytest.raises(UsageError, match="layer third: the layers are .*first, second"):
+    with pytest.raises(UsageError, match="--layers third: there are .*first, second"):
         explain.maps(model, images, layers=["first", "third"])
     with pytest.raises(UsageError, match="no layers are known"):
         explain.maps(model, images)

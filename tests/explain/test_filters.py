@@ -59,7 +59,7 @@ def test_median_takes_salt_and_leaves_a_lesion_of_ten_pixels(lesion):
 
 @pytest.mark.parametrize("size", [0, 2, 4, -1, 2.5])
 def test_an_even_median_is_refused(maps, size):
-    with pytest.raises(UsageError, match=f"median size {size}: must be an odd number"):
+    with pytest.raises(UsageError, match=f"--median {size}: must be an odd number"):
         median(maps, size)
 
 
@@ -111,13 +111,13 @@ def test_a_plain_beside_rough_ground_stands_out_nowhere_even_without_an_offset(v
 
 @pytest.mark.parametrize("block", [1, 4, 0, -3])
 def test_an_even_box_is_refused(maps, block):
-    with pytest.raises(UsageError, match=f"adaptive block {block}: must be an odd number"):
+    with pytest.raises(UsageError, match=f"--adaptive-block {block}: must be an odd number"):
         adaptive_threshold(maps, block)
 
 
 @pytest.mark.parametrize("offset", [-0.1, 1, float("nan")])
 def test_an_offset_beyond_the_maximum_is_refused(maps, offset):
-    with pytest.raises(UsageError, match="adaptive offset"):
+    with pytest.raises(UsageError, match="--adaptive-offset"):
         adaptive_threshold(maps, offset=offset)
 
 

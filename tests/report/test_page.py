@@ -172,7 +172,7 @@ def test_photographs_of_the_errors_are_shown_and_none_from_outside_the_root(tmp_
         (
             "predictions_test.csv",
             None,
-            "predictions_test.csv: not here, and not to be made: its table is not here",
+            "predictions_test.csv: not here, and cannot be made: its table is not here",
         ),
         ("predictions_test.csv", lambda t: t.replace("p_D", "q_D"), "no column p_D"),
         ("predictions_test.csv", lambda t: t.replace("test-000", ""), "line 2: empty patient"),
@@ -206,7 +206,7 @@ def test_arguments_that_contradict_each_other_are_usage_errors(runs, tmp_path):
         report_run(run, predictions=run / "predictions_val.csv")
     with pytest.raises(UsageError, match="--resamples 10"):
         report_run(run, resamples=10)
-    with pytest.raises(UsageError, match="is not a name"):
+    with pytest.raises(UsageError, match="not the name of a split"):
         report_run(run, split="../x")
     with pytest.raises(DataError, match="not a directory"):
         report_run(tmp_path / "none")

@@ -125,9 +125,9 @@ def key_shares(queries, keys, first):
 def check_options(head_fusion, discard_ratio):
     """Refuses options of `rollout` that are out of range, with a UsageError."""
     if head_fusion not in FUSIONS:
-        raise UsageError(f"head fusion {head_fusion!r}: there are {', '.join(FUSIONS)}")
+        raise UsageError(f"--head-fusion {head_fusion}: there are {', '.join(FUSIONS)}")
     if not 0 <= discard_ratio < 1:
-        raise UsageError(f"discard ratio {discard_ratio}: must lie from 0 to below 1")
+        raise UsageError(f"--discard-ratio {discard_ratio}: must lie from 0 to below 1")
 
 
 def obstacle(model):

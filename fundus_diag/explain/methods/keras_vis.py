@@ -41,7 +41,7 @@ def make(method, model, layers, settings):
     if tokens:  # which it would take for a picture
         raise UsageError(f"--engine tf_keras_vis: {tokens[0]} has tokens, not a map")
     if settings.eigen_smooth:
-        raise UsageError("--engine tf_keras_vis: eigen_smooth is not among what it has")
+        raise UsageError("--engine tf_keras_vis: has no --eigen-smooth")
     by_name = {"score_cam": _score_cam}
     one = by_name.get(method) or functools.partial(_gradient_cam, method)
 

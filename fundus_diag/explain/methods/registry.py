@@ -118,7 +118,7 @@ def layer_names(model, method, layers=None):
     layers = tuple(known.default(model) if layers is None else layers)
     wrong = [name for name in layers if name not in there]
     if wrong or not layers:
-        raise UsageError(f"layer {', '.join(wrong) or '(none)'}: the layers are {', '.join(there)}")
+        raise UsageError(f"--layers {' '.join(wrong)}: there are {', '.join(there)}")
     if known.layers == "one" and len(layers) > 1:
         raise UsageError(f"--layers: {method} takes one layer, not {len(layers)}")
     if not known.tokens and has_tokens(model, layers[0]):

@@ -98,16 +98,16 @@ def test_a_fine_grid_is_not_taken_for_a_shallow_layer(images):
 
 def test_what_has_no_meaning_is_refused_by_name(images):
     model = classifier("mae_vit_tiny")
-    with pytest.raises(UsageError, match=r"discard ratio 1.0: must lie from 0 to below 1"):
+    with pytest.raises(UsageError, match=r"--discard-ratio 1.0: must lie from 0 to below 1"):
         explain.maps(model, images, "rollout", discard_ratio=1.0)
-    with pytest.raises(UsageError, match="head fusion 'sum': there are mean, max, min"):
+    with pytest.raises(UsageError, match="--head-fusion sum: there are mean, max, min"):
         explain.maps(model, images, "rollout", head_fusion="sum")
     with pytest.raises(UsageError, match="chefer takes none, it goes through all blocks"):
         explain.maps(model, images, "chefer", layers=["blocks.0.norm1"])
     with pytest.raises(UsageError, match="vit_cx takes one layer, not 2"):
         explain.maps(model, images, "vit_cx", layers=["blocks.0.norm1", "blocks.1.norm1"])
     for method in NEW:
-        with pytest.raises(UsageError, match="eigen_smooth: only for layer_cam, grad_cam"):
+        with pytest.raises(UsageError, match="--eigen-smooth: only for layer_cam, grad_cam"):
             explain.maps(model, images, method, eigen_smooth=True)
     for method in ("grad_cam_pp", "score_cam"):  # the library takes tokens for a picture
         with pytest.raises(UsageError, match=f"{method}: blocks.1.norm1 has tokens, not a map"):

@@ -98,12 +98,12 @@ def test_the_command_explains_pairs(folder, tmp_path):
 @pytest.mark.parametrize(
     ("words", "status", "text"),
     [
-        (["--discard-ratio", "1"], 2, "discard ratio 1.0: must lie from 0 to below 1"),
-        (["--discard-ratio", "-0.1"], 2, "discard ratio -0.1: must lie from 0"),
-        (["--discard-ratio", "nan"], 2, "discard ratio nan: must lie from 0"),
+        (["--discard-ratio", "1"], 2, "--discard-ratio 1.0: must lie from 0 to below 1"),
+        (["--discard-ratio", "-0.1"], 2, "--discard-ratio -0.1: must lie from 0"),
+        (["--discard-ratio", "nan"], 2, "--discard-ratio nan: must lie from 0"),
         (["--head-fusion", "sum"], 2, "sum"),
         (["--layers", "blocks.1.norm1"], 2, "--layers: rollout takes none"),
-        (["--eigen-smooth"], 2, "eigen_smooth: only for"),
+        (["--eigen-smooth"], 2, "--eigen-smooth: only for"),
     ],
 )
 def test_a_wrong_flag_is_one_line(folder, tmp_path, capsys, words, status, text):

@@ -55,7 +55,7 @@ def test_a_method_needs_no_more_than_its_row():
     assert method_name("Brightness") == "brightness"
     with pytest.raises(UsageError, match="brightness takes none"):
         layer_names(classifier("mae_vit_tiny"), "brightness", ["blocks.0.norm1"])
-    with pytest.raises(UsageError, match="eigen_smooth: only for layer_cam, grad_cam"):
+    with pytest.raises(UsageError, match="--eigen-smooth: only for layer_cam, grad_cam"):
         explain.maps(classifier("mae_vit_tiny"), images, "brightness", eigen_smooth=True)
 
 
