@@ -16,9 +16,8 @@ CELL = '<c r="A{0}" t="inlineStr"><is><t>x</t></is></c>'
 
 
 def sheet(rows, head="", beside=""):
-    return (
-        f"<?xml version='1.0'?>{head}<worksheet {SPACE}><sheetData>{rows}</sheetData></worksheet>"
-    )
+    data = f"<sheetData>{rows}</sheetData>"
+    return f"<?xml version='1.0'?>{head}<worksheet {SPACE}>{data}{beside}</worksheet>"
 
 
 def write(path, worksheet, **members):
@@ -47,7 +46,7 @@ BOMBS = {
     "cells far to the right": sheet(far(200)),
     "rows": sheet("<row/>" * 60_000),
     "rows without their number": sheet('<row r="900000000"><c r="A900000000"><v>1</v></c></row>'),
-    "elements beside the rows": sheet("", beside="<x/>" * 200_000),
+    "elements beside the rows": sheet("", beside="<x>" + "<y/>" * 200_000 + "</x>"),
     "attributes": sheet("<row " + " ".join(f'a{k}="{k}"' for k in range(400_000)) + "/>"),
 }
 
