@@ -136,13 +136,13 @@ def values_of(path, kind, values):
                 text = json.dumps(values[field.name])
                 found[field.name] = adapter.validate_json(text, strict=True)
             except pydantic.ValidationError as error:
-                raise DataError(f"{path}: flag {field.name}: {_first(error)}") from error
+                raise DataError(f"{path}: flag {_first(error, field.name)}") from error
     return found
 
 
-def _first(error):
+def _first(error, *within):
     """The first of the faults in one line: where it is, what it is."""
     fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    where = ".".join(str(x)[:40] for x in fault["loc"] if x != "[key]")
+    where = ".".join(str(x)[:40] for x in (*within, *fault["loc"]) if x != "[key]")
     what = fault["msg"].removeprefix("Value error, ")
     return f"{where or 'the file'}: {what[:1].lower()}{what[1:]}".replace("\n", " ")

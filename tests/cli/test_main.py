@@ -135,7 +135,7 @@ def test_a_folder_in_use_is_refused_without_resume_or_overwrite(manifest, tmp_pa
     run.mkdir()
     (run / "notes.txt").write_text("mine")
     line = complain(train_flags(manifest, run), capsys, status=2)
-    assert "--resume or --overwrite" in line
+    assert "not empty; name a new folder" in line
     assert [x.name for x in run.iterdir()] == ["notes.txt"]
 
 

@@ -132,7 +132,7 @@ def test_what_is_called_unfiltered_is_and_what_is_called_filtered_is_not():
 
 def test_wrong_masks_and_lesions_are_one_line(folder, tmp_path, capsys):
     for words, status, text in (
-        (["--masks", tmp_path / "none"], 1, "no such folder of masks"),
+        (["--masks", tmp_path / "none"], 1, "the folder of masks is not a folder"),
         (["--lesions", "A=nothing"], 1, "no folder nothing in it"),
         (["--lesions", "X=bright"], 2, "the run has A, B"),
         (["--lesions", "A=../bright"], 2, "LABEL=FOLDER"),

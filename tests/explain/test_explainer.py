@@ -294,7 +294,7 @@ def test_what_has_no_meaning_is_refused_by_name(images):
         explain.maps(model, images, labels=[[0], [1]], layers=["first"])
     with pytest.raises(UsageError, match="numbers of logits"):
         explain.maps(model, images, labels=["D"], layers=["first"])
-    with pytest.raises(UsageError, match="eigen_smooth"):
+    with pytest.raises(UsageError, match="--eigen-smooth"):
         explain.maps(model, images, "score_cam", layers=["first"], eigen_smooth=True)
     pair = build_classifier("se_xception", SIZE, 2, unit="patient", **NARROW["se_xception"])
     with pytest.raises(UsageError, match="score_cam: not for runs over two eyes"):

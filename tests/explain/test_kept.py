@@ -63,7 +63,7 @@ def test_explain_eval_keeps_a_row_of_every_map_that_is_scored(
 ):
     out, seen = tmp_path / "faithfulness", []
 
-    def score(map, target, *_):
+    def score(map, grid, target, *_):
         seen.append(target.where["image"])
         if len(set(seen)) == 3:
             raise DataError("third: broken")

@@ -4,6 +4,8 @@ The network is set by hand: it answers to blue, through convolutions that pad bo
 2, as CvT does, so that its cells stand at .5 + 8 k of 64 px, not at 4 + 8 k.
 """
 
+import io
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -20,7 +22,7 @@ from fundus_diag.cli import main
 from fundus_diag.explain import evaluate
 from fundus_diag.explain.laying import picture_field, reached
 from fundus_diag.explain.settings import Settings
-from fundus_diag.imaging.preprocess import load_photograph, to_original
+from fundus_diag.imaging.preprocess import in_field, load_photograph, to_original
 from fundus_diag.models.geometry import Grid
 
 pytestmark = pytest.mark.usefixtures("eager")
@@ -159,11 +161,20 @@ def test_the_exported_model_finds_the_mark(folder, tmp_path):
     assert export(folder / "run", tmp_path / "out") == 0
     for name, (place, zoom) in found.items():
         data = (folder / f"{name}.jpg").read_bytes()
-        map = serve(tmp_path / "out", "explain", image_bytes=data, labels=[0])["map"][0]
-        assert near(np.argwhere(map == map.max()).mean(axis=0) + 0.5, place, zoom), name
+        answer = serve(tmp_path / "out", "explain", image_bytes=[data], label=[0])
+        map, box = answer["map"][0], answer["map_box"][0]
         loaded = load_photograph(folder / f"{name}.jpg", SIZE)
-        assert map.shape == loaded.photograph.shape[:2]
-        assert not map[~in_ellipse(loaded.field, *map.shape)].any()
+        sides = zip(box[:2], box[2:], map.shape, strict=True)
+        y, x = (low + (np.arange(n) + 0.5) / n * (high - low) for low, high, n in sides)
+        seen = map * in_field(y, x, loaded.field, *loaded.photograph.shape[:2]).numpy()
+        row, column = np.unravel_index(seen.argmax(), map.shape)
+        assert near((y[row], x[column]), place, zoom), name
+        with Image.open(io.BytesIO(answer["map_overlay_bytes"][0])) as image:
+            green, cover = np.moveaxis(np.asarray(image)[..., [1, 3]].astype(int), -1, 0)
+        assert cover.shape == loaded.photograph.shape[:2]
+        green *= cover > 0  # the higher, the greener
+        assert near(np.argwhere(green == green.max()).mean(axis=0) + 0.5, place, zoom), name
+        assert not cover[~in_ellipse(loaded.field, *cover.shape)].any()
 
 
 def test_random_networks_are_compared_in_the_field_alone(folder, monkeypatch):

@@ -4,7 +4,7 @@ import os
 
 from failing import gone_process
 
-from fundus_diag.export.export import _mend
+from fundus_diag.export.folders import _mend
 
 
 def folder(path, name):

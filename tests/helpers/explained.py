@@ -3,17 +3,15 @@
 import cv2
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 from tiny import make_photographs, ready_run
 
 from fundus_diag.cli import main
 from fundus_diag.imaging import image_file, preprocess
-from fundus_diag.imaging.decode import decode
 
 
 def make_explained(folder):
     """Photographs, the masks of their spots, and a run over eyes and one over pairs."""
-    manifest = make_photographs(folder / "photographs", patients=20)
+    manifest = make_photographs(folder / "photographs", patients=30)
     for unit in ("eye", "patient"):
         ready_run(manifest, folder / unit, unit=unit)
     spots(manifest, folder / "masks")
@@ -55,13 +53,14 @@ def damaged(path):
 
 
 def note_decoded(monkeypatch):
-    """Contents of files as they are handed to the decoder, in a list that grows; needs `eager`."""
+    """Contents of files as they are handed to a graph that decodes, in a list that grows."""
     seen = []
 
-    def noted(data):
-        seen.append(tf.convert_to_tensor(data).numpy())
-        return decode(data)
+    def noting(graph):
+        return lambda data: seen.append(data) or graph(data)
 
-    for module, name in ((preprocess, "decode"), (image_file, "_decode")):
-        monkeypatch.setattr(module, name, noted)
+    for name in ("traced", "traced_whole", "_traced_look"):
+        make = getattr(preprocess, name)
+        monkeypatch.setattr(preprocess, name, lambda *how, make=make: noting(make(*how)))
+    monkeypatch.setattr(image_file, "_decode", noting(image_file._decode))
     return seen

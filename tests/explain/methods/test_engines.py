@@ -102,7 +102,7 @@ def test_what_the_library_has_not_is_refused(images):
     for method in ("layer_cam", "grad_cam"):
         with pytest.raises(UsageError, match=r"--engine tf_keras_vis: blocks\.\S+ has tokens"):
             explain.maps(vit, images, method, layers=["blocks.1.norm1"], **options)
-    with pytest.raises(UsageError, match="--engine tf_keras_vis: eigen_smooth"):
+    with pytest.raises(UsageError, match="--engine tf_keras_vis: has no --eigen-smooth"):
         explain.maps(flat, images, layers=["second"], eigen_smooth=True, **options)
     with pytest.raises(UsageError, match="engine 'torch': there are own, tf_keras_vis"):
         explain.maps(flat, images, layers=["second"], engine="torch")

@@ -13,6 +13,7 @@ from fundus_diag.cli import main
 from fundus_diag.explain.explainer import layers_of
 from fundus_diag.explain.methods.registry import METHODS, Method, layer_names, method_name
 from fundus_diag.explain.settings import Settings
+from fundus_diag.models.geometry import stretched
 from fundus_diag.utils.errors import UsageError
 
 NAMES = ["layer_cam", "grad_cam", "grad_cam_pp", "score_cam", "rollout", "chefer", "vit_cx"]
@@ -28,9 +29,15 @@ def brightness(method, model, layers, settings):
     return raw
 
 
+def cells(model, layers):
+    """Where the cells of `brightness` stand."""
+    size = model.input.shape[-2]
+    return [stretched((size // 8, size // 8), size)]
+
+
 @pytest.fixture
 def toy(monkeypatch):
-    row = Method(brightness, layers="none", shallow=False, same_for_all_labels=True)
+    row = Method(brightness, layers="none", grids=cells, shallow=False, same_for_all_labels=True)
     monkeypatch.setitem(METHODS, "brightness", row)
 
 

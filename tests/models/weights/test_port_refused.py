@@ -146,10 +146,10 @@ def test_files_that_are_no_checkpoint_are_refused(tmp_path, refused):
     with path.open("r+b") as file:
         file.truncate(9 * 2**30)  # takes no room on the disk
     assert "broken.safetensors: larger than 8 GiB" in refused(path)
-    assert "gone.pth: no such file" in refused(tmp_path / "gone.pth")
+    assert "gone.pth: cannot be read: No such file" in refused(tmp_path / "gone.pth")
     folder = tmp_path / "folder.safetensors"
     folder.mkdir()
-    assert "no such file" in refused(folder)
+    assert "cannot be read: Is a directory" in refused(folder)
 
 
 def test_wrong_flags_are_named(tmp_path, refused):

@@ -87,7 +87,7 @@ def restored(run_dir):
 def test_a_run_leaves_what_it_learned_and_how(run_dir, manifest):
     names = {str(x.relative_to(run_dir)) for x in run_dir.rglob("*") if x.is_file()}
     pages = {f"reconstructions/epoch-{epoch:04d}.png" for epoch in (3, 4)}
-    files = {"config.json", "history.csv", "loss.png", "encoder.weights.h5"}
+    files = {"config.json", "history.csv", "loss.png", "encoder.weights.h5", "photographs.csv"}
     assert names == files | pages | {"checkpoint/epoch-00004.npz"}
     history = pd.read_csv(run_dir / "history.csv")
     assert history.columns.tolist() == ["epoch", "learning_rate", "loss", "val_loss"]
@@ -221,7 +221,7 @@ def test_only_the_photographs_of_train_are_opened(manifest, tmp_path, capsys):
     assert load(alone)[0] == {"train": count["train"]}
     assert "warning" not in capsys.readouterr().err
     for flags in ({"splits": ("train", "val")}, {"val_loss": True}):
-        with pytest.raises(DataError, match="no such picture"):
+        with pytest.raises(DataError, match="no such file"):
             load(alone, **flags)
     both = load(manifest, splits=("val", "train", "val"))[0]
     assert both == {x: count[x] for x in ("train", "val")}
