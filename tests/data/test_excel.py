@@ -98,3 +98,12 @@ def test_a_table_as_people_have_it_is_read_as_it_stands(tmp_path):
     assert table.columns == ("image", "age", "words")
     assert table.rows == [[f"{k}.jpg", str(k), "" if k % 2 else "left & right"] for k in range(300)]
     assert table.lines == list(range(2, 302))
+
+
+@pytest.mark.parametrize("piece", ["<si/>", "<si><t>x</t></si>"])
+def test_texts_that_cells_refer_to_are_counted(piece, tmp_path, monkeypatch):
+    monkeypatch.setattr(excel, "MAX_PIECES", 1000)
+    fine, many = (f"<sst {SPACE}>{piece * count}</sst>".encode() for count in (1000, 1001))
+    excel._count("t.xlsx", io.BytesIO(fine))
+    with pytest.raises(DataError, match="t.xlsx: more than 2 million cells"):
+        excel._count("t.xlsx", io.BytesIO(many))
