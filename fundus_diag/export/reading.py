@@ -5,7 +5,7 @@ import functools
 import tensorflow as tf
 
 from fundus_diag.data.labels import EYES
-from fundus_diag.imaging.decode import decode
+from fundus_diag.imaging.decode import traced_decode
 from fundus_diag.imaging.header import MAX_BYTES, PROBLEMS, find_problem, read_header
 from fundus_diag.imaging.preprocess import resize_square, with_field
 from fundus_diag.imaging.quality import blank
@@ -41,7 +41,7 @@ def _traced(image_size, crop, with_its_field):
 
 def _read(data, image_size, crop, with_its_field):
     def whole(data):
-        image = decode(data)
+        image = traced_decode(data)
         if with_its_field:
             picture, box, field = with_field(image, image_size, crop)
         else:

@@ -12,6 +12,7 @@ import tensorflow as tf
 from fundus_diag.imaging import jpeg
 from fundus_diag.imaging.header import PROBLEMS, exif_orientation, find_problem, read_header
 from fundus_diag.imaging.raw import is_jpeg, is_png, number, padded
+from fundus_diag.imaging.traced import traced
 
 # What makes a picture of EXIF orientation 1 to 8 upright: transpose it?, then reverse these axes.
 _UPRIGHT = (
@@ -51,6 +52,9 @@ def decode(data):
     image = tf.cond(is_jpeg(raw), lambda: _decode_jpeg(data, raw, header), not_jpeg)
     orientation = exif_orientation(raw, tf.cast(header["exif"], tf.int64))
     return tf.ensure_shape(_upright(image, orientation), (None, None, 3))
+
+
+traced_decode = traced(decode)
 
 
 def _decode_jpeg(data, raw, header):

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from fundus_diag.imaging import header, tiff
-from fundus_diag.imaging.decode import decode
+from fundus_diag.imaging.decode import traced_decode
 from fundus_diag.imaging.header import MAX_BYTES, MAX_PIXELS, MIN_SIDE
 from fundus_diag.imaging.room import promised, room
 from fundus_diag.imaging.traced import traced
@@ -22,7 +22,7 @@ from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.progress import track
 
 # One of each for all threads.
-_decode, _facts = traced(decode), traced(header.header_facts)
+_facts = traced(header.header_facts)
 NO_IMAGE = "not an image (JPEG, PNG, BMP, TIFF)"
 _MAX_BITS = 16  # a sample of a TIFF; more are real numbers or refused anyway, and take much memory
 
@@ -83,7 +83,7 @@ def open_file(path) -> tuple[bytes | None, np.ndarray | None, str | None]:
     try:
         with decoding(data):
             # Not `.numpy()`, which copies: a photograph may take 300 MB.
-            return content, np.asarray(memoryview(_decode(data))), None
+            return content, np.asarray(memoryview(traced_decode(data))), None
     except tf.errors.OpError:
         return content, None, why_not(data)
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from fundus_diag.imaging.decode import decode
+from fundus_diag.imaging.decode import traced_decode
 from fundus_diag.imaging.field import find_field, locate_field
 from fundus_diag.imaging.image_file import decoding, read_bytes, why_not
 from fundus_diag.imaging.quality import has_field
@@ -42,7 +42,7 @@ def preprocess(data, image_size: int, crop: str = "fundus"):
     Raises:
         tf.errors.InvalidArgumentError: see `decode`.
     """
-    return resize_square(decode(data), image_size, crop)
+    return _of(data, image_size, crop)[:2]
 
 
 def resize_square(image, image_size: int, crop: str = "fundus"):
@@ -87,6 +87,18 @@ def _square(image, image_size, region):
     )[0]
     picture = tf.clip_by_value(tf.round(picture), 0.0, 255.0)
     return tf.ensure_shape(picture, (image_size, image_size, 3)), box
+
+
+# The parts that know no size: of each size and crop only the rest is made anew.
+_traced_field = traced_once(locate_field, tf.TensorSpec((None, None, 3), tf.uint8))
+
+
+def _of(data, image_size, crop):
+    """(picture, box, photograph, field) of the content of a file, see `Loaded`."""
+    image = _checked(traced_decode(data), crop)
+    field = _traced_field(image)
+    picture, box = _square(image, image_size, field[:4] if crop == "fundus" else _frame(image))
+    return picture, box, image, field
 
 
 @functools.lru_cache(maxsize=16)
@@ -220,8 +232,8 @@ def in_field(y, x, field, height, width):
 @functools.lru_cache(maxsize=16)
 def _traced_look(image_size, crop):
     def look(data):
-        image = decode(data)
-        return resize_square(image, image_size, crop)[0], has_field(image[None])[0]
+        picture, _, image, _ = _of(data, image_size, crop)
+        return picture, has_field(image[None])[0]
 
     return traced_once(look)
 
@@ -229,10 +241,4 @@ def _traced_look(image_size, crop):
 @functools.lru_cache(maxsize=16)
 def traced_whole(image_size, crop):
     """As `traced`, a function of the data to the tensors of `Loaded`."""
-
-    def whole(data):
-        image = decode(data)
-        picture, box, field = with_field(image, image_size, crop)
-        return picture, box, image, field
-
-    return traced_once(whole)
+    return traced_once(lambda data: _of(data, image_size, crop))

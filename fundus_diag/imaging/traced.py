@@ -1,17 +1,23 @@
-"""Functions of a file's content as TensorFlow graphs, each made once however many threads ask."""
+"""Functions of TensorFlow ops as graphs, each made once however many threads and graphs ask."""
 
 import threading
 
 import tensorflow as tf
 
+CONTENT = tf.TensorSpec((), tf.string)  # of a file
 _LOCK = threading.RLock()
 
 
-def traced(function):
-    """`function` of a scalar string as a graph on the CPU, where decoding runs anyway.
+def traced(function, takes=CONTENT):
+    """`function` of one tensor as a graph on the CPU, where decoding runs anyway.
 
     Made when it is called first. Threads that come meanwhile wait: each would else make it anew,
-    for seconds, and TensorFlow would warn of that.
+    for seconds, and TensorFlow would warn of that. Called within another graph it is a step of
+    that one, and not made again.
+
+    Args:
+        function: of a tensor.
+        takes: what that tensor is; by default the content of a file.
     """
     made = []
 
@@ -23,9 +29,8 @@ def traced(function):
         if not made:
             with _LOCK:
                 if not made:
-                    signature = [tf.TensorSpec((), tf.string)]
-                    whole = tf.function(graph, input_signature=signature, autograph=False)
+                    whole = tf.function(graph, input_signature=[takes], autograph=False)
                     made.append(whole.get_concrete_function())
-        return made[0](tf.constant(data))
+        return made[0](tf.convert_to_tensor(data))
 
     return call

@@ -239,6 +239,7 @@ def test_no_rows_are_answered_by_no_rows(models):
 
 
 def test_pairs_are_answered_as_the_run_does_with_one_eye_or_two(folder, models):
+    models("patient")  # makes the run
     run = run_of(folder, "patient")
     left, right = photographs(folder, "left"), photographs(folder, "right")
     pairs = [(left[0], right[0]), (left[1], None), (None, right[2]), (left[3], right[3])]

@@ -62,5 +62,5 @@ def note_decoded(monkeypatch):
     for name in ("traced", "traced_whole", "_traced_look"):
         make = getattr(preprocess, name)
         monkeypatch.setattr(preprocess, name, lambda *how, make=make: noting(make(*how)))
-    monkeypatch.setattr(image_file, "_decode", noting(image_file._decode))
+    monkeypatch.setattr(image_file, "traced_decode", noting(image_file.traced_decode))
     return seen

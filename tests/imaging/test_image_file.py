@@ -12,7 +12,7 @@ UNSEEN = {"damaged.png", "closed.jpg"}  # between header and end
 @pytest.fixture
 def undecoded(monkeypatch):
     """Whoever decodes fails."""
-    monkeypatch.setattr(image_file, "_decode", None)
+    monkeypatch.setattr(image_file, "traced_decode", None)
     monkeypatch.setattr(image_file.cv2, "imdecode", None)
 
 
