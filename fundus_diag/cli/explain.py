@@ -9,7 +9,6 @@ from fundus_diag.cli.parsing import File
 from fundus_diag.cli.paths import check_file, check_folder
 from fundus_diag.cli.quiet import import_tensorflow
 from fundus_diag.explain.settings import Settings
-from fundus_diag.runs.lock import locked
 from fundus_diag.utils.errors import UsageError
 
 ONE_METHOD, ALL_METHODS = Settings(), Settings(methods=())
@@ -93,14 +92,17 @@ def explain_eval(
     """
     check_folder(masks, "the folder of masks")
     opened, cases = _opened(run, images, manifest, image_root, split, on_bad_image)
+    from fundus_diag.data.manifest import read_manifest
     from fundus_diag.explain.evaluate import explain_eval as evaluate
 
     out = out or run / "faithfulness"
     figures = tolerance, steps, randomised, resamples, seed
-    with locked(out):
-        table, facts = evaluate(
-            opened, masks, cases, out, lesions, settings, *figures, on_bad_image
-        )
+    known = ()
+    if manifest is not None:
+        known = tuple(read_manifest(manifest, need_labels=False).table["image"])
+    table, facts = evaluate(
+        opened, masks, cases, out, lesions, settings, *figures, on_bad_image, known
+    )
     for label, number in facts["without_lesion"].items():
         print(f"note: {label}: {number} of {facts['photographs']} photographs without a lesion")
     for label, number in facts["outside_field"].items():

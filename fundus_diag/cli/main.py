@@ -81,8 +81,9 @@ def _manifest():
 def _of_a_file(error):
     """Whether TensorFlow could not read or write a file; its errors are known once it is there."""
     errors = getattr(sys.modules.get("tensorflow"), "errors", None)
+    # Not UnknownError: of a function in Python it is any mistake, and the traceback says which.
     names = ("NotFoundError", "PermissionDeniedError", "UnavailableError", "DataLossError",
-             "FailedPreconditionError", "UnknownError", "ResourceExhaustedError")  # fmt: skip
+             "ResourceExhaustedError")  # fmt: skip
     return errors is not None and isinstance(error, tuple(getattr(errors, x) for x in names))
 
 

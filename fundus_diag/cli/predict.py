@@ -1,5 +1,6 @@
 """`fundus-diag predict`: a run on other photographs."""
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -44,6 +45,10 @@ def predict(
     resolve_images(chosen, image_root, missing_ok=on_bad_image == "skip")
     if out.is_dir() or not out.name:
         raise UsageError(f"--out {out}: a folder; name a CSV file to write")
+    if out.exists() and any(os.path.samefile(out, x) for x in (manifest, *run.glob("*.*"))):
+        own = out.match("predictions_*.csv") and not os.path.samefile(out, manifest)
+        if not own:
+            raise UsageError(f"--out {out}: is the table, or a file of the run; name another file")
     check_writable(out)
     import_tensorflow()
     from fundus_diag.runs.predict import predict as predict_table

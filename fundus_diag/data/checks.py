@@ -10,7 +10,7 @@ import pandas as pd
 
 from fundus_diag.data import duplicates, patients
 from fundus_diag.data.manifest import examine, labels_without_positive
-from fundus_diag.data.paths import NO_FILE, inside, not_there
+from fundus_diag.data.paths import NO_FILE, escaped, inside, not_there
 from fundus_diag.utils.errors import DataError
 
 AGES = (5, 105)  # years; outside, an age is taken for a placeholder or a slip
@@ -108,7 +108,7 @@ def _oddities(images, odd, path):
 
 
 def _some(names, count=NAMED):
-    return ", ".join(list(names)[:count]) + (" .." if len(names) > count else "")
+    return ", ".join(map(escaped, list(names)[:count])) + (" .." if len(names) > count else "")
 
 
 def check(path: Path, image_root: Path) -> tuple[list[str], list[str]]:

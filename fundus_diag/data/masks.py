@@ -237,7 +237,7 @@ def _header(path, data):
 
 
 def _read(path):
-    """(H, W) bool, as the file has it: what its EXIF says of a turn is not followed."""
+    """(H, W) bool, as the file has it: what EXIF says of a turn is followed in TIFF alone."""
     data = read_content(path)
     kind, image, log = _header(path, data), None, cv2.utils.logging
     before = log.setLogLevel(log.LOG_LEVEL_SILENT)  # the reason is given below, in one line
@@ -251,5 +251,6 @@ def _read(path):
         raise DataError(f"{path}: damaged or unusual {kind}")
     if image.ndim == 2:
         return image > 0
-    # Some are drawn in colour; full opacity is no lesion.
-    return (image[..., 0] | image[..., 1] | image[..., 2]) > 0
+    # Some are drawn in colour; what is wholly transparent is not drawn, and full opacity no lesion.
+    drawn = (image[..., 0] | image[..., 1] | image[..., 2]) > 0
+    return drawn & (image[..., 3] > 0) if image.shape[2] == 4 else drawn

@@ -105,7 +105,7 @@ def naming_failures(pictures):
     try:
         yield
     except tf.errors.OpError as error:
-        if pictures.array is not None:
+        if pictures.array is not None or isinstance(error, tf.errors.ResourceExhaustedError):
             raise
         # A file that changed is found by looking again; one that is back, by what was said of it.
         bad = list(pictures.failures) or check_files(pictures.paths)

@@ -47,6 +47,7 @@ def explain_eval(
     resamples=1000,
     seed=0,
     on_bad_image="fail",
+    known=(),
 ):
     """Scores every method, with and without the filters, beside two controls.
 
@@ -69,6 +70,8 @@ def explain_eval(
         resamples: of the bootstrap.
         seed: of the bootstrap and the random weights.
         on_bad_image: "fail", or "skip": what cannot be read is left out and named on stderr.
+        known: paths of other photographs that masks may be of, as those of other splits: none of
+            their masks counts for one of the cases.
 
     Returns:
         (summary table, facts), as written.
@@ -92,7 +95,7 @@ def explain_eval(
     if not lesions:
         raise UsageError("--lesions: which folders show the signs of which label?")
     check_folders(masks, lesions, every=named is not None)
-    of_images, others = find_masks(masks, lesions, _images(cases))
+    of_images, others = find_masks(masks, lesions, [*_images(cases), *known])
     cases = usable_cases(cases, on_bad_image)
     check_masks(of_images, _images(cases))
     facts = {"photographs": 0, "scored": {}, "without_lesion": {}, "outside_field": {}}
@@ -117,7 +120,7 @@ def explain_eval(
             new = pd.DataFrame(rows[before:])
             write(new.to_csv(index=False, header=not before), len(new))
             if len(drawn) < randomised:
-                drawn.append((loaded, found["inside"]))
+                drawn.append(({eye: x.picture for eye, x in loaded.items()}, found["inside"]))
         if not rows:
             raise DataError(f"{masks}: no mask of a lesion for any of the photographs")
     table = pd.DataFrame(rows)
@@ -125,11 +128,9 @@ def explain_eval(
     summary = summary.merge(_zeros(table), on=["label", "method", "filter"])
     stages = _randomised(run, drawn, list(facts["scored"]), layers, settings, seed)
     if len(stages):
-        whole = stages[
-            stages["randomised_from_head_to"] == stages["randomised_from_head_to"].iloc[-1]
-        ]
+        last = stages["randomised_from_head_to"] == stages["randomised_from_head_to"].iloc[-1]
+        whole = stages.loc[last, ["label", "method", "correlation"]]
         whole = whole.rename(columns={"correlation": "randomised_correlation"})
-        whole = whole[["label", "method", "randomised_correlation"]]
         summary = summary.merge(whole, on=["label", "method"], how="left")
     facts |= {
         "run": run.run_dir.resolve().name, "steps": steps,
@@ -241,13 +242,12 @@ def _predictor(run, loaded, eye, number, batch_size):
 def _randomised(run, drawn, labels, layers, settings, seed):
     """Table of the sanity check: mean correlation per label, method and block randomised so far.
 
-    Over the cells that have a part in the field of view. `drawn`: ({eye: `Loaded`}, {eye: (S, S)
+    Over the cells that have a part in the field of view. `drawn`: ({eye: its picture}, {eye: (S, S)
     bool, its field}) of each photograph or pair.
     """
     if not drawn:
         return pd.DataFrame()
-    pictures = [{eye: seen.picture for eye, seen in loaded.items()} for loaded, _ in drawn]
-    images, mask = stack_pictures(run, pictures)
+    images, mask = stack_pictures(run, [pictures for pictures, _ in drawn])
     inside = stack_fields(run, [fields for _, fields in drawn])
     numbers = [run.labels.index(x) for x in labels]
 
@@ -259,7 +259,7 @@ def _randomised(run, drawn, labels, layers, settings, seed):
         there = reached(inside.reshape(-1, *inside.shape[-2:]), grid).numpy()
         # Of each picture, or eye, all labels.
         eyes = zip(found.reshape(-1, len(numbers), *found.shape[-2:]), there, strict=True)
-        return [map[cells] for maps, cells in eyes for map in maps]
+        return [map[cells] for maps, cells in eyes if cells.any() for map in maps]
 
     draws = {method: functools.partial(draw, method) for method in layers}
     inputs = explainer.model_inputs(run.model, images, mask)

@@ -88,10 +88,13 @@ def new_folder(out):
     old = out.with_name(f".replaced-{os.getpid()}-{out.name}")
     made = [x for x in out.parents if not x.exists()]
     _mend(out)
+    there = out.exists()
     try:
         new.mkdir(parents=True)
         yield new
-        if out.exists():
+        if out.exists() and not there:
+            raise UsageError(f"--out {out}: another export has come there meanwhile")
+        if there:
             out.rename(old)
         new.rename(out)
     except (OSError, tf.errors.OpError) as error:

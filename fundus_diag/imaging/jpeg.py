@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from fundus_diag.imaging.raw import PAD, number
 
-_MAX_SEGMENTS = 2000
+MAX_SEGMENTS = 2000
 # Kinds of marker: fill bytes are passed one by one, some markers stand without a length.
 _FILL, _ALONE, _TABLE, _FRAME, _APP1, _SCAN, _RESTARTS, _HUFFMAN = range(1, 9)
 _KINDS = [_TABLE] * 256
@@ -65,7 +65,7 @@ def segments(raw):
         lambda at, _: at < end,
         step,
         (tf.constant(2), start),
-        maximum_iterations=_MAX_SEGMENTS,
+        maximum_iterations=MAX_SEGMENTS,
         parallel_iterations=1,
     )[1]
 

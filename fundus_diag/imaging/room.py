@@ -4,6 +4,8 @@ import contextlib
 import struct
 import threading
 
+from fundus_diag.imaging.jpeg import MAX_SEGMENTS
+
 MAX_AT_ONCE = 200_000_000  # pixels, about 2 GB while they are decoded
 
 _free = MAX_AT_ONCE
@@ -42,7 +44,9 @@ def promised(data: bytes) -> int:
         height, width = struct.unpack("<ii", data[18:26])
     elif data.startswith(b"\xff\xd8"):
         at = 2
-        while at + 9 < len(data):
+        for _ in range(MAX_SEGMENTS):
+            if at + 9 >= len(data):
+                break
             if data[at] != 0xFF or data[at + 1] in (0x00, 0xFF):
                 at += 1
             elif data[at + 1] == 0x01 or 0xD0 <= data[at + 1] <= 0xD8:

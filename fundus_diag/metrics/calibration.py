@@ -69,7 +69,8 @@ def fit_operating_points(y_true, logits, labels, criterion="f1", task="multi_lab
             if note:
                 entry["note"] = "; ".join(x for x in (entry.get("note"), note) if x)
             probability = special.expit(entry["slope"] * z + entry["intercept"])
-            lean = _lean(truth)
+            # A share that is asked for is counted; the best F1 is a choice that few decide.
+            lean = _lean(truth) if kind == "f1" else 0.0
             likely = (1 - lean) * truth + lean * probability
             entry["threshold"] = choose_threshold(likely, probability, kind, least)
         entries[label] = entry

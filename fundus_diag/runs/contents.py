@@ -1,9 +1,12 @@
 """What a run writes into its folder, by name: nothing else is ever removed from it."""
 
 import contextlib
+import re
+from pathlib import Path
 
+from fundus_diag.data.tables import read_table
 from fundus_diag.runs.lock import LOCK, check_free, holder
-from fundus_diag.utils.errors import UsageError
+from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import PARTIAL
 from fundus_diag.utils.processes import alive
 
@@ -26,7 +29,7 @@ FILES = {
     "tensorboard": ("events.out.tfevents.*",),
     "reconstructions": ("epoch-*.png",),
     "figures": tuple(f"{name}_*.png" for name in FIGURES),
-    "cams": ("*.png", "*.npz", "explanations.csv", "explanations.csv.partial"),
+    "cams": ("explanations.csv", "explanations.csv.partial"),  # and what these name, `_explained`
     "faithfulness": (
         "faithfulness.csv", "faithfulness_images.csv", "faithfulness_images.csv.partial",
         "faithfulness.json", "randomised.csv", "deletion_insertion_*.png",
@@ -36,12 +39,33 @@ LEFT_BEHIND = (f"{PARTIAL}*", f"{LOCK}-*")  # by a kill, in any of the folders
 
 
 def own_files(folder, patterns=FILES):
-    """Files below a run's folder that a run writes, without its lock."""
+    """Files below a run's folder that a run writes, without its lock.
+
+    What lies behind a link in place of one of its folders is somebody's.
+    """
     found = []
     for name, wanted in patterns.items():
+        if name and (folder / name).is_symlink():
+            continue
         for pattern in wanted:
             found += sorted((folder / name).glob(pattern))
+    if patterns is FILES:
+        found += _explained(folder / "cams")
     return [path for path in found if path.is_symlink() or not path.is_dir()]
+
+
+def _explained(folder):
+    """Pages and arrays in `cams/` that its table names: other pictures there are somebody's."""
+    found = set()
+    for table in (folder / "explanations.csv", folder / "explanations.csv.partial"):
+        if folder.is_symlink() or not table.is_file():
+            continue
+        with contextlib.suppress(DataError):  # no table: it names nothing
+            rows = read_table(table, strict=False)
+            names = set(rows.column("file")) if rows.has("file") else set()
+            ends = (".png", ".npz", *(f"{eye}_methods.png" for eye in ("", "_left", "_right")))
+            found |= {folder / f"{x}{end}" for x in names if x == Path(x).name for end in ends}
+    return sorted(path for path in found if path.is_file())
 
 
 def foreign(folder):
@@ -52,7 +76,7 @@ def foreign(folder):
     for path in folder.iterdir():
         if path in known:
             continue
-        if path.name in FILES and path.is_dir():
+        if path.name in FILES and path.is_dir() and not path.is_symlink():
             inner = (x for x in path.iterdir() if x not in known and x.name != LOCK)
             found += [f"{path.name}/{x.name}{'/' * x.is_dir()}" for x in inner]
         else:
@@ -73,9 +97,7 @@ def clear(folder, keep=(CONFIG,)):
     Raises:
         UsageError: another process is writing into one of its folders.
     """
-    for name in FILES:
-        if name:
-            check_free(folder / name)
+    check_all_free(folder)
     stays = {folder / name for name in keep}
     for path in own_files(folder):
         if path not in stays:
@@ -88,14 +110,21 @@ def clear(folder, keep=(CONFIG,)):
     return foreign(folder)
 
 
+def check_all_free(folder):
+    """Raises UsageError where another process is writing into one of a run's folders."""
+    for name in FILES:
+        if name:
+            check_free(folder / name)
+
+
 def sweep(folder):
     """Removes what killed processes left half-written; the caller holds the folder's lock."""
     for name in FILES:
         if name and holder(folder / name):
             continue
         for path in own_files(folder, {name: LEFT_BEHIND}):
-            number = path.name.removeprefix(f"{LOCK}-").partition("-")[0]
-            if not (number.isdecimal() and alive(int(number))):  # it only asks for the lock
+            number = re.match(rf"(?:{re.escape(LOCK)}|{re.escape(PARTIAL)})-?(\d+)", path.name)
+            if not (number and alive(int(number[1]))):  # else it asks for the lock, or writes
                 path.unlink(missing_ok=True)
 
 

@@ -85,6 +85,7 @@ def _check_claim(config, sha256, kind, images):
         raise UsageError(f"--run-dir {folder}: holds something else than a run ({what}), {do}")
     if config.overwrite:
         read_config(folder, kind, finished=False)
+        contents.check_all_free(folder)
         return None
     if not begun:
         raise UsageError(f"--run-dir {folder}: not empty; name a new folder")
@@ -102,7 +103,8 @@ def _check_flags(config, before):
     then, wrong = all_flags(before), []
     for name, value in flags(config).items():
         # A flag that a later version brought is in no older run.
-        if name not in FREE_FLAGS and name in then and then[name] != value:
+        moved = name == "weights" and _is_file(value) and _is_file(then.get(name))
+        if name not in FREE_FLAGS and name in then and then[name] != value and not moved:
             wrong.append(f"{flag(name)} ({then[name]}, not {value})")
     if wrong:
         raise UsageError(
@@ -110,9 +112,17 @@ def _check_flags(config, before):
         )
 
 
+def _is_file(weights):
+    """Whether weights are those of a file, which may have been moved."""
+    return str(weights).endswith(".weights.h5")
+
+
 def flags(config):
     """Every flag of a configuration as a JSON value; files by their absolute path."""
-    return {name: _plain(value) for name, value in dataclasses.asdict(config).items()}
+    found = {name: _plain(value) for name, value in dataclasses.asdict(config).items()}
+    if _is_file(found.get("weights")):
+        found["weights"] = str(Path(found["weights"]).resolve())
+    return found
 
 
 def _plain(value):
@@ -195,6 +205,7 @@ def begin(config, facts, before=None):
         facts = facts | {"started": sessions[0], "sessions": [*sessions, facts["started"]]}
     check_config(folder / CONFIG, facts)  # what could not be read again is not begun
     if config.overwrite or (before or {}).get(REPLACING):
+        contents.check_all_free(folder)
         # Killed in between, the folder is known not to hold a state of the new run.
         write_json(folder / CONFIG, facts | {REPLACING: True})
         others = contents.clear(folder)

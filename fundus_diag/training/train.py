@@ -69,7 +69,7 @@ def _train(config, manifest, before):
     facts |= {"precision": arithmetic, "weights_record": _record(config, manifest, seen)}
     for warning in leaks(facts["weights_record"]):
         say(f"warning: {warning}")
-    if before:
+    if before and not before.get(directory.REPLACING):
         photographs.check_same(config.run_dir, seen)
     facts = directory.begin(config, facts, before)
     photographs.write(config.run_dir, seen)
@@ -145,13 +145,19 @@ def _record(config, manifest, seen):
     if not str(config.weights).endswith(".weights.h5"):
         return None  # none, or Keras's of natural images
     record = weights_record(config.weights) or {}
-    known = h5.read_seen(config.weights)
-    if known is not None:
-        return record | {"held_out": photographs.held_out(seen, known)}
-    before = record.get("pretrained_on")
+    known, before = h5.read_seen(config.weights), record.get("pretrained_on")
     same = isinstance(before, dict) and before.get("sha256") == manifest.sha256
-    # Of the same table the splits say it; of another one nothing does.
-    return record if same else record | {"held_out": None}
+    # Of the same table the splits say it, also of copies of its photographs; of another one that
+    # has no fingerprints nothing does.
+    if known is None:
+        return record if same else record | {"held_out": None}
+    held_out = photographs.held_out(seen, known)
+    splits = before.get("splits") if same else None
+    learned = splits if isinstance(splits, list) else []
+    for split, (_, total) in held_out.items():
+        if split in learned or "all" in learned:
+            held_out[split] = [total, total]
+    return record | {"held_out": held_out}
 
 
 def _set_operating_points(config, model, inputs):

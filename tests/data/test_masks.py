@@ -203,3 +203,14 @@ def test_folders_may_have_any_name_but_none_that_leaves_the_masks(tmp_path):
         masks.check_folders(tmp_path, lesions, every=True)
     with pytest.raises(DataError, match="no such folder of masks"):
         masks.check_folders(tmp_path / "none", lesions)
+
+
+def test_what_is_transparent_is_not_drawn(tmp_path):
+    """As drawing programs save a layer: white all over, and seen where something was drawn."""
+    layer = np.full((8, 8, 4), 255, np.uint8)
+    layer[..., 3] = 0
+    layer[2:4, 3:6, 3] = 200
+    cv2.imwrite(str(tmp_path / "a.png"), layer)
+    mask, _ = masks.read_mask([tmp_path / "a.png"], "a.jpg", (8, 8))
+    assert mask.sum() == 6
+    assert mask[2:4, 3:6].all()

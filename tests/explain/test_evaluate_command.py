@@ -165,3 +165,29 @@ def test_the_sanity_check_leaves_the_weights_as_they_were_and_tells_who_ignores_
     assert stages["conv1"]["maps"].mean() < 0.8
     assert stages["conv2"]["one weight"] == pytest.approx(1)  # from the top down: not yet
     assert stages["conv1"]["one weight"] < 0.9
+
+
+@pytest.mark.usefixtures("eager")
+def test_masks_of_photographs_of_other_splits_are_known(folder, tmp_path, monkeypatch):
+    """A mask of one that is not scored must not count for another of a shorter name."""
+    find, known = evaluation.find_masks, []
+    monkeypatch.setattr(evaluation, "find_masks", lambda *x: known.extend(x[2]) or find(*x))
+    assert evaluate(folder, tmp_path, "--methods", "layer_cam", "--randomised", "0") == 0
+    table = pd.read_csv(folder / "photographs" / "manifest.csv")
+    assert set(table["image"]) <= set(known)
+    assert set(pd.read_csv(tmp_path / "faithfulness_images.csv")["image"]) <= set(
+        table.loc[table["split"] == "test", "image"]
+    )
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_patient_with_one_eye_stands_in_the_sanity_check(folder):
+    run, root = load_run(folder / "patient"), folder / "photographs"
+    pictures = [load_photograph(x, 32).picture for x in sorted(root.glob("*.png"))[:3]]
+    inside = np.ones((32, 32), bool)
+    both = {"left": pictures[0], "right": pictures[1]}
+    drawn = [(both, dict.fromkeys(both, inside)), ({"left": pictures[2]}, {"left": inside})]
+    layers = {"layer_cam": ("conv1_act", "conv2_act")}
+    found = evaluation._randomised(run, drawn, ["A", "B"], layers, Settings(), 0)
+    assert set(found["maps"]) == {3}  # the eye that is not there has none
+    assert found["correlation"].notna().all()

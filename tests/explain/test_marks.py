@@ -181,7 +181,7 @@ def test_random_networks_are_compared_in_the_field_alone(folder, monkeypatch):
     folder, found = folder
     run, layers = load_run(folder / "run"), {"layer_cam": ("conv2",)}
     seen = [load_photograph(folder / f"{name}.jpg", SIZE) for name in found]
-    drawn = [({"": x}, {"": picture_field(x)}) for x in seen]
+    drawn = [({"": x.picture}, {"": picture_field(x)}) for x in seen]
     parts = []
 
     def noted(model, inputs, draws, seed):

@@ -48,3 +48,16 @@ def test_room_is_taken_for_what_the_header_promises(name, tmp_path):
         assert rooms.promised(FILES[name]) == image.width * image.height
     assert rooms.promised(HUGE) == 900_000_000
     assert rooms.promised(FILES[name][:6]) == 0
+
+
+def test_a_header_without_an_end_is_given_up():
+    """64 MB of zeros behind a JPEG's first marker are not looked at byte by byte."""
+    looks = []
+
+    class Counted(bytes):
+        def __getitem__(self, at):
+            looks.append(at)
+            return super().__getitem__(at)
+
+    assert rooms.promised(Counted(b"\xff\xd8\xff\xe0\x00\x04ab" + bytes(100_000))) == 0
+    assert len(looks) < 20_000

@@ -1,32 +1,34 @@
 """What belongs to a run in its folder: only that is removed, and nothing else is taken for one."""
 
 import json
+import os
 import re
 from pathlib import Path
 
 import pytest
 import tiny  # noqa: F401, its encoder
-from failing import Killed, bury, failing
+from failing import Killed, bury, failing, gone_process
 
 from fundus_diag.runs import contents, directory
 from fundus_diag.runs.run_files import CLASSIFIER
 from fundus_diag.training.config import TrainConfig
 from fundus_diag.utils.errors import DataError, UsageError
 
+GONE = gone_process()
 OWN = [
     "config.json", "model.weights.h5", "history.csv", "thresholds.json", "photographs.csv",
     "predictions_val.csv", "predictions_test.csv.partial", "metrics_test.json", "report.html",
     "report_val.html", "explanations.html", "checkpoint/epoch-00003.npz",
-    "checkpoint/best-00002.npz", "checkpoint/.partial-12-epoch-00004.npz", "figures/roc_test.png",
-    "figures/curve_loss.png", "tensorboard/events.out.tfevents.1.host.2.0.v2",
+    "checkpoint/best-00002.npz", f"checkpoint/.partial-{GONE}-epoch-00004.npz",
+    "figures/roc_test.png", "figures/curve_loss.png", "tensorboard/events.out.tfevents.1.host.2.0.v2",
     "cams/12_left.png", "cams/12_left.npz", "cams/explanations.csv",
     "faithfulness/faithfulness.csv", "faithfulness/deletion_insertion_D.png", "loss.png",
-    "reconstructions/epoch-0010.png", "encoder.weights.h5", ".partial-7-config.json",
+    "reconstructions/epoch-0010.png", "encoder.weights.h5", f".partial-{GONE}-config.json",
 ]  # fmt: skip
 FOREIGN = [
     "images/a.jpg", "masks/HE/a.png", "manifest.csv", "notes.txt", "figures/mine.png",
     "checkpoint/mine.npz", "tensorboard/notes.txt", "my_report.html", "saved_model/1/a.pb",
-    "cams/why.md", "history.csv.old",
+    "cams/why.md", "cams/my_annotation.png", "history.csv.old",
 ]  # fmt: skip
 
 
@@ -34,6 +36,8 @@ def fill(folder, names):
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
+        if name == "cams/explanations.csv":
+            (folder / name).write_text("image,file\na/12_left.jpg,12_left\nb.jpg,../b\n")
 
 
 def names_in(folder):
@@ -88,6 +92,43 @@ def test_clearing_removes_what_is_own_and_folders_that_are_empty_then(tmp_path):
     assert not (tmp_path / "reconstructions").exists()
     assert (tmp_path / "figures").exists()  # somebody's picture is in it
     assert names_in(outside) == ["epoch-00001.npz", "mine.npz"]
+
+
+def test_behind_a_link_nothing_is_a_runs(tmp_path):
+    run, mine = tmp_path / "run", tmp_path / "mine"
+    fill(run, ["config.json"])
+    fill(mine, ["explanations.csv", "12_left.png"])
+    (mine / "explanations.csv").write_text("file\n12_left\n")
+    (run / "cams").symlink_to(mine)
+    assert contents.foreign(run) == ["cams/"]
+    assert contents.clear(run) == ["cams/"]
+    assert names_in(mine) == ["12_left.png", "explanations.csv"]
+
+
+def test_half_written_files_of_a_live_process_stay(tmp_path):
+    mine, gone = f".partial-{os.getpid()}-x.csv", f".partial-{gone_process()}-x.csv"
+    fill(tmp_path, [mine, gone])
+    contents.sweep(tmp_path)
+    assert names_in(tmp_path) == [mine]
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_run_is_not_replaced_while_something_is_written_into_it(tmp_path, when):
+    run = tmp_path / "run"
+    begun(run, tmp_path)
+    fill(run, ["cams/explanations.csv"])
+    before, given = facts_of(run), config(run, tmp_path, overwrite=True)
+    lock = json.dumps({"pid": 1, "host": "elsewhere"})
+    if when == "before":
+        (run / "cams" / ".lock").write_text(lock)
+        with pytest.raises(UsageError, match="process 1 on elsewhere"):
+            claim(given)
+    else:
+        with directory.claimed(given, "1", CLASSIFIER):
+            (run / "cams" / ".lock").write_text(lock)
+            with pytest.raises(UsageError, match="process 1 on elsewhere"):
+                directory.begin(given, before | {"started": "now"})
+    assert facts_of(run) == before
 
 
 def test_every_file_that_the_package_writes_is_on_the_list(tmp_path):
@@ -191,7 +232,7 @@ def test_replacing_a_run_keeps_what_is_somebodys_and_says_so(tmp_path, capsys):
     assert facts_of(run)["new"] == 1
     said = capsys.readouterr().err
     assert "left as they are: " in said
-    assert "images/" in said
+    assert "cams/my_annotation.png" in said
 
 
 def test_a_run_is_replaced_wholly_though_its_replacement_was_killed(tmp_path):

@@ -73,7 +73,7 @@ def rank_correlation(a, b):
     """Spearman's correlation of two maps over their pixels, ties at their mean rank; in [-1, 1].
 
     For the sanity check: the maps of a model and of the same model with weights randomised. NaN
-    when one of them is constant.
+    when one of them is constant, or empty.
 
     Raises:
         ValueError: shapes differ, or a value is not finite.
@@ -81,6 +81,6 @@ def rank_correlation(a, b):
     a, b = np.asarray(a, "float64"), np.asarray(b, "float64")
     if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise ValueError(f"maps must be finite and of one shape; got {a.shape} and {b.shape}")
-    if np.ptp(a) == 0 or np.ptp(b) == 0:  # SciPy would warn
+    if not a.size or np.ptp(a) == 0 or np.ptp(b) == 0:  # SciPy would warn
         return float("nan")
     return float(stats.spearmanr(a.ravel(), b.ravel()).statistic)

@@ -56,7 +56,7 @@ def _pretrain(config, manifest, before):
     seen = photographs.take(manifest.table, config.image_root, learned, {x for x, _ in bad})
     facts = {"kind": PRETRAINING, **directory.describe(config, manifest, counts, bad, model)}
     facts["precision"] = arithmetic
-    if before:
+    if before and not before.get(directory.REPLACING):
         photographs.check_same(config.run_dir, seen)
     facts = directory.begin(config, facts, before)
     photographs.write(config.run_dir, seen)
