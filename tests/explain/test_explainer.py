@@ -9,6 +9,7 @@ import tensorflow as tf
 from attentive import as_pairs
 from flat_head import LABELS, flat_head, photographs
 from keras import layers
+from laid import placed
 from scipy import ndimage
 from small_encoders import NARROW, SIZE, shake
 
@@ -129,22 +130,16 @@ def test_score_cam_weighs_channels_by_the_rise_of_the_logit(images, monkeypatch)
     got = explain.maps(model, images[:2], "score_cam", [1], layers=["second"], fuse=False)
     features = keras.Model(model.input, model.get_layer("second").output)(images[:2]).numpy()
     black = model(np.zeros_like(images[:1]))
+    (own,) = grids(model, ["second"])
     for row in range(2):
         want = 0
         for channel in np.moveaxis(features[row], -1, 0):
-            wide = zoomed(channel)
+            wide = placed(channel, own.offset, own.stride, SIZE, (0, 0, SIZE, SIZE), SIZE, SIZE)
             seen = (wide - wide.min()) / (wide.max() - wide.min() + 1e-7)
             rise = (model(images[row : row + 1] * seen[None, ..., None]) - black).numpy()[0, 1]
             want = want + rise * channel
         want = np.maximum(want, 0)
         np.testing.assert_allclose(got[row, 0, 0], want, atol=1e-3 * want.max())
-
-
-def zoomed(channel):
-    """Enlarged to the picture with the corners kept in place, as the library does."""
-    from scipy import ndimage
-
-    return ndimage.zoom(channel, SIZE / channel.shape[0], order=1, mode="nearest")
 
 
 def linear(weights, side):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from attentive import as_pairs, classifier
 from flat_head import flat_head, photographs
+from scipy import ndimage
 from small_encoders import NARROW
 
 from fundus_diag import explain
@@ -34,10 +35,17 @@ def moved(model, bias):
     return other
 
 
+def corner_to_corner(channels, grid):
+    """Channels (h, w, C) enlarged as the library does, by SciPy: a whole map on a whole picture."""
+    zoom = (*(grid.size / n for n in channels.shape[:2]), 1)
+    return ndimage.zoom(channels.numpy(), zoom, order=1, mode="nearest")
+
+
 @pytest.mark.parametrize("method", CAMS)
 def test_both_engines_make_the_same_maps(method, images, monkeypatch):
     for module in (score_cam, keras_vis):
         monkeypatch.setattr(module, "CHANNELS", 4)  # of 8: those that vary most
+    monkeypatch.setattr(score_cam, "over_picture", corner_to_corner)
     model, chosen = flat_head(images), np.array([[2, 0], [0, 1], [1, 1], [2, 1]])
     names = ["first", "second"] if method in ("layer_cam", "grad_cam") else ["second"]
     options = {"layers": names, "fuse": False, "batch_size": 1}  # the library's channels are shared
