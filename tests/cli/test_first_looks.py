@@ -150,10 +150,10 @@ def test_another_backend_is_one_line(tmp_path, monkeypatch, variable, content, e
     [{"image_data_format": "channels_first"}, {"floatx": "float16"}, {"epsilon": 0.1}],
     ids=str,
 )
-def test_settings_of_another_project_change_nothing(folder, tmp_path, settings):
-    from tiny import ready_run
+def test_settings_of_another_project_change_nothing(tmp_path, settings):
+    from tiny import make_photographs, ready_run
 
-    manifest = folder / "photographs" / "manifest.csv"
+    manifest = make_photographs(tmp_path / "photographs", patients=10)
     ready_run(manifest, tmp_path / "run", encoder="se_xception_small", image_size=71)
     (tmp_path / "keras.json").write_text(json.dumps({"backend": "tensorflow", **settings}))
     (tmp_path / "none").mkdir()
