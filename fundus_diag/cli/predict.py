@@ -45,10 +45,9 @@ def predict(
     resolve_images(chosen, image_root, missing_ok=on_bad_image == "skip")
     if out.is_dir() or not out.name:
         raise UsageError(f"--out {out}: a folder; name a CSV file to write")
-    if out.exists() and any(os.path.samefile(out, x) for x in (manifest, *run.glob("*.*"))):
-        own = out.match("predictions_*.csv") and not os.path.samefile(out, manifest)
-        if not own:
-            raise UsageError(f"--out {out}: is the table, or a file of the run; name another file")
+    own = [x for x in run.glob("*.*") if x.exists() and not x.match("predictions_*.csv")]
+    if out.exists() and any(os.path.samefile(out, x) for x in (manifest, *own)):
+        raise UsageError(f"--out {out}: is the table, or a file of the run; name another file")
     check_writable(out)
     import_tensorflow()
     from fundus_diag.runs.predict import predict as predict_table

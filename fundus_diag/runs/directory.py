@@ -101,10 +101,11 @@ def _check_claim(config, sha256, kind, images):
 def _check_flags(config, before):
     """Raises UsageError that names every flag which differs from the run to go on with."""
     then, wrong = all_flags(before), []
+    if "weights" in then:
+        then["weights"] = _placed(then["weights"])  # an older run has it as it was typed
     for name, value in flags(config).items():
         # A flag that a later version brought is in no older run.
-        moved = name == "weights" and _is_file(value) and _is_file(then.get(name))
-        if name not in FREE_FLAGS and name in then and then[name] != value and not moved:
+        if name not in FREE_FLAGS and name in then and then[name] != value:
             wrong.append(f"{flag(name)} ({then[name]}, not {value})")
     if wrong:
         raise UsageError(
@@ -112,16 +113,17 @@ def _check_flags(config, before):
         )
 
 
-def _is_file(weights):
-    """Whether weights are those of a file, which may have been moved."""
-    return str(weights).endswith(".weights.h5")
+def _placed(weights):
+    """`--weights`, a file by its absolute path: a run goes on from whatever folder."""
+    is_file = str(weights).endswith(".weights.h5")
+    return str(Path(weights).resolve()) if is_file else weights
 
 
 def flags(config):
     """Every flag of a configuration as a JSON value; files by their absolute path."""
     found = {name: _plain(value) for name, value in dataclasses.asdict(config).items()}
-    if _is_file(found.get("weights")):
-        found["weights"] = str(Path(found["weights"]).resolve())
+    if "weights" in found:
+        found["weights"] = _placed(found["weights"])
     return found
 
 

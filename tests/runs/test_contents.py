@@ -1,5 +1,6 @@
 """What belongs to a run in its folder: only that is removed, and nothing else is taken for one."""
 
+import dataclasses
 import json
 import os
 import re
@@ -216,6 +217,21 @@ def test_a_run_that_was_begun_before_a_flag_was_there_goes_on(tmp_path):
     del facts["flags"]["rand_augment"]
     (run / "config.json").write_text(json.dumps(facts))
     assert claim(config(run, tmp_path, resume=True)) is not None
+
+
+def test_weights_are_known_by_their_place_from_every_folder(tmp_path, monkeypatch):
+    run, flags = tmp_path / "run", {"weights": "pre/encoder.weights.h5"}
+    monkeypatch.chdir(tmp_path)
+    given = config(run, tmp_path)
+    placed = directory.flags(dataclasses.replace(given, **flags))
+    assert placed["weights"] == str(tmp_path / "pre" / "encoder.weights.h5")
+    begun(run, tmp_path)
+    facts, again = facts_of(run), dataclasses.replace(given, resume=True)
+    for then in (placed["weights"], flags["weights"]):  # the second by an older version
+        (run / "config.json").write_text(json.dumps(facts | {"weights": then}))
+        assert claim(dataclasses.replace(again, **flags)) is not None
+        with pytest.raises(UsageError, match="--weights"):
+            claim(dataclasses.replace(again, weights="pre/another.weights.h5"))
 
 
 def facts_of(run):

@@ -44,6 +44,16 @@ def table_of(path):
     return pd.read_csv(path, dtype={"patient": str}, keep_default_na=False, na_values=[""])
 
 
+def test_neither_the_table_nor_the_run_is_written_over(folder, tmp_path, capsys):
+    root, run = folder / "photographs", folder / "eye"
+    (tmp_path / "link.csv").symlink_to(root / "manifest.csv")
+    for out in (root / "manifest.csv", tmp_path / "link.csv", run / "thresholds.json"):
+        before = out.read_bytes()
+        assert run_predict(run, root, out) == 2
+        assert "is the table, or a file of the run" in capsys.readouterr().err
+        assert out.read_bytes() == before
+
+
 @pytest.mark.parametrize("unit", ["eye", "patient"])
 def test_parts_are_the_whole(folder, tmp_path, monkeypatch, unit):
     root = folder / "photographs"

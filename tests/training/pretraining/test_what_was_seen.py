@@ -73,6 +73,24 @@ def test_photographs_that_were_not_seen_are_not_called_seen(weights, tmp_path):
     assert leaks(record) == []
 
 
+def test_copies_of_the_photographs_of_the_same_table_were_seen_as_its_splits_say(tmp_path):
+    """Saved anew they have other fingerprints: the table knows that they are the same ones."""
+    manifest = make_photographs(tmp_path / "other", patients=10)
+    with pytest.MonkeyPatch.context() as patch:
+        register(patch.setitem)
+        encoder = build_encoder("narrow_vit", 32)
+    record = {"pretrained_on": {"sha256": read_manifest(manifest).sha256}}
+    counts = pd.read_csv(manifest)["split"].value_counts()
+    for splits, seen in ((["train"], ()), (["train", "val"], ("val",)), (["all"], ("val", "test"))):
+        record["pretrained_on"]["splits"] = splits
+        h5.save(encoder, tmp_path / "a.weights.h5", record, photographs.numbers([]))
+        found = record_of(tmp_path / "a.weights.h5", manifest, tmp_path)
+        assert found["held_out"] == {
+            x: [counts[x] if x in seen else 0, counts[x]] for x in ("val", "test")
+        }
+        assert len(leaks(found)) == len(seen)
+
+
 def test_weights_that_do_not_say_are_called_unknown(weights, tmp_path):
     manifest = make_photographs(tmp_path / "other", patients=10)
     with pytest.MonkeyPatch.context() as patch:
