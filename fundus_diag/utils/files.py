@@ -13,7 +13,12 @@ import os
 import sys
 from pathlib import Path
 
-from fundus_diag.utils.errors import DataError
+from fundus_diag.utils.errors import DataError, UsageError
+
+try:
+    import fcntl
+except ImportError:  # Windows, where nobody can rename or remove a file that another has open
+    fcntl = None
 
 PARTIAL = ".partial-"  # start of the name of a file that is being written
 TRIAL = 4096  # bytes that must find room before work begins
@@ -77,11 +82,12 @@ def growing(path, what="rows"):
 
     Raises:
         DataError: it cannot be written.
+        UsageError: another process is writing it.
     """
     path = Path(path)
     partial, written, whole = path.with_name(f"{path.name}.partial"), 0, False
     with writing(path):
-        file = partial.open("w", encoding="utf-8", newline="")
+        file = _alone(partial)
 
     def write(text, count=0):
         nonlocal written
@@ -105,6 +111,35 @@ def growing(path, what="rows"):
         elif not whole:
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
+
+
+def _alone(path):
+    """An empty file, open for writing by this process alone as long as it is open.
+
+    Raises:
+        UsageError: another process has it open so.
+    """
+    while True:
+        with contextlib.ExitStack() as opened:
+            file = opened.enter_context(path.open("a", encoding="utf-8", newline=""))
+            _lock(file, path)
+            # Whoever had it until now may have given it its name: then it is the whole file.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    file.truncate(0)
+                    opened.pop_all()
+                    return file
+
+
+def _lock(file, path):
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UsageError(f"{path}: another process is writing it") from error
+    except OSError:
+        return  # a file system without locks
 
 
 def check_writable(path):

@@ -8,7 +8,7 @@ import pytest
 from failing import Killed, failing, files_of
 
 from fundus_diag.utils import files
-from fundus_diag.utils.errors import DataError
+from fundus_diag.utils.errors import DataError, UsageError
 
 WRITERS = {
     "bytes": lambda path: files.write_bytes(path, b"new"),
@@ -81,6 +81,37 @@ def test_a_growing_file_loses_nothing_whatever_step_fails(tmp_path, error):
             assert whole.startswith(partial.read_text())
         if at > 3:  # opened, its head, a row
             assert partial.read_text().startswith("head\n0\n")
+
+
+def test_a_growing_file_has_one_writer(tmp_path, monkeypatch):
+    path, partial = tmp_path / "a.csv", tmp_path / "a.csv.partial"
+    with files.growing(path) as write:
+        write("first\n", 1)
+        with pytest.raises(UsageError, match=r"a\.csv\.partial: another process is writing it"):
+            grow(path)
+        assert partial.read_text() == "first\n"
+    assert path.read_text() == "first\n"
+
+    # One that opened the file while it was written, and has it when it is whole: it takes another.
+    lock = files._lock
+    partial.write_text("whole\n")
+
+    def renamed(file, name):
+        monkeypatch.setattr(files, "_lock", lock)
+        partial.rename(path)
+
+    monkeypatch.setattr(files, "_lock", renamed)
+    with files.growing(tmp_path / "a.csv") as write:
+        assert path.read_text() == "whole\n"
+        write("second\n", 1)
+    assert path.read_text() == "second\n"
+
+    def none(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files.fcntl, "flock", none)
+    grow(path)
+    assert path.read_text() == "head\n0\n1\n2\n"
 
 
 def test_what_cannot_be_written_is_said_before(tmp_path):
