@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+from fundus_diag.runs.contents import CONFIG
 from fundus_diag.training.config import TrainConfig
 from fundus_diag.training.pretraining.config import PretrainConfig
 from fundus_diag.utils.errors import DataError, UsageError
@@ -27,7 +28,7 @@ def resumed(argv):
     kind, folder = CONFIGS.get(argv[0]) if argv else None, _value(argv, "--run-dir")
     if kind is None or folder is None or "--resume" not in argv:
         return {}
-    if not (Path(folder) / "config.json").exists():
+    if not (Path(folder) / CONFIG).exists():
         if _value(argv, "--manifest") is None:
             raise UsageError(f"--run-dir {folder}: no run to go on with; it has no config.json")
         return {}  # killed before it began, or new
@@ -47,7 +48,7 @@ def with_switches(config):
     Args:
         config: `TrainConfig` or `PretrainConfig`, of the command line.
     """
-    if not config.resume or not (config.run_dir / "config.json").exists():
+    if not config.resume or not (config.run_dir / CONFIG).exists():
         return config
     then = _flags(type(config), config.run_dir)
     usual = {x.name: x.default for x in dataclasses.fields(config) if isinstance(x.default, bool)}
@@ -64,7 +65,7 @@ def _flags(kind, folder):
 
     wanted = CLASSIFIER if kind is TrainConfig else PRETRAINING
     flags = all_flags(read_config(folder, wanted, finished=False))
-    return values_of(Path(folder) / "config.json", kind, flags)
+    return values_of(Path(folder) / CONFIG, kind, flags)
 
 
 def _value(argv, flag):

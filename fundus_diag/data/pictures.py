@@ -14,7 +14,7 @@ import numpy as np
 from fundus_diag.imaging import preprocess
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import NO_ROOM, make_folder, reason, reserve, writing
-from fundus_diag.utils.processes import alive, free_memory, host, started
+from fundus_diag.utils.processes import alive, cores, free_memory, host, started
 from fundus_diag.utils.progress import track
 
 PARTIAL = re.compile(r"pictures-[0-9a-f]{16}\.(?P<host>.+)\.(?P<pid>\d+)-(?P<start>\d*)\.partial")
@@ -99,7 +99,7 @@ def load_pictures(
     # One alone: threads that meet the decoding graph unprepared would each prepare it, for seconds.
     with _removed_unless_whole(partial if cache == "disk" else None):
         first = [load(index) for index in range(len(paths))[:1]]
-        with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        with ThreadPoolExecutor(workers or cores()) as pool:
             reasons = chain(first, pool.map(load, range(len(paths))[1:]))
             reasons = track(reasons, title, len(paths)) if title else reasons
             bad = [(paths[i], reason) for i, reason in enumerate(reasons) if reason]

@@ -5,7 +5,6 @@ turned into PNG by OpenCV, after their header has been checked, so that all that
 way of decoding.
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from fundus_diag.imaging.header import MAX_BYTES, MAX_PIXELS, MIN_SIDE
 from fundus_diag.imaging.room import promised, room
 from fundus_diag.imaging.traced import traced
 from fundus_diag.utils.errors import DataError
+from fundus_diag.utils.processes import cores
 from fundus_diag.utils.progress import track
 
 # One of each for all threads.
@@ -143,7 +143,7 @@ def check_files(paths, workers: int | None = None, check=check_file) -> list[tup
         check: `check_file` or `check_header`.
     """
     paths = [Path(path) for path in paths]
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(workers or cores()) as pool:
         reasons = track(pool.map(check, paths), "looking at photographs", len(paths))
         return [(path, reason) for path, reason in zip(paths, reasons, strict=True) if reason]
 

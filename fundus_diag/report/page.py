@@ -21,6 +21,7 @@ from fundus_diag.report import figures, parts
 from fundus_diag.report.environment import environment
 from fundus_diag.report.selection import worst_errors
 from fundus_diag.runs import run_files
+from fundus_diag.runs.contents import HISTORY
 from fundus_diag.runs.thresholds import load_operating_points
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.files import make_folder, write_bytes
@@ -66,7 +67,7 @@ def write_report(run_dir, config, split="test", predictions=None, out=None, resa
     """
     run_dir = Path(run_dir)
     labels = config["labels"]
-    history = run_files.read_history(run_dir / "history.csv")
+    history = run_files.read_history(run_dir / HISTORY)
     points = load_operating_points(run_dir / "thresholds.json")
     absent = [label for label in labels if label not in points["labels"]]
     if absent:

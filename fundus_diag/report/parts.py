@@ -7,12 +7,12 @@ import numpy as np
 from fundus_diag.data.labels import label_text
 from fundus_diag.data.paths import inside
 from fundus_diag.metrics import classification, curves
+from fundus_diag.metrics.calibration import FEW_POSITIVES
 from fundus_diag.runs import photographs
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.plotting import curve_png
 
 THUMBNAIL = 176  # px
-FEW = 10  # positives of val: with fewer a threshold says little
 
 
 def panel_items(predictions, labels, metrics, seed=0):
@@ -97,7 +97,7 @@ def few_in_val(points, config):
     if config["task"] == "grade":
         return []
     found = points["labels"].items()
-    return [(x, e["positives"]) for x, e in found if 0 < e["positives"] < FEW]
+    return [(x, e["positives"]) for x, e in found if 0 < e["positives"] < FEW_POSITIVES]
 
 
 def add_pictures(errors, image_root, crop):

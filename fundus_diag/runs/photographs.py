@@ -12,6 +12,7 @@ from fundus_diag.data.tables import read_table
 from fundus_diag.runs.contents import PHOTOGRAPHS
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.files import csv_text, reason, write_text
+from fundus_diag.utils.processes import cores
 
 PART = 65_536  # bytes of each of `PARTS` places of a file that are hashed
 PARTS = 9  # evenly from its first to its last: what has black borders has them at both ends
@@ -54,7 +55,7 @@ def take(table, image_root, splits, bad=()):
         for split, image, patient in zip(names, table["image"], table["patient"], strict=True)
         if image not in bad and (splits is None or split in splits)
     ]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         found = pool.map(fingerprint, (Path(image_root) / row["image"] for row in rows))
         return [row | {"fingerprint": x} for row, x in zip(rows, found, strict=True)]
 

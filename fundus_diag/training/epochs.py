@@ -9,6 +9,7 @@ import sys
 
 import pandas as pd
 
+from fundus_diag.runs.contents import HISTORY
 from fundus_diag.training import checkpoint
 from fundus_diag.training.callbacks import EpochBar
 from fundus_diag.utils.errors import UsageError
@@ -93,7 +94,7 @@ def keep(folder, model, state, others=None, files=()):
 
 def write_history(run_dir, history):
     """history.csv: a row an epoch."""
-    write_csv(run_dir / "history.csv", pd.DataFrame(history))
+    write_csv(run_dir / HISTORY, pd.DataFrame(history))
 
 
 def say(line):

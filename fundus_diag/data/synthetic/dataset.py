@@ -22,6 +22,7 @@ from fundus_diag.data.synthetic.camera import compress
 from fundus_diag.data.synthetic.eye import DISEASES, MIN_SIZE, SIGNS, draw_eye, stream
 from fundus_diag.data.write import write_manifest
 from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.utils.processes import cores
 
 __all__ = ["DISEASES", "SIGNS", "draw_dataset", "draw_eye", "draw_labels"]
 
@@ -85,7 +86,7 @@ def draw_dataset(out, patients=600, size=256, seed=0, progress=None):
     out = Path(out)
     _claim(out, {"drawing": STYLE, "seed": seed, "size": size})
     rows = _plan(patients, seed)
-    pool = ThreadPoolExecutor(max_workers=os.cpu_count())
+    pool = ThreadPoolExecutor(max_workers=cores())
     try:
         jobs = [pool.submit(_draw_files, out, row, size, seed) for row in rows]
         for done, job in enumerate(jobs, start=1):
