@@ -1,6 +1,7 @@
 """`explain-eval` on runs of random weights."""
 
 import json
+from fnmatch import fnmatch
 from itertools import islice
 
 import cv2
@@ -18,6 +19,7 @@ from fundus_diag.explain.metrics import localization, randomization
 from fundus_diag.explain.metrics.deletion import deletion_insertion
 from fundus_diag.explain.settings import Settings
 from fundus_diag.imaging.preprocess import load_photograph
+from fundus_diag.runs.contents import FILES
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,8 @@ def test_maps_are_scored_beside_two_that_know_nothing(folder, tmp_path, capsys):
     assert summary["randomised_correlation"][0] == pytest.approx(
         stages[stages["method"] == "layer_cam"]["correlation"].iloc[-1]
     )
+    for path in tmp_path.iterdir():  # what is not known would outlive an --overwrite of the run
+        assert any(fnmatch(path.name, pattern) for pattern in FILES["faithfulness"]), path
     assert cv2.imread(str(tmp_path / "deletion_insertion_A.png")).std() > 5
     assert "photographs without a lesion" in capsys.readouterr().out
 

@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import os
-import re
-from pathlib import Path
 
 import pytest
 import tiny  # noqa: F401, its encoder
@@ -131,17 +129,6 @@ def test_a_run_is_not_replaced_while_something_is_written_into_it(tmp_path, when
             with pytest.raises(UsageError, match="process 1 on elsewhere"):
                 directory.begin(given, before | {"started": "now"})
     assert facts_of(run) == before
-
-
-def test_every_file_that_the_package_writes_is_on_the_list(tmp_path):
-    """By what the sources name: a new file of a run has to be entered."""
-    package, found = Path(directory.__file__).parents[1], set()
-    for room in ("training", "report"):
-        for path in (package / room).rglob("*.py"):
-            found |= set(re.findall(r'run_dir / "([\w.]+\.\w+)"', path.read_text()))
-    assert "history.csv" in found
-    fill(tmp_path, found)
-    assert contents.foreign(tmp_path) == []
 
 
 @pytest.mark.parametrize("flag", ["resume", "overwrite"])

@@ -15,6 +15,7 @@ from tiny import main, make_photographs, train_flags, train_only
 
 from fundus_diag import load_run
 from fundus_diag.data.manifest import read_manifest
+from fundus_diag.runs.contents import foreign
 from fundus_diag.training import checkpoint
 from fundus_diag.training.sampling import sampling_plan
 from fundus_diag.training.train import load_training_inputs
@@ -110,6 +111,7 @@ def test_a_report_scores_test_once_and_says_so_last(run_dir, capsys):
     assert f"{metrics['macro']['roc_auc']:.3f}" in last
     table = pd.read_csv(run_dir / "predictions_test.csv")
     assert set(table["split"]) == {"test"}
+    assert foreign(run_dir) == []  # what is written and not known would outlive an --overwrite
 
 
 def test_a_run_over_pairs_trains_and_predicts_with_an_eye_missing(manifest, tmp_path):
