@@ -110,9 +110,9 @@ def main():
                 copies.put(folder)
 
         tests = sorted({test for mutant in chosen for test in mutant["tests"]})
-        fine, said = with_copy(run, tests)
+        fine, output = with_copy(run, tests)
         if not fine:
-            sys.exit(f"the tests fail without any fault:\n{said}")
+            sys.exit(f"the tests fail without any fault:\n{output}")
         with ThreadPoolExecutor(args.processes) as pool:
             found = pool.map(lambda mutant: with_copy(noticed, mutant), chosen)
             survivors = 0

@@ -1,7 +1,7 @@
 """Pages of pictures in rows and columns, words beside, above and below them.
 
 Laid out pixel by pixel, without axes: what is placed on a page is not resampled again. A page is
-drawn for every photograph, so by Pillow, with matplotlib's font: a figure takes longer than the
+drawn for every photograph, so by Pillow, with matplotlib's fonts: a figure takes longer than the
 maps on it.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
-from fundus_diag.utils.plotting import BLUE, plain
+from fundus_diag.utils.plotting import BLUE, family_of, plain
 
 COMPRESSION = 2  # of PNG: a third of the time of 6, the usual, for a tenth more bytes
 WIDTH = 1600  # pixels that a page keeps within as long as its columns are not at their narrowest
@@ -126,7 +126,7 @@ def _paste(canvas, x, y, picture):
 def _label(canvas, x, y, words):
     """Words on a dark ground, which (x, y) is the middle of."""
     lines = words.split("\n")
-    wide, high = max(_font("on a picture").getlength(line) for line in lines), SMALL * len(lines)
+    wide, high = max(_font("on a picture", s).getlength(s) for s in lines), SMALL * len(lines)
     left, top = round(x - wide / 2) - 4, round(y - high / 2) - 3
     size = round(wide) + 8, high + 3
     ground = canvas.crop((left, top, left + size[0], top + size[1]))
@@ -143,11 +143,17 @@ def _write(canvas, x, y, text, font, side="l"):
     draw = ImageDraw.Draw(canvas)
     for k, line in enumerate(text.split("\n")):
         place = round(x), round(y + TALL * size) + SMALL * k
-        draw.text(place, line, colour, _font(font), anchor=f"{side}s")
+        line = plain(line, [family_of(line)])  # two scripts on a line: one of them by number
+        draw.text(place, line, colour, _font(font, line), anchor=f"{side}s")
+
+
+def _font(name, text):
+    size, bold, _ = FONTS[name]
+    return _loaded(family_of(text), size, bold)
 
 
 @functools.lru_cache
-def _font(name):
-    size, bold, _ = FONTS[name]
-    path = font_manager.findfont("DejaVu Sans:bold" if bold else "DejaVu Sans")
+def _loaded(family, size, bold):
+    weight = "bold" if bold else "normal"
+    path = font_manager.findfont(font_manager.FontProperties(family=family, weight=weight))
     return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)

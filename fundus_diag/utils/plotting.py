@@ -90,13 +90,27 @@ def figure_png(size, draw):
     return buffer.getvalue()
 
 
-def plain(text):
-    """`text` with what no font here can draw by number (\\u9ec4): files may have any name."""
-    fonts = [font_manager.get_font(font_manager.findfont(name)) for name in FAMILIES]
+def plain(text, families=None):
+    """`text` with what no font here can draw by number (\\u9ec4): files may have any name.
+
+    Args:
+        text: anything.
+        families: names of fonts that are drawn with, by default `FAMILIES`, one for another.
+    """
     letters = (" " if letter.isspace() else letter for letter in str(text))
-    return "".join(
-        c if any(f.get_char_index(ord(c)) for f in fonts) else _number(c) for c in letters
-    )
+    families = FAMILIES if families is None else families
+    return "".join(c if any(_draws(f, c) for f in families) else _number(c) for c in letters)
+
+
+def family_of(text):
+    """The one of `FAMILIES` that can draw most of a text, for what draws with one font alone."""
+    return max(FAMILIES, key=lambda family: sum(_draws(family, letter) for letter in text))
+
+
+def _draws(family, letter):
+    properties = font_manager.FontProperties(family=family)
+    font = font_manager.get_font(font_manager.findfont(properties))
+    return font.get_char_index(ord(letter)) != 0
 
 
 def _number(letter):

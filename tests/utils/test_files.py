@@ -99,6 +99,7 @@ def test_a_growing_file_has_one_writer(tmp_path, monkeypatch):
     def renamed(file, name):
         monkeypatch.setattr(files, "_lock", lock)
         partial.rename(path)
+        partial.write_text("of a third, killed since\n")
 
     monkeypatch.setattr(files, "_lock", renamed)
     with files.growing(tmp_path / "a.csv") as write:
