@@ -9,7 +9,7 @@ re-estimated for the averages, and the logits are kept in OUT/logits. Training g
 weights either way, and no score changes its course. Each score of --select then chooses an epoch on
 val, where thresholds and calibration are fitted too. Figures are macro means on test, means over
 the seeds; differences are paired, with 95 % intervals over patients, the same resamples for all.
-What is finished is not done again. ODIR takes about 20 minutes on two quiet cores.
+What is finished is not done again. ODIR takes half an hour on two cores.
 """
 
 import argparse

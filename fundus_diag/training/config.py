@@ -91,9 +91,10 @@ class TrainConfig(RunConfig):
     rand_augment: float = 0.0
     """Strength of RandAugment, up to 0.2; 0: off."""
 
-    select: Literal["composite", "average_precision", "roc_auc"] = "composite"
+    select: Literal["composite", "average_precision", "roc_auc"] | None = None
     """What on val chooses the epoch: the mean of F1, recall and accuracy (of grades: of accuracy
-    and kappa), or the macro average precision, or the macro ROC AUC."""
+    and kappa), or the macro average precision, or the macro ROC AUC. Default: average_precision,
+    of grades composite."""
     criterion: str = "f1"
     """Thresholds chosen on val: f1 (the best), sensitivity=0.9 or specificity=0.95."""
 
@@ -122,6 +123,7 @@ class TrainConfig(RunConfig):
             recipe = "scratch" if self.weights == "none" else preset.recipe
         given = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
         defaults = {"image_size": preset.image_size, **RECIPES[recipe]}
+        defaults["select"] = "composite" if self.task == "grade" else "average_precision"
         config = dataclasses.replace(self, **{**defaults, **given, "recipe": recipe})
         config._check()
         return config

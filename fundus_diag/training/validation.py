@@ -79,7 +79,7 @@ def improves(value, best):
     return best is None or value > best or (np.isnan(best) and not np.isnan(value))
 
 
-def stopped(history, phase, patience, select="composite"):
+def stopped(history, phase, patience, select):
     """Whether a phase has gone `patience` epochs without bettering its own best score."""
     values = [row[JUDGES[select]] for row in history if row["phase"] == phase]
     values = [-np.inf if np.isnan(v) else v for v in values]

@@ -1,5 +1,6 @@
 """What becomes of an epoch: kept, judged, taken up again, or the end of a run."""
 
+import dataclasses
 import json
 from typing import get_args, get_type_hints
 
@@ -99,7 +100,20 @@ def test_a_phase_is_patient_with_the_score_that_was_asked_for():
     rows = [{"phase": 2, **{k: v[i] for k, v in FIGURES.items()}} for i in range(3)]
     assert [validation.stopped(rows, 2, 1, x) for x in validation.JUDGES] == [True, True, False]
     assert [validation.stopped(rows, 2, 2, x) for x in validation.JUDGES] == [True, False, False]
-    assert set(get_args(get_type_hints(TrainConfig)["select"])) == set(validation.JUDGES)
+    choices, _ = get_args(get_type_hints(TrainConfig)["select"])
+    assert set(get_args(choices)) == set(validation.JUDGES)
+
+
+@pytest.mark.parametrize(
+    ("task", "chosen"), [("multi_label", "average_precision"), ("grade", "composite")]
+)
+def test_what_chooses_the_epoch_where_nothing_is_said(tmp_path, task, chosen):
+    words = {"manifest": tmp_path / "m.csv", "image_root": tmp_path, "run_dir": tmp_path / "run"}
+    config = TrainConfig(**words, encoder="tiny", weights="none", task=task)
+    assert config.resolved().select == chosen
+    assert dataclasses.replace(config, select="roc_auc").resolved().select == "roc_auc"
+    # A run that was started before there was a choice goes on as it was.
+    assert config.going_on({}).resolved().select == "composite"
 
 
 def test_what_goes_on_is_what_was_kept(manifest, tmp_path, monkeypatch):

@@ -154,14 +154,14 @@ def test_a_phase_stops_after_its_patience_without_a_better_score():
         return [{"phase": phase, "val_composite": v} for v in values]
 
     rising = history(0.1, 0.2, 0.3)
-    assert not stopped(rising, 2, patience=1)
-    assert not stopped(rising + history(0.25), 2, patience=2)
-    assert stopped(rising + history(0.25, 0.3), 2, patience=2)
-    assert stopped(rising + history(float("nan"), 0.1), 2, patience=2)
-    assert not stopped(rising + history(0.25, 0.2, 0.1), 2, patience=0)
+    assert not stopped(rising, 2, 1, "composite")
+    assert not stopped(rising + history(0.25), 2, 2, "composite")
+    assert stopped(rising + history(0.25, 0.3), 2, 2, "composite")
+    assert stopped(rising + history(float("nan"), 0.1), 2, 2, "composite")
+    assert not stopped(rising + history(0.25, 0.2, 0.1), 2, 0, "composite")
     # The other phase's epochs do not count.
-    assert not stopped(history(0.9, phase=1) + history(0.1), 2, patience=1)
-    assert not stopped([], 1, patience=1)
+    assert not stopped(history(0.9, phase=1) + history(0.1), 2, 1, "composite")
+    assert not stopped([], 1, 1, "composite")
 
 
 def test_a_score_improves_on_nothing_and_on_an_undefined_one():
