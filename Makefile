@@ -14,9 +14,9 @@ demo: $(INSTALLED)
 	$(BIN)/fundus-diag demo --out $(RUN)
 
 # The default tests, a few minutes; one process a core, each file's tests in one of them.
-# The longer ones: make test SELECT="-m slow"
+# The longer ones: make test SELECT="-m slow"; all: make test SELECT=
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n auto --dist loadfile $(SELECT)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(SELECT)
 
 # Plants known faults, one by one, and sees that the default tests fail; half an hour.
 mutants: $(INSTALLED)

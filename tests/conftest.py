@@ -13,6 +13,12 @@ PIXEL = (  # a PNG
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(items):
+    """Files with long tests come first: none is left for one process while the others are done."""
+    long = {item.path for item in items if "slow" in item.keywords}
+    items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.fixture(scope="session")
 def data_dir():
     """The folder with real fundus photographs; tests that need it skip where it is not."""
