@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RUN := reports/demo
 SELECT ?= -m "not slow"
+PROCESSES ?= $(or $(shell nproc 2>/dev/null),auto)
 
 .PHONY: demo test mutants lint format clean
 
@@ -13,10 +14,10 @@ SELECT ?= -m "not slow"
 demo: $(INSTALLED)
 	$(BIN)/fundus-diag demo --out $(RUN)
 
-# The default tests, a few minutes; one process a core, each file's tests in one of them.
+# The default tests, a few minutes; PROCESSES side by side, each file's tests in one of them.
 # The longer ones: make test SELECT="-m slow"; all: make test SELECT=
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(SELECT)
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder $(SELECT)
 
 # Plants known faults, one by one, and sees that the default tests fail; half an hour.
 mutants: $(INSTALLED)
