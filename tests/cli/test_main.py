@@ -105,6 +105,7 @@ def test_all_unreadable_photographs_are_named_before_training(manifest, tmp_path
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_skipped_photographs_are_left_out_and_counted(manifest, tmp_path, capsys):
     table = pd.read_csv(manifest)
     victims = [table[table["split"] == s]["image"].iloc[0] for s in ("train", "val", "test")]

@@ -156,12 +156,14 @@ def test_explain_eval_hits_the_mark_and_nothing_outside_of_the_field(folder, tmp
 
 
 @pytest.mark.traced
-def test_the_exported_model_finds_the_mark(folder, tmp_path):
+@pytest.mark.parametrize("saved", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_the_exported_model_finds_the_mark(folder, tmp_path, saved):
     folder, found = folder
-    assert export(folder / "run", tmp_path / "out") == 0
+    model = tmp_path / "out" if saved else folder / "run"
+    assert not saved or export(folder / "run", model) == 0
     for name, (place, zoom) in found.items():
         data = (folder / f"{name}.jpg").read_bytes()
-        answer = serve(tmp_path / "out", "explain", image_bytes=[data], label=[0])
+        answer = serve(model, "explain", image_bytes=[data], label=[0])
         map, box = answer["map"][0], answer["map_box"][0]
         loaded = load_photograph(folder / f"{name}.jpg", SIZE)
         sides = zip(box[:2], box[2:], map.shape, strict=True)
