@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pandas as pd
 from scipy import stats
-from sklearn import metrics as skm
 
 from fundus_diag.metrics import bootstrap
 
@@ -55,12 +54,11 @@ class Recount:
         if self.grade:
             self.call = np.eye(5)[self.score.argmax(axis=1)]
         self.everything = np.arange(len(self.table))
+        self._found, self._samples = {}, {}
 
     def value(self, path, rows=None):
         rows = self.everything if rows is None else rows
         head, *rest = path.split(".")
-        truth, score, call = self.truth[rows], self.score[rows], self.call[rows]
-        decided = ~np.isnan(truth) & ~np.isnan(call)
         if head == "data":
             return self.data(*rest)
         if head == "prior_only":
@@ -78,6 +76,8 @@ class Recount:
             return self.grades(rows, *rest)
         if head == "subgroups":
             return self.subgroup(*rest, rows)
+        truth, score, call = self.truth[rows], self.score[rows], self.call[rows]
+        decided = ~np.isnan(truth) & ~np.isnan(call)
         if path == "exact_match":
             used = ~np.isnan(call).all(axis=0)
             whole = decided[:, used].all(axis=1)
@@ -89,6 +89,13 @@ class Recount:
         return figure(rest[0], truth[graded], score[graded], truth[decided], call[decided])
 
     def label(self, rows, label, name):
+        """A figure of one label, counted once for itself and for the means it is in."""
+        key = rows.tobytes(), label, name
+        if key not in self._found:
+            self._found[key] = self._label(rows, label, name)
+        return self._found[key]
+
+    def _label(self, rows, label, name):
         k = self.labels.index(label)
         truth, score, call = self.truth[rows, k], self.score[rows, k], self.call[rows, k]
         graded, decided = ~np.isnan(truth), ~np.isnan(truth) & ~np.isnan(call)
@@ -129,6 +136,7 @@ class Recount:
         counts = [[train[key][x] for x in self.labels] for key in ("positives", "negatives")]
         share = np.array(counts[0]) / np.sum(counts, axis=0)
         other = copy.copy(self)
+        other._found = {}
         other.score = np.tile(share, (len(self.truth), 1))
         other.call = np.where(np.isnan(self.call), np.nan, 1.0)
         if self.grade:
@@ -170,10 +178,12 @@ class Recount:
         rows = self.everything
         if path.startswith("subgroups"):
             rows = self.members(*path.split(".")[1:3])
-        weights = np.concatenate(
-            list(bootstrap.resamples(self.patients[rows], resamples, self.config["seed"])), axis=1
-        )
-        values = [self.value(path, np.repeat(rows, w)) for w in weights.T]
+        key = rows.tobytes(), resamples
+        if key not in self._samples:
+            drawn = bootstrap.resamples(self.patients[rows], resamples, self.config["seed"])
+            weights = np.concatenate(list(drawn), axis=1)
+            self._samples[key] = [np.repeat(rows, w) for w in weights.T]
+        values = [self.value(path, again) for again in self._samples[key]]
         return np.nanpercentile(values, [2.5, 97.5])
 
     def data(self, split, kind, label=None):
@@ -194,8 +204,10 @@ def figure(name, truth, score, decided, call):
     if name == "roc_auc":  # Mann and Whitney's U
         ranks = stats.rankdata(score)[truth == 1].sum()
         return (ranks - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative)
-    if name == "average_precision":
-        return skm.average_precision_score(truth, score)
+    if name == "average_precision":  # the precision at each positive: what scores as high or higher
+        order = np.argsort(-score)
+        up_to = np.searchsorted(-score[order], -score[truth == 1], side="right")
+        return np.mean(np.cumsum(truth[order])[up_to - 1] / up_to)
     if name == "brier":
         return np.mean((truth - score) ** 2)
     if name == "ece":

@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from explained import make_explained
+from tiny import make_photographs, ready_run
 
 from fundus_diag import load_run
 from fundus_diag.cli import main
@@ -11,9 +11,12 @@ from fundus_diag.report.selection import picks
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return make_explained(tmp_path_factory.mktemp("explain"))
+    folder = tmp_path_factory.mktemp("explain")
+    ready_run(make_photographs(folder / "photographs"), folder / "eye")
+    return folder
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_page_shows_the_surest_hits_and_the_worst_errors(folder):
     assert main(["report", str(folder / "eye"), "--resamples", "100"]) == 0
     page = (folder / "eye" / "explanations.html").read_text()

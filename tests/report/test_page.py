@@ -4,6 +4,7 @@ import re
 import shutil
 
 import browser
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,9 +12,10 @@ from report_recount import Page, Recount
 from report_runs import LABELS, write_run
 
 from fundus_diag.metrics import classification
-from fundus_diag.report import parts
+from fundus_diag.report import figures, parts
 from fundus_diag.report.report import report_run
 from fundus_diag.report.selection import worst_errors
+from fundus_diag.utils import plotting
 from fundus_diag.utils.errors import DataError, UsageError
 
 RESAMPLES = 100
@@ -26,7 +28,13 @@ def runs(tmp_path_factory):
     kinds = {"eye": {}, "patient": {"unit": "patient"}, "grade": {"task": "grade"}}
     for kind, options in kinds.items():
         write_run(folder / kind, **options)
+    for kind in ("eye", "grade"):
         report_run(folder / kind, resamples=RESAMPLES)
+    pixel = cv2.imencode(".png", np.zeros((1, 1, 3), np.uint8))[1].tobytes()
+    with pytest.MonkeyPatch.context() as patch:  # nobody looks at the figures of patients
+        for module in (figures, plotting):
+            patch.setattr(module, "figure_png", lambda size, draw: pixel)
+        report_run(folder / "patient", resamples=RESAMPLES)
     return folder
 
 
@@ -88,29 +96,27 @@ def test_the_page_is_one_file_that_asks_nothing_of_the_network(runs):
         assert len(text) < 3_000_000
 
 
-def test_what_a_reader_must_know_is_said(runs):
-    text = (runs / "eye" / "report.html").read_text()
+@pytest.mark.usefixtures("undrawn")
+def test_what_a_reader_must_know_is_said(runs, tmp_path):
+    run = shutil.copytree(runs / "eye", tmp_path / "run")
+    text = (run / "report.html").read_text()
     assert 'id="scratch-notice"' in text
     assert 'id="val-notice"' not in text
     assert "No threshold: val held 0 positives" in text
     assert "their folder is not on this machine" in text
     assert "nobody stands in two splits" in text
-    before = (runs / "eye" / "config.json").read_text()
-    config = json.loads(before)
+    config = json.loads((run / "config.json").read_text())
     config["data"]["own_patients"] = 1234
-    (runs / "eye" / "config.json").write_text(json.dumps(config))
-    path, _, _ = report_run(runs / "eye", split="val", resamples=RESAMPLES)
-    (runs / "eye" / "config.json").write_text(before)
+    (run / "config.json").write_text(json.dumps(config))
+    path, _, _ = report_run(run, split="val", resamples=RESAMPLES)
     assert path.name == "report_val.html"
     assert 'id="val-notice"' in path.read_text()
     assert "nobody stands in two splits" not in path.read_text()
     assert "1,234 of its pictures are patients of their own" in path.read_text()
-    assert (runs / "eye" / "report.html").read_text() == text
+    assert (run / "report.html").read_text() == text
 
 
 def test_all_figures_are_written_and_hold_something(runs):
-    import cv2
-
     names = {"roc", "precision_recall", "reliability", "confusion", "overview"}
     wanted = {f"{name}_test.png" for name in names}
     wanted |= {"curve_loss.png", "curve_f1.png", "curve_auc.png"}
@@ -140,8 +146,6 @@ def test_the_worst_errors_are_the_surest_ones(runs):
 
 
 def test_photographs_of_the_errors_are_shown_and_none_from_outside_the_root(tmp_path):
-    import cv2
-
     folder = tmp_path / "images"
     folder.mkdir()
     picture = np.zeros((64, 64, 3), np.uint8)
@@ -216,6 +220,7 @@ def test_arguments_that_contradict_each_other_are_usage_errors(runs, tmp_path):
         report_run(tmp_path / "none")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_predictions_of_other_photographs_are_reported_elsewhere(runs, tmp_path):
     table = pd.read_csv(runs / "eye" / "predictions_val.csv", dtype={"patient": str})
     table.drop(columns=["y_G", "sex", "age"]).to_csv(tmp_path / "other.csv", index=False)
