@@ -1,13 +1,17 @@
 """Mistakes of a user: one line on stderr that names the place, a status, nothing half-written."""
 
+import json
 import struct
 import subprocess
 import sys
 import zlib
 
+import cv2
+import numpy as np
 import pandas as pd
 import pytest
-from tiny import main, make_photographs, ready_run, train_flags, train_only
+from report_runs import write_run
+from tiny import main, make_photographs, train_flags, train_only
 
 from fundus_diag import __version__
 from fundus_diag.cli.main import COMMANDS
@@ -30,7 +34,7 @@ def bomb(side=30_000):
 
 @pytest.fixture
 def manifest(tmp_path):
-    return make_photographs(tmp_path / "photographs", patients=20)
+    return make_photographs(tmp_path / "photographs", patients=10)
 
 
 def edit(manifest, change):
@@ -90,9 +94,6 @@ PICTURES = {
 
 @pytest.mark.parametrize("cache", ["ram", "disk"])
 def test_all_unreadable_photographs_are_named_before_training(manifest, tmp_path, capsys, cache):
-    import cv2
-    import numpy as np
-
     folder = manifest.parent
     names = sorted(x.name for x in folder.glob("*.png"))
     for name, content in zip(names, PICTURES.values(), strict=False):
@@ -114,8 +115,6 @@ def test_skipped_photographs_are_left_out_and_counted(manifest, tmp_path, capsys
     run_dir = tmp_path / "run"
     assert train_only(manifest, run_dir, on_bad_image="skip", phase2_epochs=0) == 0
     assert "3 photographs cannot be read" in capsys.readouterr().err
-    import json
-
     config = json.loads((run_dir / "config.json").read_text())
     assert sorted(image for image, _ in config["data"]["bad_images"]) == sorted(victims)
     trained = (table["split"] == "train").sum() - 1
@@ -187,8 +186,6 @@ def test_a_label_without_positive_in_train_is_a_warning(manifest, tmp_path, caps
     err = capsys.readouterr().err
     assert "warning: " in err
     assert "'C' has no positive in split 'train'" in err
-    import json
-
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["data"]["repeat_factors"]["C"] == 1
     assert config["data"]["pos_weight"]["C"] == 1
@@ -203,12 +200,8 @@ def test_commands_on_what_is_no_run_say_so(manifest, tmp_path, capsys):
     assert "a run directory?" in complain(["report", str(tmp_path)], capsys, status=1)
 
 
-def test_a_run_that_is_not_finished_is_neither_scored_nor_used(manifest, tmp_path, capsys):
-    import json
-
-    run_dir = tmp_path / "run"
-    ready_run(manifest, run_dir)
-    capsys.readouterr()
+def test_a_run_that_is_not_finished_is_neither_scored_nor_used(tmp_path, capsys):
+    run_dir = write_run(tmp_path / "run", n_patients=30)
     config = json.loads((run_dir / "config.json").read_text())
     (run_dir / "config.json").write_text(json.dumps({**config, "finished": None}))
     assert "not finished" in complain(["report", str(run_dir)], capsys, status=1)

@@ -1,6 +1,7 @@
 """A run that is killed and started again ends as one that never was."""
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,22 @@ from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.files import atomic
 
 TINY = Path(tiny.__file__)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Photographs, and a run on them that is done."""
+    folder = tmp_path_factory.mktemp("finished")
+    manifest = make_photographs(folder / "photographs", patients=20)
+    assert train_only(manifest, folder / "run", phase2_epochs=0) == 0
+    return folder
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """(the table, the run) of a copy that may be spoiled."""
+    folder = shutil.copytree(finished, tmp_path / "copy")
+    return folder / "photographs" / "manifest.csv", folder / "run"
 
 
 def start(words, program=(str(TINY),)):
@@ -77,11 +94,8 @@ def test_five_kills_leave_no_trace_in_the_history(tmp_path):
     assert list((killed / "checkpoint").glob(".partial-*")) == []
 
 
-def test_a_run_goes_on_only_with_the_flags_and_the_table_it_was_started_with(tmp_path, capsys):
-    manifest = make_photographs(tmp_path / "photographs", patients=20)
-    run_dir = tmp_path / "run"
-    assert train_only(manifest, run_dir, phase2_epochs=0) == 0
-    capsys.readouterr()
+def test_a_run_goes_on_only_with_the_flags_and_the_table_it_was_started_with(copied, capsys):
+    manifest, run_dir = copied
     assert train_only(manifest, run_dir, phase2_epochs=0, resume=True, seed=5) == 2
     err = capsys.readouterr().err.splitlines()[-1]
     assert "--seed" in err
@@ -93,18 +107,16 @@ def test_a_run_goes_on_only_with_the_flags_and_the_table_it_was_started_with(tmp
     assert train_only(manifest, run_dir, phase2_epochs=0, resume=True) == 1
 
 
-def test_a_finished_run_is_left_alone_by_resume(tmp_path, capsys):
-    manifest = make_photographs(tmp_path / "photographs", patients=20)
-    run_dir = tmp_path / "run"
-    assert train_only(manifest, run_dir, phase2_epochs=0) == 0
+def test_a_finished_run_is_left_alone_by_resume(copied, capsys):
+    manifest, run_dir = copied
     before = (run_dir / "model.weights.h5").stat().st_mtime_ns
     assert train_only(manifest, run_dir, phase2_epochs=0, resume=True) == 0
     assert (run_dir / "model.weights.h5").stat().st_mtime_ns == before
     assert "finished" in capsys.readouterr().err
 
 
-def test_overwrite_replaces_a_run_and_nothing_else(tmp_path, capsys):
-    manifest = make_photographs(tmp_path / "photographs", patients=20)
+def test_overwrite_replaces_a_run_and_nothing_else(copied, tmp_path, capsys):
+    manifest, run_dir = copied
     other = tmp_path / "precious"
     other.mkdir()
     (other / "thesis.txt").write_text("mine")
@@ -112,8 +124,6 @@ def test_overwrite_replaces_a_run_and_nothing_else(tmp_path, capsys):
     assert train_only(manifest, other, **flags) == 2
     assert (other / "thesis.txt").read_text() == "mine"
     assert "something else than a run" in capsys.readouterr().err
-    run_dir = tmp_path / "run"
-    assert train_only(manifest, run_dir, phase2_epochs=0) == 0
     (run_dir / "report.html").write_text("old")
     assert train_only(manifest, run_dir, **flags) == 0
     assert not (run_dir / "report.html").exists()
