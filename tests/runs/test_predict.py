@@ -12,11 +12,13 @@ from fundus_diag import load_run
 from fundus_diag.data.manifest import read_manifest
 from fundus_diag.runs import predict as predicting
 
+pytestmark = pytest.mark.usefixtures("ready_graphs")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("predict")
-    manifest = make_photographs(folder / "photographs", patients=15)
+    manifest = make_photographs(folder / "photographs", patients=10)
     for unit in ("eye", "patient"):
         ready_run(manifest, folder / unit, unit=unit)
     return folder
@@ -83,7 +85,7 @@ def test_the_fast_path_answers_alike(folder, tmp_path, unit):
 
 
 def test_grades_that_the_run_does_not_know_still_say_which_eye_is_worse(tmp_path):
-    manifest = make_photographs(tmp_path / "photographs", patients=15, grades=True)
+    manifest = make_photographs(tmp_path / "photographs", patients=10, grades=True)
     flags = {"unit": "patient", "task": "grade", "grade_head": "softmax"}
     ready_run(manifest, tmp_path / "run", **flags)
     table = pd.read_csv(manifest)

@@ -18,6 +18,7 @@ from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.files import atomic
 
 TINY = Path(tiny.__file__)
+pytestmark = pytest.mark.usefixtures("ready_graphs")
 
 
 @pytest.fixture(scope="module")
