@@ -69,7 +69,7 @@ def test_config_says_what_was_trained_on_what(run_dir, manifest):
 
 def test_the_best_epoch_is_the_one_kept(run_dir, manifest):
     history = pd.read_csv(run_dir / "history.csv")
-    best = int(history.loc[history["val_composite"].idxmax(), "epoch"])
+    best = int(history.loc[history["val_macro_average_precision"].idxmax(), "epoch"])
     assert read(run_dir, "config.json")["best_epoch"] == best
     arrays, _ = checkpoint.load_arrays(run_dir / "checkpoint" / f"best-{best:05d}.npz")
     kept = [a for a in arrays["model"] if a.dtype == np.float32]
