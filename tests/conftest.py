@@ -6,6 +6,7 @@ import pathlib
 
 import pytest
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 PIXEL = (  # a PNG
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYAAAAAYAAjCB0C8AAAAASUVORK5CYII="
@@ -17,6 +18,17 @@ def pytest_collection_modifyitems(items):
     """Files with long tests come first: none is left for one process while the others are done."""
     long = {item.path for item in items if "slow" in item.keywords}
     items.sort(key=lambda item: item.path not in long)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def seeds_keep_graphs():
+    """A seed leaves TensorFlow's graphs as they are: to make that of decoding anew takes seconds.
+
+    TensorFlow drops them for the sake of random ops that have a state. The package has none.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(context.pywrap_tfe, "TFE_ContextClearCaches", lambda _: None)
+        yield
 
 
 @pytest.fixture(scope="session")
