@@ -20,6 +20,17 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path not in long)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def seeds_keep_graphs():
+    """A seed leaves TensorFlow's graphs as they are: to make that of decoding anew takes seconds.
+
+    TensorFlow drops them for the sake of random ops that have a state. The package has none.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(context.pywrap_tfe, "TFE_ContextClearCaches", lambda _: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def data_dir():
     """The folder with real fundus photographs; tests that need it skip where it is not."""

@@ -57,7 +57,7 @@ def test_the_disk_cache_is_used_again_and_notices_a_changed_file(
     photographs[0].touch()
     load_pictures(photographs, 32, cache="disk", cache_dir=tmp_path)
     assert len(read) == 7
-    load_pictures(photographs, 48, cache="disk", cache_dir=tmp_path)  # another size: another file
+    load_pictures(photographs, 64, cache="disk", cache_dir=tmp_path)  # another size: another file
     assert len(read) == 14
 
 
@@ -118,9 +118,9 @@ def test_room_is_filled_where_it_cannot_be_reserved(photographs, tmp_path, monke
 
 
 def test_the_reserved_file_has_no_holes_in_which_a_full_disk_would_kill(photographs, tmp_path):
-    load_pictures(photographs, 96, cache="disk", cache_dir=tmp_path)
+    load_pictures(photographs, 32, cache="disk", cache_dir=tmp_path)
     (file,) = tmp_path.iterdir()
-    assert file.stat().st_blocks * 512 >= len(photographs) * 96 * 96 * 3
+    assert file.stat().st_blocks * 512 >= len(photographs) * 32 * 32 * 3
 
 
 def test_what_dead_processes_left_in_the_cache_goes_and_what_lives_stays(

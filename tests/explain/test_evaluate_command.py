@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from explained import evaluate, files, make_explained
+from explained import evaluate, files
 from laid import in_ellipse, placed_in_field, placed_in_picture
 
 from fundus_diag import explain, load_run
@@ -21,10 +21,7 @@ from fundus_diag.explain.settings import Settings
 from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.runs.contents import FILES
 
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return make_explained(tmp_path_factory.mktemp("explain"))
+pytestmark = pytest.mark.usefixtures("eager")
 
 
 def test_maps_are_scored_beside_two_that_know_nothing(folder, tmp_path, capsys):
@@ -66,7 +63,6 @@ def test_maps_are_scored_beside_two_that_know_nothing(folder, tmp_path, capsys):
     assert "photographs without a lesion" in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("eager")
 def test_each_eye_and_label_is_scored_by_its_own_map_beside_the_other_eye(folder, tmp_path):
     words = ["--lesions", "A=bright", "B=bright", "--methods", "layer_cam", "--randomised", "0"]
     assert evaluate(folder, tmp_path, *words, run="patient") == 0
@@ -171,7 +167,6 @@ def test_the_sanity_check_leaves_the_weights_as_they_were_and_tells_who_ignores_
     assert stages["conv1"]["one weight"] < 0.9
 
 
-@pytest.mark.usefixtures("eager")
 def test_masks_of_photographs_of_other_splits_are_known(folder, tmp_path, monkeypatch):
     """A mask of one that is not scored must not count for another of a shorter name."""
     find, known = evaluation.find_masks, []
@@ -184,7 +179,6 @@ def test_masks_of_photographs_of_other_splits_are_known(folder, tmp_path, monkey
     )
 
 
-@pytest.mark.usefixtures("eager")
 def test_a_patient_with_one_eye_stands_in_the_sanity_check(folder):
     run, root = load_run(folder / "patient"), folder / "photographs"
     pictures = [load_photograph(x, 32).picture for x in sorted(root.glob("*.png"))[:3]]

@@ -5,7 +5,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-from explained import files, make_explained, rows_of
+from explained import files, rows_of
 from laid import placed_in_picture
 from tiny import make_photographs, ready_run
 
@@ -18,13 +18,9 @@ from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.models.geometry import Grid
 from fundus_diag.utils.errors import UsageError
 
+pytestmark = pytest.mark.usefixtures("eager")
 GRID = Grid((15, 15), (1.5, 1.5), (2, 2), 32)  # of the fused maps: the first layer's
 TWO = ["--layers", "conv1_act", "conv2_act"]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return make_explained(tmp_path_factory.mktemp("explain"))
 
 
 def run_explain(folder, *words, run="eye"):
@@ -93,6 +89,7 @@ def test_the_arrays_are_the_maps_and_the_peak_is_in_pixels_of_the_photograph(fol
     np.testing.assert_allclose(got, want, atol=0.06)
 
 
+@pytest.mark.traced
 def test_maps_are_the_same_at_any_batch_size(folder, tmp_path):
     for size in (1, 2):
         out = tmp_path / str(size)

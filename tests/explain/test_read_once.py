@@ -4,18 +4,13 @@ from collections import Counter
 
 import pandas as pd
 import pytest
-from explained import damaged, evaluate, files, make_explained, note_decoded, rows_of
+from explained import damaged, evaluate, files, note_decoded, rows_of
 
 from fundus_diag.cli import main
 from fundus_diag.data import masks
 from fundus_diag.explain import evaluate as evaluation
 
 pytestmark = pytest.mark.usefixtures("eager")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return make_explained(tmp_path_factory.mktemp("explain"))
 
 
 @pytest.fixture

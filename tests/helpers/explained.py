@@ -9,9 +9,9 @@ from fundus_diag.cli import main
 from fundus_diag.imaging import image_file, preprocess
 
 
-def make_explained(folder):
+def make_explained(folder, patients=30, seed=0):
     """Photographs, the masks of their spots, and a run over eyes and one over pairs."""
-    manifest = make_photographs(folder / "photographs", patients=30)
+    manifest = make_photographs(folder / "photographs", patients, seed=seed)
     for unit in ("eye", "patient"):
         ready_run(manifest, folder / unit, unit=unit)
     spots(manifest, folder / "masks")

@@ -130,8 +130,12 @@ def odir_folder(data_dir, tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("table", ["full_df.csv", "ODIR-5K_Training_Annotations.xlsx"])
-@pytest.mark.parametrize(("labels", "prefix"), [("eye", ""), ("patient", "patient_")])
+XLSX = "ODIR-5K_Training_Annotations.xlsx"
+
+
+@pytest.mark.parametrize(
+    ("table", "labels", "prefix"), [(XLSX, "eye", ""), ("full_df.csv", "patient", "patient_")]
+)
 def test_the_built_table_is_the_reference(data_dir, odir_folder, tmp_path, table, labels, prefix):
     out = tmp_path / "out.csv"
     source = data_dir / "odir5k" / table

@@ -40,7 +40,7 @@ def test_networks_in_half_precision_have_maps_too(name, images):
     [
         pytest.param("mae_vit_tiny", "rollout", marks=pytest.mark.traced),
         ("cvt_13", "chefer"),
-        ("mae_vit_tiny", "vit_cx"),
+        pytest.param("mae_vit_tiny", "vit_cx", marks=pytest.mark.traced),
     ],
 )
 def test_maps_are_the_same_at_any_batch_size_and_of_chosen_labels(name, method, images):
@@ -75,6 +75,7 @@ def test_each_eye_of_a_pair_has_a_map_of_its_own(name, method, images):
         np.testing.assert_allclose(moved[:, 0], got[:, 0], rtol=1e-4)
 
 
+@pytest.mark.traced
 @pytest.mark.parametrize("method", NEW)
 def test_smoothing_is_the_mean_over_mirrored_and_scaled_pictures(method, images):
     model, images = classifier("mae_vit_tiny"), images[:2]
@@ -134,6 +135,7 @@ def test_the_methods_possible_have_maps(images):
         assert method_name(text) in NEW
 
 
+@pytest.mark.traced
 def test_the_sanity_check_goes_from_the_head_down_block_by_block(images):
     model = build_classifier("cvt_13", SIZE, LABELS, **NARROW["cvt_13"])
     model.set_weights(classifier("cvt_13").get_weights())

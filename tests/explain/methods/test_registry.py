@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from attentive import LABELS, classifier, pictures
-from explained import evaluate, files, make_explained, rows_of
+from explained import evaluate, files, rows_of
 
 from fundus_diag import explain
 from fundus_diag.cli import main
@@ -16,6 +16,7 @@ from fundus_diag.explain.settings import Settings
 from fundus_diag.models.geometry import stretched
 from fundus_diag.utils.errors import UsageError
 
+pytestmark = pytest.mark.usefixtures("eager")
 NAMES = ["layer_cam", "grad_cam", "grad_cam_pp", "score_cam", "rollout", "chefer", "vit_cx"]
 
 
@@ -41,17 +42,12 @@ def toy(monkeypatch):
     monkeypatch.setitem(METHODS, "brightness", row)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return make_explained(tmp_path_factory.mktemp("explain"))
-
-
 def test_the_names_are_public_in_this_order():
     assert list(explain.METHODS) == NAMES
     assert explain.METHODS is METHODS
 
 
-@pytest.mark.usefixtures("toy", "eager")
+@pytest.mark.usefixtures("toy")
 def test_a_method_needs_no_more_than_its_row():
     images = pictures()
     got = explain.maps(classifier("mae_vit_tiny"), images, "brightness", fuse=False)
@@ -66,7 +62,7 @@ def test_a_method_needs_no_more_than_its_row():
         explain.maps(classifier("mae_vit_tiny"), images, "brightness", eigen_smooth=True)
 
 
-@pytest.mark.usefixtures("toy", "eager")
+@pytest.mark.usefixtures("toy")
 def test_both_commands_know_it(folder, tmp_path):
     words = ["--images", *files(folder, 1), "--methods", "brightness", "--out", tmp_path / "maps"]
     assert main([str(x) for x in ("explain", folder / "eye", *words)]) == 0
@@ -77,12 +73,11 @@ def test_both_commands_know_it(folder, tmp_path):
     assert facts["layers"] == {"brightness": []}
 
 
-@pytest.mark.usefixtures("eager")
 def test_what_is_slow_is_made_only_when_named():
     found = layers_of(classifier("mae_vit_tiny"), Settings(methods=()))
     assert list(found) == [x for x in NAMES if x != "vit_cx"]
 
 
-@pytest.mark.usefixtures("toy", "eager")
+@pytest.mark.usefixtures("toy")
 def test_what_is_not_slow_is_made_unasked():
     assert list(layers_of(classifier("mae_vit_tiny"), Settings(methods=())))[-1] == "brightness"
