@@ -27,6 +27,7 @@ SIZE, PATCH = 48, 8
 COUNT = (SIZE // PATCH) ** 2
 MEAN = np.array([123.675, 116.28, 103.53])
 STD = np.array([58.395, 57.12, 57.375])
+pytestmark = pytest.mark.usefixtures("eager")
 VIT = {"width": 24, "depth": 2, "heads": 2, "patch": PATCH}
 
 
@@ -311,6 +312,7 @@ def test_a_step_in_mixed_precision_learns_in_float32(images, policy):
     np.testing.assert_allclose(outputs["patches"], exact, atol=0.1 * np.abs(exact).max())
 
 
+@pytest.mark.traced
 def test_the_network_learns_to_paint(images):
     network = build()
     compile_model(network, config(epochs=150, rate=0.01), steps=1)
