@@ -1,6 +1,9 @@
-"""Runs and an export that all tests of exports share: each takes seconds to make."""
+"""Runs and an export that all tests of exports share, in all processes: each takes long to make."""
 
+import contextlib
+import fcntl
 import functools
+import os
 
 import pytest
 from exported import export, make_runs
@@ -9,22 +12,37 @@ from exported import export, make_runs
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     """Folder with the run `eye` and its photographs; not to be changed."""
-    return make_runs(tmp_path_factory.mktemp("runs"), ("eye",))
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root  # of all processes
+    folder = root / "exported"
+    folder.mkdir(exist_ok=True)
+    with alone(folder):
+        return make_runs(folder, ("eye",))
+
+
+@contextlib.contextmanager
+def alone(folder):
+    """One process at a time works inside: what is made there is whole when the next one looks."""
+    with open(folder / "lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture(scope="session")
 def models(folder):
     """Function of a unit to what `serve` takes: of "eye" an export, of the others the run itself.
 
-    The run of the unit is `folder/<unit>` from then on.
+    Or an export of these too, if asked for. The run of the unit is `folder/<unit>` from then on.
     """
 
     @functools.cache
-    def model(unit):
-        make_runs(folder, (unit,))
-        if unit != "eye":
-            return folder / unit
-        assert export(folder / unit, folder / "eye_model") == 0
-        return folder / "eye_model"
+    def model(unit, exported=False):
+        out = folder / f"{unit}_model"
+        with alone(folder):
+            make_runs(folder, (unit,))
+            if unit != "eye" and not exported:
+                return folder / unit
+            assert out.exists() or export(folder / unit, out) == 0
+        return out
 
     return model

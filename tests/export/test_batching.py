@@ -1,10 +1,9 @@
 """What TensorFlow Serving asks of signatures: rows that may be merged, cut, and many at once."""
 
 import numpy as np
-import odd_images
 import pytest
 import tensorflow as tf
-from exported import SIZE, contents, export, photographs, rest, run_of, serve, texts
+from exported import SIZE, alike, contents, different, photographs, rest, run_of, serve, texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow.core.protobuf import saved_model_pb2
@@ -28,44 +27,13 @@ def unbatched(export):
     ]
 
 
-def merged(model, name, requests):
-    """Answers of requests, each a dict of lists, that a server merges into one: a list of dicts."""
-    together = {k: sum((list(x[k]) for x in requests), []) for k in requests[0]}
-    found = serve(model, name, **together)
-    cuts = np.cumsum([len(next(iter(x.values()))) for x in requests])
-    assert {len(x) for x in found.values()} == {cuts[-1]}
-    parts = {k: np.split(v, cuts[:-1]) for k, v in found.items()}
-    return [{k: v[i] for k, v in parts.items()} for i in range(len(requests))]
-
-
-def alike(model, name, requests):
-    """Whether requests are answered as they are alone."""
-    for request, got in zip(requests, merged(model, name, requests), strict=True):
-        want = serve(model, name, **request)
-        assert got.keys() == want.keys()
-        for key, value in want.items():
-            if value.dtype == np.float32:
-                np.testing.assert_allclose(got[key], value, atol=1e-5)
-            elif "overlay" not in key:
-                np.testing.assert_array_equal(got[key], value)
-
-
-def different(folder):
-    """Photographs of several sizes and kinds, good and bad, and none."""
-    files = odd_images.odd_files()
-    left = contents("", photographs(folder, count=3))
-    return [left[0], b"text", files["rgb.jpg"], left[1][:-40], files["gray.png"], b"", left[2]]
-
-
 def test_every_input_and_output_has_a_batch_axis(models):
     assert unbatched(models("eye")) == []
 
 
 @pytest.mark.slow
-def test_every_input_and_output_of_pairs_has_a_batch_axis(folder, models, tmp_path):
-    models("patient")
-    assert export(folder / "patient", tmp_path / "out") == 0
-    assert unbatched(tmp_path / "out") == []
+def test_every_input_and_output_of_pairs_has_a_batch_axis(models):
+    assert unbatched(models("patient", exported=True)) == []
 
 
 def test_merged_requests_are_answered_as_alone(folder, models):
@@ -77,16 +45,6 @@ def test_merged_requests_are_answered_as_alone(folder, models):
         {"image_bytes": data[i:j], "label": label[i:j]} for i, j in ((0, 1), (1, 4), (4, 7))
     ]
     alike(models("eye"), "explain", requests)
-
-
-def test_merged_requests_of_pairs_are_answered_as_alone(folder, models):
-    data = different(folder)
-    pairs = list(zip(data, data[::-1], strict=True))
-    requests = [
-        {"left_bytes": [x for x, _ in part], "right_bytes": [x for _, x in part]}
-        for part in (pairs[:1], pairs[1:4], pairs[4:])
-    ]
-    alike(models("patient"), "serving_default", requests)
 
 
 def test_many_rows_in_one_request_are_all_answered(folder, models):
@@ -111,8 +69,6 @@ def test_rows_of_the_rest_api_are_strict_json(folder, models):
     assert [x["gradable"] for x in rows] == [True, False, True, False, True, False, True]
     for row in rows:
         assert (row["probability"] == [-1, -1]) == (row["error"] != "")
-    pair = rest(models("patient"), "serve_pair", [{"left_bytes": b"", "right_bytes": b"x"}])
-    assert pair[0]["probability"] == [-1, -1]
 
 
 def test_what_is_not_finite_is_an_error_and_no_number(folder):

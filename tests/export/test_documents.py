@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from exported import contents, export, make_runs, run_of, serve, signatures
+from exported import contents, export, run_of, serve, signatures
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from sklearn.metrics import roc_auc_score
 from tensorflow.core.protobuf import saved_model_pb2
@@ -89,11 +89,9 @@ def test_the_requests_to_warm_up_on_can_be_read_and_are_answered(model):
 
 
 @pytest.mark.slow
-def test_the_requests_to_warm_up_on_of_pairs_are_answered(tmp_path):
-    folder = make_runs(tmp_path, ("patient",))
-    assert export(folder / "patient", folder / "model") == 0
+def test_the_requests_to_warm_up_on_of_pairs_are_answered(models):
     named = ["serving_default", "serving_default", "serve_pixels", "explain"]
-    assert warmed_up(folder / "model", prediction_log()) == named
+    assert warmed_up(models("patient", exported=True), prediction_log()) == named
 
 
 def test_the_papers_say_what_the_run_is_and_hide_where_it_was(folder, model):

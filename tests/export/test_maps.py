@@ -136,7 +136,7 @@ def test_what_cannot_be_explained_is_said(folder, models):
 
 @pytest.mark.slow
 def test_maps_of_pairs_lie_on_each_eye(folder, models):
-    model, run = models("patient"), run_of(folder, "patient")
+    model, run = models("patient", exported=True), run_of(folder, "patient")
     files = [photographs(folder, eye)[1] for eye in ("left", "right")]
     loaded = [load_photograph(x, SIZE) for x in files]
     pair = np.stack([x.picture for x in loaded])[None]

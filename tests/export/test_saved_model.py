@@ -78,9 +78,16 @@ def predicted(run, root, out):
     return table["image"].tolist(), table[[c for c in table if c.startswith("p_")]].to_numpy()
 
 
+@pytest.fixture(scope="module")
+def odd_predicted(folder, odd):
+    return predicted(folder / "eye", odd, odd / "predicted.csv")
+
+
 @pytest.mark.slow
-def test_a_process_with_tensorflow_alone_answers_as_predict_does(folder, models, odd, tmp_path):
-    names, want = predicted(folder / "eye", odd, tmp_path / "predicted.csv")
+def test_a_process_with_tensorflow_alone_answers_as_predict_does(
+    odd_predicted, models, odd, tmp_path
+):
+    names, want = odd_predicted
     assert len(names) == 24
     assert want.std(axis=0).min() > 1e-3
     got = alone(models("eye"), odd, names, tmp_path / "found.npz")
@@ -106,8 +113,8 @@ def test_real_photographs_answer_as_predict_does(folder, models, data_dir, tmp_p
 
 
 @pytest.mark.slow
-def test_saved_model_cli_answers_as_predict_does(folder, models, odd, tmp_path):
-    names, want = predicted(folder / "eye", odd, tmp_path / "predicted.csv")
+def test_saved_model_cli_answers_as_predict_does(odd_predicted, models, odd, tmp_path):
+    names, want = odd_predicted
     data = contents(odd, names)
     kept = [k for k, x in enumerate(data) if not x.endswith(b"\0")]  # NumPy's strings lose zeros
     assert len(kept) >= 20
@@ -146,16 +153,19 @@ def test_an_answer_is_the_runs_in_every_part(folder, models):
 @pytest.mark.slow
 @pytest.mark.parametrize("unit", ["patient", "grade"])
 def test_an_export_of_each_kind_answers_as_its_run(folder, models, unit, tmp_path):
-    models(unit)
-    assert export(folder / unit, tmp_path / "out", "--no-explain") == 0
-    names = {"serving_default", "serve_pixels"} | ({"serve_pair"} if unit == "patient" else set())
-    assert set(signatures(tmp_path / "out")) == names
+    model, names = models(unit, exported=unit == "patient"), {"serving_default", "serve_pixels"}
+    if unit == "patient":
+        names |= {"serve_pair", "explain"}
+    else:  # without maps
+        model = tmp_path / "out"
+        assert export(folder / unit, model, "--no-explain") == 0
+    assert set(signatures(model)) == names
     left, right = photographs(folder, "left"), photographs(folder, "right")
     pairs = list(zip(left, right, strict=True))
     want = run_of(folder, unit).predict(pairs if unit == "patient" else left)
     sent = {"left_bytes": contents("", left), "right_bytes": contents("", right)}
     sent = sent if unit == "patient" else {"image_bytes": sent["left_bytes"]}
-    got = serve(tmp_path / "out", **sent)
+    got = serve(model, **sent)
     np.testing.assert_allclose(got["probability"], want, atol=1e-5)
 
 
@@ -228,66 +238,8 @@ def test_no_rows_are_answered_by_no_rows(models):
         "error": (0,),
     }
     nothing = np.zeros((0, SIZE, SIZE, 3))
-    pairs = {"images": np.zeros((0, 2, SIZE, SIZE, 3)), "mask": np.zeros((0, 2))}
     for got in (
         serve(models("eye"), image_bytes=[]),
         serve(models("eye"), "serve_pixels", images=nothing),
-        serve(models("patient"), left_bytes=[], right_bytes=[]),
-        serve(models("patient"), "serve_pixels", **pairs),
     ):
         assert {k: v.shape for k, v in got.items()} == shapes
-
-
-def test_pairs_are_answered_as_the_run_does_with_one_eye_or_two(folder, models):
-    models("patient")  # makes the run
-    run = run_of(folder, "patient")
-    left, right = photographs(folder, "left"), photographs(folder, "right")
-    pairs = [(left[0], right[0]), (left[1], None), (None, right[2]), (left[3], right[3])]
-    want = run.predict(pairs)
-    assert np.ptp(want, axis=0).min() > 1e-3
-    sent = {
-        f"{eye}_bytes": [b"" if pair[k] is None else pair[k].read_bytes() for pair in pairs]
-        for k, eye in enumerate(("left", "right"))
-    }
-    for name in ("serving_default", "serve_pair"):
-        got = serve(models("patient"), name, **sent)
-        np.testing.assert_allclose(got["probability"], want, atol=1e-5)
-        np.testing.assert_array_equal(got["positive"], run.call(want))
-        assert got["gradable"].all()
-    images = np.full((4, 2, SIZE, SIZE, 3), np.nan, np.float32)  # must not reach the network
-    for row, pair in enumerate(pairs):
-        for k, eye in enumerate(pair):
-            if eye:
-                images[row, k] = load_picture(eye, SIZE)
-    mask = [[1, 1], [1, 0], [0, 1], [1, 1]]
-    got = serve(models("patient"), "serve_pixels", images=images, mask=mask)
-    np.testing.assert_allclose(got["probability"], want, atol=1e-5)
-    assert got["gradable"].all()
-
-
-def test_a_bad_eye_is_named_and_a_pair_without_eyes_is_none(folder, models):
-    one, other = contents("", photographs(folder, count=2))
-    got = serve(
-        models("patient"),
-        left_bytes=[one, b"", b"text", one, b"text", one],
-        right_bytes=[other, b"", other, other[:-40], b"\xff\xd8\xff\xe0", b""],
-    )
-    assert texts(got["error"]) == [
-        "",
-        "no photograph of either eye",
-        "left eye: not an image (JPEG, PNG, BMP)",
-        "right eye: truncated",
-        "left eye: not an image (JPEG, PNG, BMP); right eye: broken header",
-        "",
-    ]
-    assert got["gradable"].tolist() == [True, False, False, False, False, True]
-    np.testing.assert_array_equal((got["probability"] == -1).all(axis=1), ~got["gradable"])
-    images = np.zeros((3, 2, SIZE, SIZE, 3))
-    images[1, 1] = 300
-    got = serve(models("patient"), "serve_pixels", images=images, mask=[[0, 0], [1, 1], [0, 1]])
-    assert texts(got["error"]) == [
-        "no photograph of either eye",
-        "right eye: not a picture: values must lie from 0 to 255",
-        "right eye: no field of view: nothing stands out",
-    ]
-    assert (got["probability"] == -1).all(axis=1).tolist() == [True, True, False]

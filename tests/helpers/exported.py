@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import odd_images
 import tensorflow as tf
 from tiny import make_photographs, ready_run
 
@@ -108,3 +109,32 @@ def photographs(folder, eye="left", count=6):
 
 def run_of(folder, unit):
     return load_run(folder / unit)
+
+
+def merged(model, name, requests):
+    """Answers of requests, each a dict of lists, that a server merges into one: a list of dicts."""
+    together = {k: sum((list(x[k]) for x in requests), []) for k in requests[0]}
+    found = serve(model, name, **together)
+    cuts = np.cumsum([len(next(iter(x.values()))) for x in requests])
+    assert {len(x) for x in found.values()} == {cuts[-1]}
+    parts = {k: np.split(v, cuts[:-1]) for k, v in found.items()}
+    return [{k: v[i] for k, v in parts.items()} for i in range(len(requests))]
+
+
+def alike(model, name, requests):
+    """Whether requests are answered as they are alone."""
+    for request, got in zip(requests, merged(model, name, requests), strict=True):
+        want = serve(model, name, **request)
+        assert got.keys() == want.keys()
+        for key, value in want.items():
+            if value.dtype == np.float32:
+                np.testing.assert_allclose(got[key], value, atol=1e-5)
+            elif "overlay" not in key:
+                np.testing.assert_array_equal(got[key], value)
+
+
+def different(folder):
+    """Photographs of several sizes and kinds, good and bad, and none."""
+    files = odd_images.odd_files()
+    left = contents("", photographs(folder, count=3))
+    return [left[0], b"text", files["rgb.jpg"], left[1][:-40], files["gray.png"], b"", left[2]]

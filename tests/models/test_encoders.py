@@ -36,6 +36,13 @@ def calibrated(request, images):
     return request.param, encoder
 
 
+@pytest.fixture(scope="module")
+def of_pairs(calibrated):
+    """A classifier of pairs with the encoder's weights."""
+    name, encoder = calibrated
+    return build_classifier(name, SIZE, 3, unit="patient", weights=encoder, **NARROW[name])
+
+
 def test_every_family_has_a_narrow_member_in_this_contract():
     assert {CAM_LAYERS[name] for name in NARROW} == {CAM_LAYERS[name] for name in PRESETS}
 
@@ -100,27 +107,23 @@ def test_the_classifier_is_flat_with_float32_logits_and_takes_the_encoders_weigh
     assert all(x.startswith("head_") for x in heads)
 
 
-def test_a_pair_gives_the_same_whatever_stands_for_a_missing_eye(calibrated, images):
-    name, encoder = calibrated
-    model = build_classifier(name, SIZE, 3, unit="patient", weights=encoder, **NARROW[name])
+def test_a_pair_gives_the_same_whatever_stands_for_a_missing_eye(of_pairs, images):
     pairs = np.stack([images[:3], images[3:]], axis=1)
     mask = np.array([[1, 1], [1, 0], [0, 1]], "float32")
     other = pairs.copy()
     other[1, 1], other[2, 0] = 0, 255 - other[2, 0]
-    want = model.predict({"images": pairs, "mask": mask}, verbose=0)
-    got = model.predict({"images": other, "mask": mask}, verbose=0)
+    want = of_pairs.predict({"images": pairs, "mask": mask}, verbose=0)
+    got = of_pairs.predict({"images": other, "mask": mask}, verbose=0)
     np.testing.assert_allclose(got, want, atol=1e-6)
-    both = model.predict({"images": other, "mask": np.ones((3, 2), "float32")}, verbose=0)
+    both = of_pairs.predict({"images": other, "mask": np.ones((3, 2), "float32")}, verbose=0)
     assert np.abs(both[1:] - want[1:]).max() > 1e-4  # the eye matters when it is there
 
 
-def test_the_eyes_of_a_pair_are_told_apart(calibrated, images):
-    name, encoder = calibrated
-    model = build_classifier(name, SIZE, 3, unit="patient", weights=encoder, **NARROW[name])
+def test_the_eyes_of_a_pair_are_told_apart(of_pairs, images):
     pairs = np.stack([images[:3], images[3:]], axis=1)
     mask = np.ones((3, 2), "float32")
-    got = model.predict({"images": pairs, "mask": mask}, verbose=0)
-    swapped = model.predict({"images": pairs[:, ::-1], "mask": mask}, verbose=0)
+    got = of_pairs.predict({"images": pairs, "mask": mask}, verbose=0)
+    swapped = of_pairs.predict({"images": pairs[:, ::-1], "mask": mask}, verbose=0)
     assert np.abs(got - swapped).max() > 1e-4
 
 

@@ -27,6 +27,7 @@ SIZE, PATCH = 48, 8
 COUNT = (SIZE // PATCH) ** 2
 MEAN = np.array([123.675, 116.28, 103.53])
 STD = np.array([58.395, 57.12, 57.375])
+pytestmark = pytest.mark.usefixtures("eager")
 VIT = {"width": 24, "depth": 2, "heads": 2, "patch": PATCH}
 
 
@@ -136,7 +137,7 @@ def test_the_loss_is_the_mean_over_hidden_pixels_by_hand(images, normalise):
 
 def test_each_picture_and_each_step_hides_other_patches_as_many_as_asked_for(images):
     for ratio, visible in ((0.75, 9), (0.5, 18), (0.9, 3)):
-        network = build(mask_ratio=ratio)
+        network = build(mask_ratio=ratio, depth=1, decoder_depth=1)
         masks = [network(images)["mask"].numpy() for _ in range(4)]
         assert set(np.unique(masks)) == {0, 1}
         assert (np.sum(masks, axis=-1) == COUNT - visible).all()
@@ -311,8 +312,9 @@ def test_a_step_in_mixed_precision_learns_in_float32(images, policy):
     np.testing.assert_allclose(outputs["patches"], exact, atol=0.1 * np.abs(exact).max())
 
 
+@pytest.mark.traced
 def test_the_network_learns_to_paint(images):
-    network = build()
+    network = build(depth=1, decoder_depth=1)
     compile_model(network, config(epochs=150, rate=0.01), steps=1)
     first = [float(network.train_on_batch(images)) for _ in range(150)][::149]
     assert first[1] < 0.75 * first[0]

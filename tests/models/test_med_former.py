@@ -17,6 +17,7 @@ SIZE = 24
 # Maps of 12, 6 and 3 cells: windows that divide, that are padded, and that are larger than the map.
 NARROW = {"width": 4, "heads": 2, "patch": 2, "stages": 1, "windows": (5, 2)}
 ROWS = list(itertools.product(ATTENTIONS, FUSIONS))
+AT_ONCE = [("window", "none"), ("local_global", "concat"), ("local_global", "saf")]  # not `slow`
 pytestmark = pytest.mark.usefixtures("eager")
 
 
@@ -194,7 +195,10 @@ def med_former(image, w, attention, fusion):
     return maps
 
 
-@pytest.mark.parametrize(("attention", "fusion"), ROWS)
+@pytest.mark.parametrize(
+    ("attention", "fusion"),
+    [pytest.param(*x, marks=() if x in AT_ONCE else pytest.mark.slow) for x in ROWS],
+)
 def test_each_row_of_the_ablation_is_the_network_done_by_hand(attention, fusion):
     encoder = scattered(ENCODERS["med_former"](SIZE, **NARROW, attention=attention, fusion=fusion))
     images = np.random.default_rng(2).uniform(0, 255, (2, SIZE, SIZE, 3)).astype("float32")
@@ -221,12 +225,16 @@ def test_the_rows_of_the_ablation_have_six_different_sets_of_weights():
 
 
 def test_weights_have_the_same_shapes_for_pictures_of_any_size():
-    small, large = (ENCODERS["med_former"](size, **NARROW) for size in (16, 40))
+    options = {**NARROW, "stages": 0}
+    small, large = (ENCODERS["med_former"](size, **options) for size in (16, 40))
     shapes = [(w.path, w.shape) for w in small.weights]
     assert shapes == [(w.path, w.shape) for w in large.weights]
 
 
-@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize(
+    "fusion",
+    [pytest.param(x, marks=() if x == "saf" else pytest.mark.slow) for x in FUSIONS],
+)
 def test_stochastic_depth_rises_from_block_to_block_and_rests_in_inference(fusion, tmp_path):
     options = {**NARROW, "stages": 0, "fusion": fusion}
     plain = scattered(ENCODERS["med_former"](SIZE, **options))

@@ -58,9 +58,11 @@ def test_two_grades_have_one_cut():
     assert np.exp(got).sum() == pytest.approx(1)
 
 
+@pytest.mark.usefixtures("eager")
 def test_an_ordinal_run_trains_is_scored_by_kappa_and_loads_again(tmp_path):
     manifest = make_photographs(tmp_path / "photographs", grades=True)
     flags = {"task": "grade", "grade_head": "ordinal", "label_smoothing": 0.1}
+    flags["phase2_epochs"] = 1
     assert train_only(manifest, tmp_path / "run", **flags) == 0
     run = load_run(tmp_path / "run")
     assert isinstance(run.model.get_layer("head_logits"), OrdinalLogits)

@@ -83,7 +83,7 @@ def test_states_that_are_no_weights_do_not_matter(tmp_path):
     encoder, path = write(tmp_path, "mae_vit_tiny", **VIT)
     equal(encoder, load(path, "mae_vit_tiny", **VIT, drop_path=0.2))
     encoder.compile("adam", "mse")
-    encoder.fit(np.zeros((1, SIZE, SIZE, 3)), np.zeros((1, 4, 4, 24)), verbose=0)
+    encoder.optimizer.build(encoder.trainable_variables)
     encoder.save_weights(path)
     with h5py.File(path) as file:
         assert "optimizer" in file

@@ -15,6 +15,7 @@ from fundus_diag.models.weights.h5 import own_arrays
 from fundus_diag.models.weights.load import load_encoder
 from fundus_diag.models.weights.port import port
 
+pytestmark = pytest.mark.usefixtures("eager")
 save_file = pytest.importorskip("safetensors.numpy").save_file
 
 CVT_STAGES = ("stage0.map", "stage1.map", "stage2.map")
