@@ -60,14 +60,3 @@ def eager(request):
     tf.config.run_functions_eagerly("traced" not in request.keywords)
     yield
     tf.config.run_functions_eagerly(False)
-
-
-@pytest.fixture(scope="module")
-def ready_graphs():
-    """A seed that is set leaves the graphs that are ready: that of decoding takes 2 s to be again.
-
-    They hold no random numbers of a run: those of Keras and of batches are drawn without state.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(context.pywrap_tfe, "TFE_ContextClearCaches", lambda _: None)
-        yield

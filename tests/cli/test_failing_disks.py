@@ -14,7 +14,7 @@ from fundus_diag.models import build_encoder
 from fundus_diag.models.weights import h5
 from fundus_diag.utils.errors import DataError
 
-pytestmark = pytest.mark.usefixtures("ready_graphs", "eager")
+pytestmark = pytest.mark.usefixtures("eager")
 MOST = pytest.mark.parametrize(
     "most", [2, pytest.param(30, marks=pytest.mark.slow)], ids=["some", "many"]
 )

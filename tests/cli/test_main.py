@@ -18,8 +18,6 @@ from fundus_diag.cli.main import COMMANDS
 from fundus_diag.cli.parsing import File
 from fundus_diag.utils.errors import DataError
 
-pytestmark = pytest.mark.usefixtures("ready_graphs")
-
 
 def bomb(side=30_000):
     """A PNG of side x side pixels in a few kilobytes."""

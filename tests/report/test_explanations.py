@@ -8,8 +8,6 @@ from fundus_diag import load_run
 from fundus_diag.cli import main
 from fundus_diag.report.selection import picks
 
-pytestmark = pytest.mark.usefixtures("ready_graphs")
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

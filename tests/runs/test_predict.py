@@ -12,8 +12,6 @@ from fundus_diag import load_run
 from fundus_diag.data.manifest import read_manifest
 from fundus_diag.runs import predict as predicting
 
-pytestmark = pytest.mark.usefixtures("ready_graphs")
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

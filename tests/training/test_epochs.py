@@ -15,8 +15,6 @@ from fundus_diag.training import checkpoint, epochs, loop, validation
 from fundus_diag.training.config import BEFORE, TrainConfig
 from fundus_diag.utils.variables import values
 
-pytestmark = pytest.mark.usefixtures("ready_graphs")
-
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):

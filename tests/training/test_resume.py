@@ -18,7 +18,6 @@ from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.files import atomic
 
 TINY = Path(tiny.__file__)
-pytestmark = pytest.mark.usefixtures("ready_graphs")
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,6 @@ from fundus_diag.training.train import load_training_inputs
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.mixed_precision import precision
 
-pytestmark = pytest.mark.usefixtures("ready_graphs")
-
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):

@@ -34,7 +34,6 @@ from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.variables import assign, reseed
 
 PROGRAM = Path(narrow_vit.__file__)
-pytestmark = pytest.mark.usefixtures("ready_graphs")
 FLAGS = {"epochs": 4, "pictures_every": 3, "val_loss": True, "seed": 3}
 
 
