@@ -3,17 +3,17 @@
 import contextlib
 import fcntl
 import functools
-import os
 
 import pytest
 from exported import export, make_runs
 
 
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory):
+def folder(request, tmp_path_factory):
     """Folder with the run `eye` and its photographs; not to be changed."""
     root = tmp_path_factory.getbasetemp()
-    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root  # of all processes
+    if hasattr(request.config, "workerinput"):  # one of several processes: beside their own folders
+        root = root.parent
     folder = root / "exported"
     folder.mkdir(exist_ok=True)
     with alone(folder):
