@@ -100,17 +100,22 @@ def growing(path, what="rows"):
         yield write
         with writing(path):
             os.fsync(file.fileno())
-            file.close()
-            os.replace(partial, path)
+            if fcntl is None:
+                file.close()
+            os.replace(partial, path)  # while it is open: until it has its name it is nobody else's
         whole = True
     finally:
-        with contextlib.suppress(OSError):
-            file.close()
-        if not whole and written:
-            print(f"note: {partial} holds the first {written} {what}", file=sys.stderr)
-        elif not whole:
+        try:
+            if not whole and written:
+                print(f"note: {partial} holds the first {written} {what}", file=sys.stderr)
+            elif not whole:
+                with contextlib.suppress(OSError):
+                    if fcntl is None:
+                        file.close()
+                    partial.unlink(missing_ok=True)
+        finally:
             with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
+                file.close()
 
 
 def _alone(path):

@@ -1,5 +1,6 @@
 """How every figure looks: colours that the colour-blind tell apart, sizes, a line of a history."""
 
+import functools
 import io
 
 import numpy as np
@@ -108,9 +109,14 @@ def family_of(text):
 
 
 def _draws(family, letter):
+    return ord(letter) in _letters(family)
+
+
+@functools.cache
+def _letters(family):
+    """Numbers of all characters that a font has."""
     properties = font_manager.FontProperties(family=family)
-    font = font_manager.get_font(font_manager.findfont(properties))
-    return font.get_char_index(ord(letter)) != 0
+    return frozenset(font_manager.get_font(font_manager.findfont(properties)).get_charmap())
 
 
 def _number(letter):

@@ -4,15 +4,11 @@ import json
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from exported import contents, export, run_of, serve
 from small_encoders import NARROW, SIZE
 from tiny import make_photographs, ready_run
 
-from fundus_diag import explain
-from fundus_diag.explain.filters import clean
-from fundus_diag.export import check, graph
-from fundus_diag.export.maps import cam_function
+from fundus_diag.export import check
 from fundus_diag.export.onnx import load_onnx
 from fundus_diag.export.openvino import load_openvino
 from fundus_diag.imaging.preprocess import load_picture
@@ -22,13 +18,12 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
-WHOLE = "mae_vit_tiny"  # exported as SavedModel with all that reads photographs, the same for all
-DEFAULT = {(WHOLE, "onnx")}
+DEFAULT = {("mae_vit_tiny", "onnx")}
 
 
 def cases():
     for name in NARROW:
-        for format in (*["saved_model"] * (name == WHOLE), "onnx", "openvino"):
+        for format in ("saved_model", "onnx", "openvino"):
             marks = [] if (name, format) in DEFAULT else [pytest.mark.slow]
             yield pytest.param(name, format, marks=marks)
 
@@ -76,35 +71,6 @@ def test_every_encoder_answers_as_the_run(folder, name, format, tmp_path, monkey
     assert want.std(axis=0).min() > 1e-3
     assert export(folder / name, tmp_path / "out", "--format", format) == 0
     np.testing.assert_allclose(answer(tmp_path / "out", format, files), want, atol=1e-5)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [x for x in NARROW if x != WHOLE])
-def test_every_network_is_saved_with_its_maps(folder, name, tmp_path):
-    own = run(folder, name)
-    files = sorted((folder / "photographs").glob("*_left.png"))[:6]
-    maps, _ = cam_function(own, lambda logits: graph.calibrated(own, logits))
-
-    @tf.function(input_signature=[tf.TensorSpec((None, SIZE, SIZE, 3), name="images")])
-    def explained(images):
-        inside, label = (
-            tf.ones(tf.shape(images)[:3], tf.bool),
-            tf.ones(tf.shape(images)[0], "int32"),
-        )
-        given = {"inputs": images, "inside": inside, "label": label}
-        return {"map": maps(*tf.nest.flatten(given))[0]}
-
-    made = {"serve_pixels": graph.signatures(own, explain=False)["serve_pixels"], "map": explained}
-    tf.saved_model.save(tf.Module(), str(tmp_path / "1"), signatures=made)
-    pictures = np.stack([load_picture(x, SIZE) for x in files])
-    got = serve(tmp_path, "serve_pixels", images=pictures)["probability"]
-    np.testing.assert_allclose(got, own.predict(files), atol=1e-5)
-    pictures = pictures[:1]  # as in `check`: in others a ReLU is turned on or off by rounding
-    inside = np.ones(pictures.shape[:3], bool)
-    want = clean(explain.maps(own.model, pictures, labels=[1], inside=inside)[:, 0])
-    assert want.max() > 0.5
-    got = serve(tmp_path, "map", images=pictures)["map"]
-    np.testing.assert_allclose(got, want, atol=check.MAPS["float32"])
 
 
 @pytest.mark.slow

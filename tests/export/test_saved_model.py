@@ -14,6 +14,7 @@ from exported import SIZE, contents, export, photographs, run_of, serve, signatu
 from PIL import Image
 
 from fundus_diag.cli import main
+from fundus_diag.export import graph
 from fundus_diag.imaging.preprocess import load_picture
 
 BAD = {name: bad for name, bad in BAD.items() if "tif" not in name}
@@ -155,7 +156,9 @@ def test_an_answer_is_the_runs_in_every_part(folder, models):
 def test_an_export_of_each_kind_answers_as_its_run(folder, models, unit, tmp_path):
     model, names = models(unit, exported=unit == "patient"), {"serving_default", "serve_pixels"}
     if unit == "patient":
-        names |= {"serve_pair", "explain"}
+        names |= {"serve_pair"}
+        assert set(graph.signatures(run_of(folder, unit), explain=False)) == names
+        names |= {"explain"}
     else:  # without maps
         model = tmp_path / "out"
         assert export(folder / unit, model, "--no-explain") == 0

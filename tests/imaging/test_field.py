@@ -58,7 +58,7 @@ def error(box, centre, radii):
     shade=st.floats(0, 0.7),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 def test_round_fields_are_found(height, aspect, size, off, level, border, noise, shade, seed):
     # A diameter beyond the height is cut above and below; the width always shows both sides.
     width = int(height * max(aspect, size + 0.1))

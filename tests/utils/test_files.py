@@ -92,6 +92,28 @@ def test_a_growing_file_has_one_writer(tmp_path, monkeypatch):
         assert partial.read_text() == "first\n"
     assert path.read_text() == "first\n"
 
+    # Nor does another get it between the last row and the name, or before what is empty goes.
+    replace, unlink = os.replace, files.Path.unlink
+
+    def after_another(what):
+        def done(*args, **kwargs):
+            monkeypatch.undo()
+            with pytest.raises(UsageError, match="another process is writing it"):
+                grow(path)
+            tried.append(what)
+            return what(*args, **kwargs)
+
+        return done
+
+    tried = []
+    monkeypatch.setattr(os, "replace", after_another(replace))
+    grow(path)
+    monkeypatch.setattr(files.Path, "unlink", after_another(unlink))
+    with pytest.raises(KeyError):
+        grow(path, rows=0, error=KeyError())
+    assert tried == [replace, unlink]
+    assert files_of(tmp_path) == {"a.csv": b"head\n0\n1\n2\n"}
+
     # One that opened the file while it was written, and has it when it is whole: it takes another.
     lock = files._lock
     partial.write_text("whole\n")

@@ -15,8 +15,10 @@ def second_font(monkeypatch):
     monkeypatch.setattr(plotting, "FAMILIES", ["DejaVu Sans", "DejaVu Sans Mono"])
 
 
+@pytest.mark.usefixtures("second_font")
 def test_what_no_font_draws_is_a_number():
     assert plotting.plain("drusen é\t黄 \U0001f4a1") == "drusen é \\u9ec4 \\U0001f4a1"
+    assert plotting.plain(ARC) == ARC
     assert plotting.plain(ARC, ["DejaVu Sans"]) == "\\u2312"
 
 
