@@ -165,8 +165,23 @@ def test_a_model_that_computes_something_else_is_refused(folder, model, monkeypa
     points["labels"]["B"]["threshold"] = 0.0
     other = dataclasses.replace(run, points=points)
     assert "calls other labels than its probabilities" in refusal(other)
-    monkeypatch.setattr(check, "clean", lambda maps: clean(maps) * 1.1)
-    assert "a map differs by 0.0" in refusal()
+    for wrong in (lambda x: x * 1.1, lambda x: np.roll(x, 1, axis=-1)):
+        monkeypatch.setattr(check, "clean", lambda maps, x=wrong: x(clean(maps)))
+        assert "a map differs by 0." in refusal()
+
+
+def test_a_cell_of_a_map_may_be_off_by_more_than_the_others(folder, model, monkeypatch):
+    """Rounding turns a ReLU on, and the gradient there jumps."""
+    run, clean = run_of(folder, "eye"), check.clean
+
+    def jump(maps):
+        maps = np.array(clean(maps))
+        maps[:, maps.shape[1] // 2, maps.shape[2] // 2] += 0.3
+        return maps
+
+    monkeypatch.setattr(check, "clean", jump)
+    _, record = check.check_saved_model(run, model / "1", "float32")
+    assert record["largest_difference_of_map"] == pytest.approx(0.3, abs=1e-3)
 
 
 def test_a_loss_on_val_that_is_too_large_is_refused(folder):
