@@ -49,40 +49,52 @@ def check_demo(out, photographs):
         raise UsageError(f"--out {out}: holds a run that is no demo; name another folder")
 
 
+def demo_config(out, manifest, seed):
+    """`TrainConfig` of the demo in `out`: goes on where it was interrupted, else begins anew."""
+    from fundus_diag.runs.contents import CONFIG
+    from fundus_diag.runs.run_files import read_config
+    from fundus_diag.training.config import TrainConfig
+    from fundus_diag.utils.files import sha256
+    from fundus_diag.utils.version import __version__
+
+    before = read_config(out, finished=False) if (out / CONFIG).exists() else {}
+    begun = [before.get(x) for x in ("version", "seed")] + [before.get("data", {}).get("sha256")]
+    resume = begun == [__version__, seed, sha256(manifest)] and not before.get("finished")
+    return TrainConfig(
+        manifest=manifest,
+        image_root=manifest.parent,
+        run_dir=out,
+        encoder="se_xception_small",
+        weights="none",
+        image_size=IMAGE_SIZE,
+        seed=seed,
+        resume=resume,
+        overwrite=bool(before) and not resume,
+        batch_size=16,
+        phase2_epochs=13,
+    )
+
+
 def run_demo(out, patients, seed):
     """Draws, trains and reports; returns what `report_run` does.
 
     The photographs lie in a folder beside the run, and are drawn again only when asked for others.
     """
     from fundus_diag.report.report import report_run
-    from fundus_diag.runs.contents import CONFIG
-    from fundus_diag.training.config import TrainConfig
     from fundus_diag.training.train import train
 
     out = Path(out)
     photographs = out.with_name(out.name + "_photographs")
     check_demo(out, photographs)
     manifest = draw_photographs(photographs, patients, DRAWN_SIZE, seed)
-    config = TrainConfig(
-        manifest=manifest,
-        image_root=photographs,
-        run_dir=out,
-        encoder="se_xception_small",
-        weights="none",
-        image_size=IMAGE_SIZE,
-        seed=seed,
-        overwrite=(out / CONFIG).exists(),
-        batch_size=16,
-        phase2_epochs=13,
-    )
-    return report_run(train(config), explain=True)
+    return report_run(train(demo_config(out, manifest, seed)), explain=True)
 
 
 def demo(out: Path = Path("reports/demo"), patients: int = 1200, seed: int = 0):
     """Draw photographs, train a small SE-Xception on them in two phases, report and explain.
 
     Args:
-        out: Run directory; an earlier demo in it is replaced.
+        out: Run directory; an earlier demo in it is replaced, an interrupted one gone on with.
         patients: Number of patients drawn, most with two eyes.
         seed: Of the drawing and the training.
     """

@@ -13,7 +13,9 @@ from fundus_diag.cli import demo
 from fundus_diag.cli.main import COMMANDS
 from fundus_diag.cli.manifest import COMMANDS as MANIFEST_COMMANDS
 from fundus_diag.utils.errors import UsageError
+from fundus_diag.utils.files import sha256
 from fundus_diag.utils.keras_settings import check_backend
+from fundus_diag.utils.version import __version__
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +191,31 @@ def test_a_demo_replaces_a_demo_and_nothing_else(tmp_path):
     config["data"]["image_root"] = str(drawn)
     (out / "config.json").write_text(json.dumps(config))
     demo.check_demo(out, drawn)
+
+
+def test_an_interrupted_demo_is_gone_on_with_and_every_other_is_made_anew(tmp_path):
+    out, manifest = tmp_path / "demo", tmp_path / "manifest.csv"
+    manifest.write_text("image\n")
+
+    def begins(seed=0):
+        config = demo.demo_config(out, manifest, seed)
+        return config.resume, config.overwrite
+
+    assert begins() == (False, False)
+    write_run(out, n_patients=10)
+    path = out / "config.json"
+    config = json.loads(path.read_text())
+    config |= {"version": __version__, "seed": 0, "finished": None}
+    config["data"]["sha256"] = sha256(manifest)
+    path.write_text(json.dumps(config))
+    assert begins() == (True, False)
+    assert begins(seed=1) == (False, True)
+    for change in ({"finished": "2026-01-01"}, {"version": "0.0.1"}):
+        path.write_text(json.dumps(config | change))
+        assert begins() == (False, True)
+    path.write_text(json.dumps(config))
+    manifest.write_text("image\nother.png\n")
+    assert begins() == (False, True)
 
 
 @pytest.mark.parametrize(
