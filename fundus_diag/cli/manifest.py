@@ -16,7 +16,7 @@ from fundus_diag.utils.errors import DataError
 
 def _choices(default):
     """What --labels may be, for the help."""
-    return "; ".join(f"{x}: {' or '.join(describe(x)['label_choices'])}" for x in described())
+    return "; ".join(f"{x}: {' or '.join(describe(x).label_choices)}" for x in described())
 
 
 # Looked up when a command is parsed: a data set is there as soon as its description is.
@@ -48,8 +48,8 @@ def build(
     made = build_manifest(name, root, out, labels=labels, mapping=mapping, table=table)
     for note in made["notes"]:
         print(f"note: {note}")
-    for reason, number in made["left_out"].items():
-        print(f"left out: {number} rows, {reason}")
+    for line in made["left_out"]:
+        print(f"left out: {line}")
     _print_counts(made["splits"])
     print(f"licence: {made['licence']}")
     print(f"{made['out']}: image root {made['image_root']}")

@@ -2,7 +2,7 @@
 
 import math
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -22,8 +22,16 @@ from fundus_diag.data.tables import TextTable
 from fundus_diag.utils.errors import DataError
 
 META = ("image", "patient", "eye", "split", "age", "sex", "dataset")
+MASK = "mask_"  # a column mask_<name> holds the file that outlines one kind of thing ..
+NO_MASK = "none"  # .. or says that somebody looked and there is none; empty: nobody looked
 
 LABEL_VALUES = {"1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0, "": math.nan}
+
+
+def about(names: Iterable[str]) -> list[str]:
+    """The columns that are no labels, in their order: those of META, then those of masks."""
+    names = list(names)
+    return [x for x in META if x in names] + [x for x in names if x.startswith(MASK)]
 
 
 def parse(
@@ -48,15 +56,16 @@ def parse(
         raise DataError(f"{text.path}: no column {', '.join(repr(name) for name in missing)}")
     problems: list[tuple[int, str]] = []
     columns: dict[str, object] = {}
-    for name in META:
-        if text.has(name):
-            columns[name] = _read_meta(text, name, need_split, problems)
-    for name in map(nfc, text.columns):
-        if name not in META:
+    names = list(map(nfc, text.columns))
+    others = about(names)
+    for name in others:
+        columns[name] = _read_meta(text, name, need_split, problems)
+    for name in names:
+        if name not in others:
             values = _read_label(text, name, need_labels, problems)
             if values is not None:
                 columns[name] = values
-    labels = tuple(name for name in columns if name not in META)
+    labels = tuple(name for name in columns if name not in others)
     if need_labels and not labels:
         raise DataError(f"{text.path}: no label column beside {', '.join(META)}")
     table = pd.DataFrame(columns)
@@ -110,7 +119,7 @@ def _read_meta(text: TextTable, name, need_split, problems):
         cells = [nfc(cell) for cell in cells]
     for i, cell in enumerate(cells):
         wrong = None
-        if name == "image":
+        if name == "image" or (name.startswith(MASK) and cell not in ("", NO_MASK)):
             wrong = wrong_path(cell)
         elif name == "patient":
             # Lines are printed about patients: no id may break them, or steer a terminal.

@@ -1,16 +1,22 @@
-"""The first sheet of an .xlsx file as rows of text.
+"""A sheet of an Excel workbook (.xlsx, .xlsm, .xls) as rows of text.
 
-Such a file is a zip of XML, and a small one can hold any amount: its parts are counted before the
-library reads them, since that holds a whole row, or a whole list, at once.
+The newer kind is a zip of XML, and a small one can hold any amount: its parts are counted before
+the library reads them, since that holds a whole row, or a whole list, at once. The older kind, of
+before 2007, is not packed.
 """
 
+import datetime
 import io
+import os
+import re
 import warnings
 import zipfile
 from xml.parsers import expat
 
 from fundus_diag.utils.errors import DataError
 
+ZIP, OLE = b"PK\3\4", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # how the two kinds begin
+MAX_XLS = 50_000_000  # bytes
 MAX_UNPACKED = 200_000_000  # bytes
 MAX_CELLS = 2_000_000  # empty ones within rows too
 MAX_TEXT = 200_000_000  # characters of all cells: many may refer to one long text
@@ -19,28 +25,50 @@ MAX_ELEMENTS = 100_000  # within one row or text, or outside of them
 MAX_TAG = 4_000_000  # bytes
 
 
-def excel_rows(path, content):
-    """Yields (line, cells); a formula counts as the value stored beside it.
+def is_workbook(path, content):
+    """Whether a file is one of Excel's, by its content; one called so has to be.
+
+    A .xls may be text: many programs export their tables under that name.
+    """
+    return content.startswith((ZIP, OLE)) or path.suffix.lower() in (".xlsx", ".xlsm")
+
+
+def excel_rows(path, content, sheet=None):
+    """Yields (line, cells) of the rows that hold any text.
+
+    A formula counts as the value stored beside it. A number is written as it is shown where its
+    format fills it up with zeros, as in 000123; else without a fraction that is zero.
+
+    Args:
+        path: file to name in an error.
+        content: of the file.
+        sheet: name of the sheet; None for the first.
 
     Raises:
-        DataError: no such file, or one that holds too much.
+        DataError: no such file or sheet, or one that holds too much.
     """
+    read, kind = (_read_xls, ".xls") if content.startswith(OLE) else (_read_xlsx, ".xlsx")
     try:
-        lines = _read(path, content)
+        return _counted(path, read(path, content, sheet))
     except DataError:
         raise
-    except Exception as error:  # a damaged archive fails in a dozen ways inside the library
-        raise DataError(f"{path}: not a readable .xlsx file ({type(error).__name__})") from error
-    width = None
-    for line, cells in lines:
-        used = max((at + 1 for at, cell in enumerate(cells) if cell), default=0)
-        if used:
-            width = width or used  # empty columns behind the header's last name do not count
-            yield line, (cells + [""] * width)[: max(width, used)]
+    except Exception as error:  # a damaged file fails in a dozen ways inside the library
+        raise DataError(f"{path}: not a readable {kind} file ({type(error).__name__})") from error
 
 
-def _read(path, content):
-    """[(line, cells)] of the rows that hold any text."""
+def _counted(path, lines):
+    """[(line, cells)] of the rows that hold any text, up to `MAX_CELLS` and `MAX_TEXT`."""
+    rows, cells, text = [], 0, 0
+    for line, row in lines:
+        cells, text = cells + len(row), text + sum(map(len, row))
+        if cells > MAX_CELLS or text > MAX_TEXT or line > MAX_PIECES:
+            raise DataError(f"{path}: {_TOO_MUCH}")
+        if any(row):
+            rows.append((line, row))
+    return rows
+
+
+def _read_xlsx(path, content, name):
     import openpyxl
 
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -55,17 +83,61 @@ def _read(path, content):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # openpyxl reports missing styles: no concern here
         book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
-        sheet = book.worksheets[0]
+        sheets = {sheet.title: sheet for sheet in book.worksheets}
+        sheet = sheets[_chosen(path, list(sheets), name)]
         sheet.reset_dimensions()  # the size that the file claims may be wrong or enormous
-        rows, cells, text = [], 0, 0
-        for line, values in enumerate(sheet.iter_rows(values_only=True), start=1):
-            row = ["" if value is None else str(value).strip() for value in values]
-            cells, text = cells + len(row), text + sum(map(len, row))
-            if cells > MAX_CELLS or text > MAX_TEXT or line > MAX_PIECES:
-                raise DataError(f"{path}: {_TOO_MUCH}")
-            if any(row):
-                rows.append((line, row))
-        return rows
+        for line, row in enumerate(sheet.iter_rows(), start=1):
+            yield line, [_text(cell.value, getattr(cell, "number_format", "")) for cell in row]
+
+
+def _read_xls(path, content, name):
+    import xlrd
+
+    if len(content) > MAX_XLS:
+        raise DataError(f"{path}: {len(content) / 1e6:.0f} MB, more than {MAX_XLS / 1e6:.0f}")
+    with open(os.devnull, "w") as nowhere:  # where the library would print what it wonders about
+        book = xlrd.open_workbook(file_contents=content, formatting_info=True, logfile=nowhere)
+    sheet = book.sheet_by_name(_chosen(path, book.sheet_names(), name))
+    for at in range(sheet.nrows):
+        yield at + 1, [_xls_text(book, cell) for cell in sheet.row(at)]
+
+
+def _chosen(path, names, name):
+    """The sheet's name as the workbook has it: compared without case and blanks around it."""
+    if not names:
+        raise DataError(f"{path}: a workbook without a sheet of cells")
+    if name is None:
+        return names[0]
+    found = [x for x in names if x.strip().casefold() == name.strip().casefold()]
+    if not found:
+        raise DataError(f"{path}: no sheet {name!r} (it has {', '.join(names[:20])})")
+    return found[0]
+
+
+def _xls_text(book, cell):
+    import xlrd
+
+    value = cell.value
+    if cell.ctype == xlrd.XL_CELL_DATE:
+        value = xlrd.xldate_as_datetime(value, book.datemode)
+    elif cell.ctype == xlrd.XL_CELL_BOOLEAN:
+        value = bool(value)
+    elif cell.ctype in (xlrd.XL_CELL_EMPTY, xlrd.XL_CELL_BLANK, xlrd.XL_CELL_ERROR):
+        value = None
+    return _text(value, book.format_map[book.xf_list[cell.xf_index].format_key].format_str)
+
+
+def _text(value, shown):
+    """What a cell says. `shown`: its number format."""
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and re.fullmatch("0+", shown or ""):
+        return str(value).zfill(min(len(shown), 64))
+    if isinstance(value, datetime.datetime) and value.time() == datetime.time():
+        value = value.date()
+    return str(value).strip()
 
 
 _TOO_MUCH = (

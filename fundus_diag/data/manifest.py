@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from fundus_diag.data import patients
-from fundus_diag.data.columns import META, parse, raise_first
+from fundus_diag.data.columns import about, parse, raise_first
 from fundus_diag.data.labels import SPLITS, nfc, task_of
 from fundus_diag.data.pairing import pair_table, without_healthy
 from fundus_diag.data.paths import NO_FILE, inside, not_there, wrong_path
@@ -30,7 +30,7 @@ class Manifest:
     """A checked table of photographs, one row each.
 
     Attributes:
-        table: the columns of META that the file has (text; age is a float, NaN where unknown) and
+        table: the columns that are no labels (text; age is a float, NaN where unknown) and
             one float32 column of 1, 0 and NaN per label.
         labels: the label columns, in the order of the file.
         path: the file, or None for a table that was made here.
@@ -70,12 +70,13 @@ def read_manifest(
 
 
 def read_photographs(path: Path) -> Manifest:
-    """A manifest without its labels: columns outside META are not looked at.
+    """A manifest without its labels: their columns are not looked at.
 
     Raises:
         DataError: see `read_manifest`.
     """
-    manifest, problems = _examine(read_table(path).only(lambda name: name in META), False, False)
+    text = read_table(path)
+    manifest, problems = _examine(text.only(set(about(text.columns)).__contains__), False, False)
     raise_first(problems)
     return manifest
 
@@ -108,8 +109,8 @@ def _examine(text, need_labels, need_split):
 
 
 def from_table(table: pd.DataFrame, path: Path | None = None) -> Manifest:
-    """A manifest of a table that was made here: the columns outside META are its labels."""
-    labels = tuple(name for name in table.columns if name not in META)
+    """A manifest of a table that was made here: all columns but those of `about` are labels."""
+    labels = tuple(name for name in table.columns if name not in about(table.columns))
     return Manifest(table.reset_index(drop=True), labels, path, None, task_of(path, labels))
 
 

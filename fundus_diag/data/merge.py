@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from fundus_diag.data import patients
-from fundus_diag.data.columns import META
+from fundus_diag.data.columns import about
 from fundus_diag.data.labels import LABELS
 from fundus_diag.data.manifest import Manifest, from_table, read_manifest, summary
 from fundus_diag.data.write import write_manifest
@@ -79,7 +79,7 @@ def merge_manifests(manifests: Sequence[Manifest]) -> Manifest:
                     f"{manifest.path}: patient {patient!r} stands in {split!r}, and in {before} in "
                     f"{other!r}: merge with --drop-splits and split the result anew"
                 )
-    columns = [name for name in META if any(name in manifest.table for manifest in manifests)]
+    columns = about(dict.fromkeys(name for manifest in manifests for name in manifest.table))
     table = pd.concat([manifest.table for manifest in manifests], ignore_index=True)
     table = table.reindex(columns=columns + labels)
     text = [name for name in columns if name != "age"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fundus_diag.data.columns import META, parse, raise_first
+from fundus_diag.data.columns import about, parse, raise_first
 from fundus_diag.data.labels import nfc
 from fundus_diag.data.paths import escaped, is_utf8
 from fundus_diag.data.tables import table_of
@@ -17,7 +17,7 @@ from fundus_diag.utils.files import write_bytes
 def write_manifest(
     table: pd.DataFrame, path: Path, source: Path | None = None, where: Sequence[str] | None = None
 ) -> None:
-    """Writes a table as a manifest, in one step: META first, then the labels as 1, 0 or nothing.
+    """Writes a table as a manifest, in one step: the labels last, as 1, 0 or nothing.
 
     Args:
         table: a manifest's.
@@ -30,8 +30,9 @@ def write_manifest(
             cannot be written.
     """
     path = Path(path)
-    labels = [name for name in table.columns if name not in META]
-    out = pd.DataFrame({name: table[name] for name in META if name in table.columns})
+    others = about(table.columns)
+    labels = [name for name in table.columns if name not in others]
+    out = pd.DataFrame({name: table[name] for name in others})
     if "age" in out:
         out["age"] = [_format_number(age) for age in table["age"]]
     for label in labels:
@@ -54,7 +55,7 @@ def _check_written(out, content, path, source, where):
             raise DataError(f"{source}: image '{escaped(image)}' is not UTF-8")
     text = table_of(path, content)
     where = where or [f"line {line}" for line in text.lines]
-    labelled = any(name not in META for name in out)
+    labelled = len(about(out.columns)) < len(out.columns)
     read, _, problems = parse(text, need_labels=labelled, need_split=False, where=where)
     if len(read) != len(out):
         raise DataError(f"{source}: a row without a picture")

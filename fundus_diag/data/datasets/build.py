@@ -8,25 +8,43 @@ columns of the manifest, `where` it stands in the source ("line 7"), and `left_o
 """
 
 import os
-import re
-from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from fundus_diag.data import patients
-from fundus_diag.data.columns import META
+from fundus_diag.data.columns import about
+from fundus_diag.data.datasets.by_path import path_rows
 from fundus_diag.data.datasets.csv_table import csv_rows
-from fundus_diag.data.datasets.descriptions import describe
+from fundus_diag.data.datasets.descriptions import NotThere, describe, parts_of
 from fundus_diag.data.datasets.folders import folder_rows
 from fundus_diag.data.datasets.npz import npz_rows
 from fundus_diag.data.datasets.odir import odir_rows
-from fundus_diag.data.labels import HEALTHY, LABELS, is_healthy, is_label, task_of, wrong_label
+from fundus_diag.data.labels import (
+    GRADE,
+    HEALTHY,
+    LABELS,
+    is_healthy,
+    is_label,
+    task_of,
+    wrong_label,
+)
 from fundus_diag.data.manifest import from_table, summary
+from fundus_diag.data.paths import escaped
 from fundus_diag.data.write import write_manifest
 from fundus_diag.utils.errors import DataError, UsageError
 
-READERS = {"csv": csv_rows, "folders": folder_rows, "npz": npz_rows, "odir": odir_rows}
+READERS = {
+    "csv": csv_rows,
+    "files": path_rows,
+    "folders": folder_rows,
+    "npz": npz_rows,
+    "odir": odir_rows,
+}
+NOT_VERIFIED = (
+    "this layout was read off the code of others and never seen here: check what was built"
+)
 
 
 def build(
@@ -52,61 +70,90 @@ def build(
 
     Returns:
         {"out", "image_root": the root for the manifest's pictures, "rows", "patients", "left_out":
-        {reason: rows}, "notes": [line, ..], "licence", "splits": see `manifest.summary`}.
+        [line, ..], "notes": [line, ..], "licence", "splits": see `manifest.summary`}.
 
     Raises:
         UsageError: no such data set or labels.
         DataError: files are missing or wrong, the description is, or no row is left.
     """
     description = describe(name, mapping)
-    choices = description["label_choices"]
+    choices = description.label_choices
     labels = labels or choices[0]
     if labels not in choices:
         raise UsageError(f"--labels {labels}: {name} has {' and '.join(choices)}")
     root, out = Path(root), Path(out)
     if not os.path.isdir(root):
         raise DataError(f"{root}: not a folder")
-    if description["reader"] not in list(READERS):
-        known = ", ".join(READERS)
-        raise DataError(f"{description['path']}: reader {description['reader']!r}: one of {known}")
-    try:
-        built = READERS[description["reader"]](
-            root, description, labels, table and Path(table), out
-        )
-    except (KeyError, TypeError, AttributeError, re.error) as error:
-        what = f"{type(error).__name__}: {error}"
-        raise DataError(f"{description['path']}: not a mapping of {name} ({what})") from error
+    built = _read(description, root, labels, table and Path(table), out)
     kept = [row for row in built["rows"] if row["left_out"] is None]
-    left_out = Counter(row["left_out"] for row in built["rows"] if row["left_out"])
     if not kept:
-        reasons = [f"{count} rows: {reason}" for reason, count in left_out.items()]
-        reasons = ", ".join(reasons + built["notes"]) or "nothing found"
+        reasons = ", ".join(_left_out(built["rows"]) + built["notes"]) or "nothing found"
         raise DataError(f"{built['source']}: no row is left ({reasons})")
-    frame = _frame(kept, built, labels, description)
+    frame = _frame(kept, built["labels"], labels, description)
     write_manifest(frame, out, built["source"], [row["where"] for row in kept])
     manifest = from_table(frame, out)
+    notes = [] if description.verified else [NOT_VERIFIED]
     return {
         "out": str(out),
         "image_root": str(built["image_root"]),
         "rows": len(frame),
         "patients": int(frame["patient"].nunique()),
-        "left_out": dict(left_out),
-        "notes": built["notes"] + patients.notes(frame),
-        "licence": description["licence"],
+        "left_out": _left_out(built["rows"]),
+        "notes": notes + built["notes"] + patients.notes(frame),
+        "licence": description.licence,
         "splits": summary(frame, manifest.labels),
     }
 
 
-def _frame(rows, built, labels, description):
+def _read(description, root, labels, table, out):
+    """What the readers of all parts find, as one; a part whose files are not there is a note."""
+    parts = parts_of(description, labels)
+    if table is not None and len(parts) > 1:
+        raise UsageError(f"--table {table}: {description.path.stem} has several tables")
+    found, absent = [], []
+    for part in parts:
+        if part.reader not in READERS:
+            known = ", ".join(READERS)
+            raise DataError(f"{description.path}: reader {part.reader!r}: one of {known}")
+        try:
+            found.append(READERS[part.reader](root, part, labels, table, out))
+        except NotThere as error:
+            absent.append(error)
+    if not found:
+        raise absent[0]
+    return {
+        "rows": [row for one in found for row in one["rows"]],
+        "labels": list(dict.fromkeys(label for one in found for label in one["labels"])),
+        "source": found[0]["source"] if len(found) == 1 else root,
+        "image_root": found[0]["image_root"],
+        "notes": [note for one in found for note in one["notes"]]
+        + [f"a part is not there: {error}" for error in absent],
+    }
+
+
+def _left_out(rows):
+    """A line for each reason: how many rows, and one of them."""
+    reasons: dict[str, list] = {}
+    for row in rows:
+        if row["left_out"]:
+            reasons.setdefault(row["left_out"], []).append(row)
+    return [
+        f"{len(found)} rows, {reason} (such as {escaped(found[0]['image'])!r}, {found[0]['where']})"
+        for reason, found in reasons.items()
+    ]
+
+
+def _frame(rows, columns, labels, description):
     """The manifest's table, with what it calls the label of no disease (`healthy`) called N."""
-    frame = pd.DataFrame(rows)
-    columns, healthy = list(built["labels"]), description.get("healthy", "")
-    if healthy and healthy not in columns:
-        raise DataError(f"{description['path']}: healthy = {healthy!r} is none of the labels")
-    if healthy and not is_healthy(healthy):
+    frame, healthy = pd.DataFrame(rows), description.healthy
+    if labels == "odir" and description.odir:
+        frame, columns = _odir(frame, columns, description)
+    elif healthy and healthy not in columns:
+        raise DataError(f"{description.path}: healthy = {healthy!r} is none of the labels")
+    elif healthy and not is_healthy(healthy):
         if HEALTHY in columns:
             raise DataError(
-                f"{description['path']}: healthy = {healthy!r}, and {HEALTHY} is a label too"
+                f"{description.path}: healthy = {healthy!r}, and {HEALTHY} is a label too"
             )
         columns = [HEALTHY if label == healthy else label for label in columns]
         frame = frame.rename(columns={healthy: HEALTHY})
@@ -116,13 +163,41 @@ def _frame(rows, built, labels, description):
             raise UsageError(f"--labels odir: {strange[0]!r} is no label of ODIR")
         columns = list(LABELS)
     for label in columns:
-        if label in META:
-            raise DataError(f"{description['path']}: {label!r} cannot be the name of a label")
+        if about([label]):
+            raise DataError(f"{description.path}: {label!r} cannot be the name of a label")
         if not is_label(label):
-            raise DataError(f"{description['path']}: {wrong_label(label)}")
-    task_of(description["path"], columns)
-    frame["dataset"] = description["dataset"]
+            raise DataError(f"{description.path}: {wrong_label(label)}")
+    task_of(description.path, columns)
+    frame["dataset"] = description.dataset
     filled = (frame.notna() & (frame != "")).any()
-    meta = [c for c in META if c in ("image", "patient", "eye") or filled.get(c, False)]
-    frame = frame.reindex(columns=meta + columns)
+    needed = ("image", "patient", "eye")
+    others = [c for c in about(frame.columns) if c in needed or filled.get(c, False)]
+    frame = frame.reindex(columns=others + columns)
     return frame.astype({label: "float32" for label in columns})
+
+
+def _odir(frame, columns, description):
+    """(table with ODIR's labels, which of them) by the rules of `[odir]`.
+
+    A label is 1 where any of the set's own labels that stand for it is, 0 where all of them are,
+    else not graded; or 1 from a grade on.
+    """
+    grades = [label for label in columns if GRADE.fullmatch(label)]
+    for label, rule in description.odir.items():
+        missing = [x for x in rule.any if x not in columns]
+        if missing or (rule.grade is not None and not grades) or not (rule.any or rule.grade):
+            what = f"{missing[0]!r} is none of the labels" if missing else "no labels, or no grades"
+            raise DataError(f"{description.path}: odir.{label}: {what}")
+    given = {}
+    for label, rule in description.odir.items():
+        if rule.grade is not None:
+            values = frame[grades].to_numpy(float)
+            one = values[:, rule.grade :].sum(axis=1) == 1
+            known = ~np.isnan(values).any(axis=1)
+        else:
+            values = frame[rule.any].to_numpy(float)
+            one = (values == 1).any(axis=1)
+            known = one | (values == 0).all(axis=1)
+        given[label] = np.where(known, one.astype(float), np.nan)
+    rest = frame.drop(columns=[label for label in columns])
+    return rest.assign(**given), [label for label in LABELS if label in given]

@@ -1,54 +1,53 @@
 """Any table of pictures, read through a mapping of its columns and values."""
 
-import re
 from pathlib import Path
 
-from fundus_diag.data.datasets.descriptions import find_file, section
+from fundus_diag.data.datasets import values
+from fundus_diag.data.datasets.descriptions import find_file
+from fundus_diag.data.datasets.lookup import Lookup, stem_of
+from fundus_diag.data.datasets.masks import mask_columns
+from fundus_diag.data.datasets.schema import Description, GradeRule
 from fundus_diag.data.labels import EYE_WORDS, nfc
-from fundus_diag.data.paths import NO_FILE, inside, not_there, wrong_path
-from fundus_diag.data.tables import TextTable, read_table
+from fundus_diag.data.paths import NO_FILE, not_there, wrong_path
+from fundus_diag.data.tables import Form, read_table
 from fundus_diag.utils.errors import DataError
 
+META = ("image", "patient", "eye", "split", "age", "sex")
+MISSING = "picture missing"
+SPLIT_WORDS = {"train": "train", "training": "train", "val": "val", "valid": "val",
+               "validation": "val", "test": "test", "testing": "test"}  # fmt: skip
 
-def csv_rows(root: Path, description: dict, labels: str, table: Path | None, out: Path) -> dict:
+
+def csv_rows(root: Path, description: Description, labels: str, table: Path | None, out: Path):
     """Rows of a table through the mapping of its columns and values."""
-    text = read_table(table or find_file(root, description, "tables"), strict=False)
-    columns = section(description, "columns")
-    values = {
-        name: {str(given).lower(): meant for given, meant in meanings.items()}
-        for name, meanings in description.get("values", {}).items()
-    }
-    values["eye"] = EYE_WORDS | values.get("eye", {})
-    meta, notes = {}, []
-    for name in ("image", "patient", "eye", "split", "age", "sex"):
-        rule, required = columns.get(name, ""), name in ("image", "patient")
-        if isinstance(rule, str):
-            meta[name] = _cells(text, rule, required)
-        else:
-            meta[name] = _parts(text, name, rule, description["path"], notes)
-        if name in values:
-            meta[name] = _translate(text, name, meta[name], values[name])
-    graded = _grades(text, description["grades"]) if "grades" in description else {}
-    for label, rule in description.get("labels", {}).items() if not graded else ():
-        cells = _cells(text, rule["column"], required=not rule.get("optional", False))
-        given = {str(value).lower(): 1.0 for value in rule["positive"]}
-        given |= {str(value).lower(): 0.0 for value in rule["negative"]}
-        if any(cells):
-            graded[label] = _translate(text, label, cells, given | {"": None})
-    if not graded:
-        raise DataError(f"{text.path}: no label that {description['path']} names")
-    rows = []
+    form = description.table
+    header = None if form.header is None else tuple(x for x in form.header if x)
+    text = read_table(
+        table or find_file(root, description, "tables"),
+        strict=False,
+        form=Form(form.delimiter, form.encoding, form.sheet, header),
+    )
+    _check_columns(text, description)
+    notes = []
+    meta = {name: _meta(text, name, description, notes) for name in META}
+    graded = _graded(text, description, labels)
+    lookup = Lookup(root, description.files.folders)
+    masks = mask_columns(root, description) if labels == "masks" else None
+    rows, nobody = [], 0
     for i, line in enumerate(text.lines):
-        row = {name: cells[i] for name, cells in meta.items()}
-        if isinstance(columns.get("patient"), str) and columns["patient"] and not row["patient"]:
-            raise DataError(f"{text.path} line {line}: no patient")
-        row["image"], left_out = _located(text, line, root, row["image"])
-        row["patient"] = description["patient_prefix"] + nfc(row["patient"] or row["image"])
-        row["age"] = _number(text, line, row["age"])
-        row |= {label: cells[i] for label, cells in graded.items()}
-        if "grades" in description and row["grade_0"] is None:
-            left_out = "no grade"
+        row = {name: found[i] for name, found in meta.items()}
+        row["image"], left_out = _located(text, line, lookup, row["image"])
+        if values.is_nobody(row["patient"]):
+            nobody, row["patient"] = nobody + 1, ""
+        row["patient"] = description.patient_prefix + nfc(row["patient"] or row["image"])
+        row |= {label: given[i] for label, given in graded.items()}
+        if "grade_0" in graded and row["grade_0"] is None:
+            left_out = left_out or "no grade"
+        if masks:
+            row |= masks(stem_of(row["image"]), row)
         rows.append(row | {"where": f"line {line}", "left_out": left_out})
+    if nobody:
+        notes.append(f"{nobody} rows name nobody as their patient: each is one of its own")
     return {
         "rows": rows,
         "labels": list(graded),
@@ -58,70 +57,76 @@ def csv_rows(root: Path, description: dict, labels: str, table: Path | None, out
     }
 
 
-def _located(text, line, root, image):
+def _check_columns(text, description):
+    """Raises DataError that names every column which the mapping needs and the table lacks."""
+    rules = [description.columns.get("image"), description.columns.get("patient")]
+    rules += [x for x in description.columns.values() if x.pattern is not None]
+    rules += [rule for rule in description.labels.values() if not rule.optional]
+    if isinstance(description.grades, GradeRule):
+        rules.append(description.grades)
+    needed = dict.fromkeys(x for rule in rules if rule for x in rule.column if "{" not in x and x)
+    missing = [name for name in needed if not text.has(name)]
+    if missing:
+        names = ", ".join(map(repr, missing))
+        raise DataError(f"{text.path}: no column {names} (it has {', '.join(text.columns[:20])})")
+
+
+def _meta(text, name, description, notes):
+    """What stands in the column of a name, "" (ages NaN) where it says nothing."""
+    rule = description.columns.get(name)
+    if rule is None or rule.column == [""]:
+        if name == "image":
+            raise DataError(f"{description.path}: [columns] does not say where the image stands")
+        found, strange = [""] * len(text.lines), []
+    else:
+        required = name in ("image", "patient") or rule.pattern is not None
+        found, strange = values.cells(text, rule, required)
+    if strange:
+        notes.append(f"{len(strange)} rows do not fit the pattern of {name} ({strange[0]!r})")
+    if name == "age":
+        years, odd = values.ages(found)
+        if odd:
+            notes.append(f"{len(odd)} ages are no number of years and left out ({odd[0]!r})")
+        return years
+    meanings = {
+        "eye": EYE_WORDS,
+        "split": SPLIT_WORDS,
+    }.get(name, {}) | description.values.get(name, {})
+    if name in ("eye", "split") or name in description.values:
+        found = [x or "" for x in values.translated(text, name, found, meanings)]
+    if name == "split" and description.split:
+        found = [x or description.split for x in found]
+    return found
+
+
+def _graded(text, description, labels):
+    """{label: [1.0, 0.0 or None]} of the columns that `labels` asks for."""
+    if labels == "masks":
+        return {}
+    rule, graded = description.grades, {}
+    own = description.labels if labels != "grade" else {}
+    if isinstance(rule, GradeRule) and (labels == "grade" or labels == "odir" or not own):
+        found, _ = values.cells(text, rule)
+        graded = values.grades(text, rule, found)
+    for label, one in own.items():
+        found, _ = values.cells(text, one, required=not one.optional)
+        if any(found):
+            graded[label] = values.label(text, label, one, found)
+    if not graded:
+        raise DataError(f"{text.path}: no label that {description.path} names")
+    return graded
+
+
+def _located(text, line, lookup, image):
     """(path of the picture as it is on the disk, why its row is left out or None)."""
-    path, wrong = inside(root, image), wrong_path(image)
-    missing = None if wrong else not_there(path)
+    found = lookup.find(image)
+    if found is not None:
+        return found, None
+    path = image.replace("\\", "/")
+    wrong = wrong_path(path)
+    missing = None if wrong else not_there(lookup.root / path)
     if missing and missing != NO_FILE:
         wrong = missing
     if wrong:
         raise DataError(f"{text.path} line {line}: image {image!r} {wrong}")
-    return path.relative_to(root).as_posix(), "picture missing" if missing else None
-
-
-def _parts(text: TextTable, name: str, rule: dict, path: Path, notes: list) -> list[str]:
-    """What a pattern finds in the cells of a column: its group of that name, else its first.
-
-    A cell that does not fit gives "", and a note says how many do not.
-    """
-    pattern = re.compile(rule["pattern"], re.IGNORECASE)
-    if not pattern.groups:
-        raise DataError(f"{path}: the pattern of {name} has no group: put the part in brackets")
-    group = name if name in pattern.groupindex else 1
-    cells = _cells(text, rule["column"], required=True)
-    found = [pattern.fullmatch(nfc(cell)) for cell in cells]
-    strange = [cell for cell, match in zip(cells, found, strict=True) if not match]
-    if strange:
-        notes.append(f"{len(strange)} rows do not fit the pattern of {name} ({strange[0]!r})")
-    return [(match[group] or "").strip() if match else "" for match in found]
-
-
-def _cells(text: TextTable, column: str, required: bool) -> list[str]:
-    """Cells of a column, or of a text with columns in braces; empty where there is no column."""
-    if "{" in column:
-        names = re.findall(r"{([^{}]+)}", column)
-        parts = {name: text.column(name) for name in names}
-        return [
-            re.sub(r"{([^{}]+)}", lambda m, i=i: parts[m.group(1)][i], column)
-            for i in range(len(text.lines))
-        ]
-    if column and (required or text.has(column)):
-        return text.column(column)
-    return [""] * len(text.lines)
-
-
-def _translate(text, name, cells, meanings):
-    meanings = {"": ""} | meanings
-    for line, cell in zip(text.lines, cells, strict=True):
-        if nfc(cell).lower() not in meanings:
-            raise DataError(
-                f"{text.path} line {line}: {name} {cell!r} has no meaning in the mapping"
-            )
-    return [meanings[nfc(cell).lower()] for cell in cells]
-
-
-def _grades(text, rule):
-    """One column per grade; a row without a grade is NaN in all of them."""
-    order = [str(value).lower() for value in rule["values"]]
-    cells = _translate(text, "grade", text.column(rule["column"]), {v: v for v in order})
-    return {
-        f"grade_{k}": [float(cell == value) if cell else None for cell in cells]
-        for k, value in enumerate(order)
-    }
-
-
-def _number(text, line, cell):
-    try:
-        return float(cell) if cell else float("nan")
-    except ValueError:
-        raise DataError(f"{text.path} line {line}: age {cell!r} is not a number") from None
+    return path, MISSING

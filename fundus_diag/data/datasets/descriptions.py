@@ -4,9 +4,14 @@ import tomllib
 from importlib import resources
 from pathlib import Path
 
+from fundus_diag.data.datasets.schema import Description, Files, TableForm, checked
 from fundus_diag.data.labels import nfc
 from fundus_diag.data.paths import NO_FILE, inside, not_there
 from fundus_diag.utils.errors import DataError, UsageError
+
+
+class NotThere(DataError):
+    """Of the files that a description names none is there."""
 
 
 def described() -> list[str]:
@@ -14,8 +19,8 @@ def described() -> list[str]:
     return sorted(path.stem for path in descriptions_dir().glob("*.toml"))
 
 
-def describe(name: str, mapping: Path | None = None) -> dict:
-    """The description of a data set: its TOML file as a dict.
+def describe(name: str, mapping: Path | None = None) -> Description:
+    """The description of a data set; its `path` is the file's.
 
     Args:
         name: one of `described()`.
@@ -23,28 +28,17 @@ def describe(name: str, mapping: Path | None = None) -> dict:
 
     Raises:
         UsageError: no such data set.
-        DataError: a file is missing or no TOML, or `label_choices` is no list of names.
+        DataError: a file is missing or no TOML, or says what no description may say.
     """
     if name not in described():
         raise UsageError(f"no data set {name!r}: choose from {', '.join(described())}")
     path = descriptions_dir() / f"{name}.toml"
-    description = _read(path)
+    content = _read(path)
     if mapping:
         path = Path(mapping)
-        kept = {key: description.get(key) for key in ("reader", "label_choices")}
-        description = kept | _read(path)
-    choices = description.get("label_choices")
-    if not (isinstance(choices, list) and choices and all(isinstance(x, str) for x in choices)):
-        raise DataError(f"{path}: label_choices {choices!r} is no list of names")
-    # What a user's own mapping need not say.
-    defaults = {
-        "title": path.stem,
-        "reader": None,
-        "dataset": "",
-        "patient_prefix": "",
-        "licence": "not stated",
-    }
-    return {**defaults, **description, "path": path}
+        kept = {key: content[key] for key in ("reader", "label_choices") if key in content}
+        content = kept | _read(path)
+    return checked(path, content)
 
 
 def descriptions_dir() -> Path:
@@ -63,33 +57,50 @@ def dataset_facts(predictions):
     named = set(predictions["dataset"]) - {""} if "dataset" in predictions else set()
     known = {name: describe(name) for name in named & set(described())}
     return [
-        {"name": name} | {k: known.get(name, {}).get(k) for k in ("title", "licence", "citation")}
+        {"name": name}
+        | {k: getattr(known.get(name), k, None) for k in ("title", "licence", "citation")}
         for name in sorted(named)
     ]
 
 
-def section(description, name):
-    if not isinstance(description.get(name), dict):
-        raise DataError(f"{description['path']}: no table [{name}]")
-    return description[name]
+def parts_of(description: Description, labels: str) -> list[Description]:
+    """The parts of a data set that `labels` is made of; all of it where it has no parts.
+
+    What a part says counts in place of what stands above the parts, key by key.
+    """
+    parts = [part for part in description.parts if not part.only or labels in part.only]
+    return [_with(description, part) for part in parts] or [description]
 
 
-def find_file(root: Path, description: dict, kind: str) -> Path:
+def _with(whole, part):
+    said = {}
+    for name in part.model_fields_set:
+        value = getattr(part, name)
+        before = getattr(whole, name, None)
+        if isinstance(value, dict) and isinstance(before, dict):
+            value = before | value
+        elif isinstance(value, Files | TableForm):
+            value = before.model_copy(update={x: getattr(value, x) for x in value.model_fields_set})
+        said[name] = value
+    return whole.model_copy(update=said)
+
+
+def find_file(root: Path, description: Description, kind: str) -> Path:
     """The first of the files that `[files]` of the description names, by `kind`, and that is there.
 
     Raises:
         DataError: none is, or none is named.
     """
-    names = description.get("files", {}).get(kind, [])
+    names = getattr(description.files, kind)
     if not names:
         raise DataError(
-            f"{description['path']}: names no file ([files] {kind}): name it there or by --table"
+            f"{description.path}: names no file ([files] {kind}): name it there or by --table"
         )
     for name in names:
         path = inside(root, name)
         if path and not_there(path) != NO_FILE:
             return path
-    raise DataError(f"{root}: none of the files {', '.join(names)}")
+    raise NotThere(f"{root}: none of the files {', '.join(names)}")
 
 
 def _read(path):

@@ -5,7 +5,6 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from fundus_diag.data.datasets.descriptions import section
 from fundus_diag.data.labels import eye_of, nfc
 from fundus_diag.data.paths import escaped, wrong_path
 from fundus_diag.utils.errors import DataError
@@ -14,21 +13,20 @@ SILENT = {"thumbs.db", "desktop.ini"}  # left by Windows; what begins with a dot
 NOT_READ = "in folders that may not be read"
 
 
-def folder_rows(root: Path, description: dict, labels: str, table: Path | None, out: Path) -> dict:
+def folder_rows(root: Path, description, labels: str, table: Path | None, out: Path) -> dict:
     """Rows of the pictures in DIR/<class>/ and DIR/<split>/<class>/.
 
     A picture is 1 for the labels of its own folder and 0 for those of the other folders. Of files
     that are left out a note says how many, why, and names one.
     """
-    classes = {
-        name.lower(): [label] if isinstance(label, str) else list(label)
-        for name, label in section(description, "classes").items()
-    }
+    classes = {nfc(name).lower(): given for name, given in description.classes.items()}
+    if not classes:
+        raise DataError(f"{description.path}: no table [classes]")
     graded = list(dict.fromkeys(label for given in classes.values() for label in given))
-    splits = {name.lower(): split for name, split in description.get("splits", {}).items()}
-    files = section(description, "files")
-    endings = tuple(ending.lower() for ending in files.get("extensions", [".jpg", ".png"]))
-    name = re.compile(files.get("name", "(?!)"), re.IGNORECASE)  # by default matches nothing
+    splits = {name.lower(): split for name, split in description.splits.items()}
+    files = description.files
+    endings = tuple(ending.lower() for ending in files.extensions)
+    name = re.compile(files.name or "(?!)", re.IGNORECASE)  # by default matches nothing
     left_out: dict[str, list[str]] = {}
     rows = []
     for split, class_name, picture in _pictures(root, classes, splits, endings, left_out):
@@ -42,14 +40,14 @@ def folder_rows(root: Path, description: dict, labels: str, table: Path | None, 
         word = parts.get("eye") or ""
         eye = eye_of(word)
         if eye is None:
-            raise DataError(f"{description['path']}: {image!r}: eye {word!r} is no word for an eye")
+            raise DataError(f"{description.path}: {image!r}: eye {word!r} is no word for an eye")
         # Without a patient in its name, a picture is told apart by its path: classes may each have
         # a picture 001.jpg.
         patient = (parts.get("patient") or "").strip() or nfc(image)
         rows.append(
             {
                 "image": image,
-                "patient": description["patient_prefix"] + patient,
+                "patient": description.patient_prefix + patient,
                 "eye": eye,
                 "split": split,
                 "where": f"picture {image!r}",

@@ -18,20 +18,16 @@ from fundus_diag.utils.errors import DataError
 MAX_BYTES = 2_000_000_000  # of the arrays; the largest published size takes 240 MB
 
 
-def npz_rows(root: Path, description: dict, labels: str, table: Path | None, out: Path) -> dict:
+def npz_rows(root: Path, description, labels: str, table: Path | None, out: Path) -> dict:
     """Rows of the archive with its own split; the pictures go to a folder beside the manifest.
 
-    With `labels` "grade" there is a column for each of the description's `grades`; with "odir" one
-    for each label of its table `from_grade`, which is 1 from the grade on that stands there.
+    There is a column for each of the description's `grades`.
     """
     path = table or find_file(root, description, "archives")
     arrays = _load(path)
-    grades = description["grades"]
-    if labels == "grade":
-        columns = {f"grade_{k}": {k} for k in range(grades)}  # label: the grades that give it
-    else:
-        columns = {x: set(range(k, grades)) for x, k in description["from_grade"].items()}
-    name = description["dataset"] or path.stem  # becomes a folder, and part of paths
+    grades = description.grades
+    columns = [f"grade_{k}" for k in range(grades)]
+    name = description.dataset or path.stem  # becomes a folder, and part of paths
     wrong = wrong_path(name)
     if wrong:
         raise DataError(f"{path}: dataset {name!r} {wrong}")
@@ -43,18 +39,18 @@ def npz_rows(root: Path, description: dict, labels: str, table: Path | None, out
         for i, grade in enumerate(truth):
             row = {
                 "image": f"{name}/{split}/{i:04d}.png",
-                "patient": f"{description['patient_prefix']}{split}-{i:04d}",
+                "patient": f"{description.patient_prefix}{split}-{i:04d}",
                 "eye": "",
                 "split": split,
                 "where": f"picture {i} of {split}",
                 "left_out": None,
             }
-            row |= {label: float(grade in given) for label, given in columns.items()}
+            row |= {label: float(k == grade) for k, label in enumerate(columns)}
             rows.append(row)
     notes = [f"{len(rows)} pictures written to {folder}"]
     return {
         "rows": rows,
-        "labels": list(columns),
+        "labels": columns,
         "source": path,
         "image_root": out.parent,
         "notes": notes,

@@ -17,17 +17,19 @@ from fundus_diag.data.tables import read_table
 from fundus_diag.utils.errors import DataError
 
 
-def odir_rows(root: Path, description: dict, labels: str, table: Path | None, out: Path) -> dict:
+def odir_rows(root: Path, description, labels: str, table: Path | None, out: Path) -> dict:
     """Rows of the table as on Kaggle (a row per eye) or of the challenge (a row per patient)."""
     text = read_table(table or find_file(root, description, "tables"), strict=False)
-    columns, rules = description["columns"], description["keywords"]
-    prefix = description["patient_prefix"]
+    columns = {name: rule.column for name, rule in description.columns.items()}
+    for name in ("id", "age", "sex", "row"):
+        (columns[name],) = columns[name]
+    rules, prefix = description.keywords, description.patient_prefix
     by_eye = text.has(columns["row"])
     needed = [columns["id"], columns["age"], columns["sex"], *columns["left"], *columns["right"]]
     needed += [columns["row"]] if by_eye else []
-    needed += description["eye_labels"] if labels == "patient" else []
+    needed += description.eye_labels if labels == "patient" else []
     cells = {name: text.column(name) for name in needed}
-    where = locate(root, description["files"]["folders"])
+    where = locate(root, description.files.folders)
     unknown: Counter[str] = Counter()
     rows = []
     for i, line in enumerate(text.lines):
@@ -52,7 +54,7 @@ def odir_rows(root: Path, description: dict, labels: str, table: Path | None, ou
                 row["left_out"] = "no diagnosis, only remarks on the picture"
             elif name not in where:
                 row["left_out"] = "picture missing"
-            for label in description["eye_labels"]:
+            for label in description.eye_labels:
                 given = cells[label][i] if labels == "patient" else str(int(label in found))
                 if given not in ("0", "1"):
                     raise DataError(f"{text.path} line {line}: {label} is {given!r}, not 1 or 0")
@@ -64,7 +66,7 @@ def odir_rows(root: Path, description: dict, labels: str, table: Path | None, ou
     ]
     return {
         "rows": rows,
-        "labels": description["eye_labels"],
+        "labels": description.eye_labels,
         "source": text.path,
         "image_root": root,
         "notes": notes,

@@ -79,9 +79,13 @@ def test_where_every_row_is_a_patient_of_its_own_a_note_says_so(build):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("(.+)_(?:left|right)", ".+", "map.toml: the pattern of patient has no group"),
-        ("(.+)_(?:left|right)", "(", "map.toml: not a mapping of csv"),
-        (', pattern = "(.+)_(?:left|right)"', "", "map.toml: not a mapping of csv .KeyError"),
+        ("(.+)_(?:left|right)", ".+", "map.toml: columns.patient.pattern: has no group"),
+        ("(.+)_(?:left|right)", "(", "map.toml: columns.patient.pattern: not a regular expression"),
+        (
+            'column = "image", pattern = "(.+',
+            'pattern = "(.+',
+            "columns.patient.column: field required",
+        ),
         ('column = "image"', 'column = "name"', "t.csv: no column 'name'"),
         (">left|right)", ">lef|tright|.*)", "t.csv line 2: eye '10_left' has no meaning"),
     ],
@@ -125,12 +129,17 @@ def test_without_files_the_message_says_what_to_name(tmp_path, build):
         build_manifest("csv", tmp_path / "root", tmp_path / "out.csv", mapping=tmp_path / "m.toml")
 
 
-@pytest.mark.parametrize("age", ["inf", "1e999", "-Infinity"])
-def test_a_row_that_the_next_command_would_refuse_is_named(build, tmp_path, age):
+@pytest.mark.parametrize("age", ["inf", "1e999", "-Infinity", "1961-05-03", "adult", "-3"])
+def test_an_age_that_is_none_is_a_note_and_not_the_end(build, age):
     mapping = PLAIN.replace("[labels", 'age = "age"\n[labels')
-    table = f"image,patient,age,D\na.jpg,1,nan,1\nb.jpg,2,{age},0\n"
-    with pytest.raises(DataError, match=r"t.csv line 3: age '-?inf' is not .* \(picture 'b.jpg'\)"):
-        build(mapping, table, "a.jpg", "b.jpg")
+    table = f"image,patient,age,D\na.jpg,1,nan,1\nb.jpg,2,{age},0\nc.jpg,3,50,0\n"
+    read, notes = build(mapping, table, "a.jpg", "b.jpg", "c.jpg")
+    assert read["age"].isna().tolist() == [True, True, False]
+    assert f"1 ages are no number of years and left out ('{age}')" in notes
+
+
+def test_a_row_that_the_next_command_would_refuse_is_named(build, tmp_path):
+    table = "image,patient,D\na.jpg,1,1\nb.jpg,x\x07,0\n"
+    with pytest.raises(DataError, match=r"t.csv line 3: patient .* characters .picture 'b.jpg'"):
+        build(PLAIN, table, "a.jpg", "b.jpg")
     assert not os.path.exists(tmp_path / "out.csv")
-    read, _ = build(mapping, table.replace(age, "50"), "a.jpg", "b.jpg")
-    assert read["age"].isna().tolist() == [True, False]

@@ -124,7 +124,7 @@ def eyes(tmp_path):
 
 def test_any_table_is_read_through_a_mapping(eyes, tmp_path):
     read, counts = build("csv", eyes, mapping=tmp_path / "map.toml")
-    assert counts["left_out"] == {"picture missing": 1}
+    assert counts["left_out"] == ["1 rows, picture missing (such as 'pictures/3_OD.png', line 5)"]
     assert (tmp_path / "out.csv").read_text() == (
         "image,patient,eye,age,dataset,D,G\n"
         "pictures/1_OD.png,mine-1,right,60,mine,1,1\n"
@@ -141,7 +141,10 @@ def test_a_table_of_grades_leaves_out_rows_without_one(eyes, tmp_path):
     read, counts = build("csv", eyes, mapping=tmp_path / "map.toml")
     assert read.task == "grade"
     np.testing.assert_array_equal(read.table[list(read.labels)], [[0, 0, 1], [1, 0, 0]])
-    assert counts["left_out"] == {"no grade": 1, "picture missing": 1}
+    assert counts["left_out"] == [
+        "1 rows, no grade (such as 'pictures/2_OD.png', line 4)",
+        "1 rows, picture missing (such as 'pictures/3_OD.png', line 5)",
+    ]
     with pytest.raises(UsageError, match="'grade_0' is no label of ODIR"):
         build("csv", eyes, mapping=tmp_path / "map.toml", labels="odir")
 
@@ -159,7 +162,7 @@ def test_a_manifest_like_table_needs_no_mapping(tmp_path):
     ("old", "new", "message"),
     [
         ('column = "level"', 'column = "grade"', "no column 'grade'"),
-        ('column = "level"', "", "KeyError: 'column'"),
+        ('column = "level"', "", "map.toml: labels.D.column: field required"),
         ('negative = ["0"]', "negative = []", r"t.csv line 3: D '0' has no meaning"),
         ('OD = "right"', 'OD = "both"', "eye 'both'"),
         ('eye = "side"', 'eye = "level"', "t.csv line 2: eye '2' has no meaning"),
@@ -168,7 +171,7 @@ def test_a_manifest_like_table_needs_no_mapping(tmp_path):
         ('image = "pictures', 'image = "{nothing}', "no column 'nothing'"),
         ("[labels.D]", "[labels.patient]", "'patient' cannot be the name of a label"),
         ("[labels.D]", "[labels.grade_0]", "grades"),
-        ("[columns]", "[colums]", r"no table \[columns\]"),
+        ("[columns]", "[colums]", "map.toml: colums: there is no such key"),
         ("[columns]", "[columns", "not a TOML file"),
     ],
 )
