@@ -38,7 +38,7 @@ class Lookup:
         Raises:
             DataError: several pictures are as near, in one folder or in `ANYWHERE`.
         """
-        tail = image.replace("\\", "/").lstrip("/")
+        tail = "/".join(x for x in re.split(r"[/\\]", image) if x not in ("", "."))
         for folder in self.folders:
             if folder == ANYWHERE:
                 found = self._anywhere(tail)
