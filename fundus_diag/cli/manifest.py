@@ -82,25 +82,27 @@ def split(
     out: Path,
     ratios: tuple[float, float, float] = (0.7, 0.1, 0.2),
     seed: int = 0,
-    image_root: Path | None = None,
+    keep: tuple[Literal["train", "val", "test"], ...] = (),
+    keep_together: Path | None = None,
 ):
     """Split a manifest by patient into train, val and test, labels balanced.
 
     Args:
-        file: Manifest; a split that it has is replaced.
+        file: Manifest; a split that it has is replaced, unless it is kept.
         out: Manifest to write, with a column split.
         ratios: Shares of the patients for train, val and test.
         seed: The same seed gives the same split.
-        image_root: Folder of the pictures: patients who share one, the same or nearly so, stay on
-            one side.
+        keep: Splits that stay as they are; the others are dealt anew in proportion to their shares.
+        keep_together: Folder of the pictures: patients who share one, the same or nearly so, stay
+            on one side.
     """
-    if image_root is not None:
-        if not os.path.isdir(image_root):
-            raise DataError(f"{image_root}: the image root is not a folder")
+    if keep_together is not None:
+        if not os.path.isdir(keep_together):
+            raise DataError(f"{keep_together}: the image root is not a folder")
         import_tensorflow()
     from fundus_diag.data.splits import split as split_file
 
-    _print_made(split_file(file, out, ratios, seed, image_root))
+    _print_made(split_file(file, out, ratios, seed, keep, keep_together))
 
 
 def merge(files: tyro.conf.Positional[tuple[Path, ...]], /, out: Path, drop_splits: bool = False):

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,7 +21,9 @@ NARROW = "hold {} bits in 16 and so are nearly black"
 WORKERS = 4
 
 
-def check_pictures(table: pd.DataFrame, path: Path, root: Path) -> tuple[list[str], list[str]]:
+def check_pictures(
+    table: pd.DataFrame, labels: Sequence[str], path: Path, root: Path
+) -> tuple[list[str], list[str]]:
     """(errors, warnings) about the files that a table names. Each is read and decoded once."""
     # TensorFlow takes seconds to import: tables alone shall not wait for it.
     from fundus_diag.imaging.image_file import narrow_bits, open_file
@@ -58,10 +61,15 @@ def check_pictures(table: pd.DataFrame, path: Path, root: Path) -> tuple[list[st
         same = table.loc[group]
         who = _some([f"{image} (patient {patient})" for image, patient in _pairs(same)], GROUP)
         who = f"{len(same)} files: {who}" if len(same) > GROUP else who
+        for label in labels:
+            if {0.0, 1.0} <= set(same[label]):
+                pairs = zip(same["image"], same[label], strict=True)
+                said = [f"{image} ({label} {value:g})" for image, value in pairs]
+                errors.append(f"{path}: the same picture under two labels: {_some(said, GROUP)}")
         if same["patient"].nunique() > 1:
             errors.append(
                 f"{path}: the same picture under two patients: {who}: leave one out, call both one "
-                "patient, or keep them together by `manifest split --image-root`"
+                "patient, or keep them together by `manifest split --keep-together`"
             )
         else:
             warnings.append(f"{path}: the same picture twice: {who}")
@@ -115,9 +123,9 @@ def check(path: Path, image_root: Path) -> tuple[list[str], list[str]]:
     """Everything that is wrong with a manifest and its pictures: (errors, warnings), a line each.
 
     Errors: rows that break a rule of the table (duplicates and patients in two splits among them),
-    pictures that are missing or unreadable, equal files under two patients. Warnings: pictures of
-    different patients that nearly agree, that show nothing or hold 12 or 14 bits in 16, ages that
-    can hardly be, rows without a graded label, eyes without a fellow, labels without a positive in
+    pictures that are missing or unreadable, equal files under two patients or two labels.
+    Warnings: pictures of different patients that nearly agree, that show nothing or hold 12 or 14
+    bits in 16, ages that can hardly be, rows without a graded label, eyes without a fellow, labels without a positive in
     a split, no label at all, pictures of which nothing tells the patient.
 
     Raises:
@@ -127,7 +135,7 @@ def check(path: Path, image_root: Path) -> tuple[list[str], list[str]]:
     if not os.path.isdir(image_root):
         raise DataError(f"{image_root}: the image root is not a folder")
     table = manifest.table
-    more_errors, warnings = check_pictures(table, manifest.path, Path(image_root))
+    more_errors, warnings = check_pictures(table, manifest.labels, manifest.path, Path(image_root))
     warnings += check_values(table, manifest.labels, manifest.path)
     warnings += [f"{manifest.path}: {note}" for note in patients.notes(table)]
     return errors + more_errors, warnings

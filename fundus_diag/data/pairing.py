@@ -8,6 +8,7 @@ import pandas as pd
 from fundus_diag.data.labels import EYES, GRADE, is_healthy
 from fundus_diag.utils.errors import DataError
 
+NAMED = 3  # eyes that an error names
 ONCE = ("split", "age", "sex", "dataset")  # columns that belong to the patient
 
 
@@ -25,7 +26,7 @@ def pair_table(table: pd.DataFrame, labels: tuple[str, ...], task: str, path) ->
         table has, and the labels (float32).
 
     Raises:
-        DataError: a patient has two pictures of one eye, or a picture of neither.
+        DataError: a patient has several pictures of one eye, or a picture of neither.
     """
     _check_eyes(table, path)
     groups = table.groupby("patient", sort=False)
@@ -78,10 +79,15 @@ def _check_eyes(table, path):
             f"{path}: patient {unknown.iloc[0]!r} has a picture of neither the left nor the right "
             "eye: pairs need to know which"
         )
-    twice = table[table.duplicated(["patient", "eye"])]
+    twice = table[table.duplicated(["patient", "eye"], keep=False)]
     if len(twice):
-        patient, eye = twice.iloc[0][["patient", "eye"]]
-        raise DataError(f"{path}: patient {patient!r} has two pictures of the {eye} eye")
+        groups = twice.groupby(["patient", "eye"], sort=False)["image"]
+        named = [f"{eye} eye of {patient!r}: {', '.join(x)}" for (patient, eye), x in groups]
+        more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
+        raise DataError(
+            f"{path}: {len(named)} eyes with several pictures ({'; '.join(named[:NAMED])}{more}): "
+            "a pair takes one of each eye; `manifest sample --one-per-eye` keeps the sharpest"
+        )
 
 
 def _any_eye(table, labels):

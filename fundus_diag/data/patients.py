@@ -4,6 +4,12 @@ import pandas as pd
 
 from fundus_diag.data.labels import nfc
 
+# Ids by which programs write that there is none.
+NOBODY = {"nan", "none", "null", "na", "n/a", "#n/a", "nil", "-", "--", "?", "unknown", "anonymous"}
+# A patient with more pictures than this, and than so many times the median, is hardly one person.
+MANY, TIMES = 20, 10
+NAMED = 3  # of whom a note names
+
 
 def own_patients(table: pd.DataFrame) -> int:
     """How many pictures are patients of their own because nothing tells of another.
@@ -35,12 +41,36 @@ def own_patients_of_run(config: dict) -> int:
     return rows if config["unit"] == "eye" and rows == patients else 0
 
 
+def is_nobody(patient: str) -> bool:
+    """Whether an id says that nobody knows who it is."""
+    return nfc(patient).strip().lower() in NOBODY
+
+
 def notes(table: pd.DataFrame) -> list[str]:
-    """A line where pictures are patients of their own, so that a split may part a person's eyes."""
-    own = own_patients(table)
-    if not own:
-        return []
-    return [
-        f"{own} of {len(table)} pictures are patients of their own: where nothing tells who is "
-        "who, both eyes of a person may stand on two sides of a split"
-    ]
+    """What is odd about the patients of a table, a line each.
+
+    Pictures that are patients of their own, so that a split may part a person's eyes; ids that name
+    nobody; ids with more pictures than one person has.
+    """
+    lines, own = [], own_patients(table)
+    if own:
+        lines.append(
+            f"{own} of {len(table)} pictures are patients of their own: where nothing tells who is "
+            "who, both eyes of a person may stand on two sides of a split"
+        )
+    counts = table["patient"].value_counts()
+    nobody = counts[[is_nobody(patient) for patient in counts.index]]
+    if len(nobody):
+        lines.append(
+            f"{_said(nobody)}: that is nobody, and a split keeps them on one side as one person"
+        )
+    many = counts.drop(nobody.index)
+    many = many[many > max(MANY, TIMES * counts.median())]
+    if len(many):
+        lines.append(f"{_said(many)}: more than one person is likely to have")
+    return lines
+
+
+def _said(counts):
+    named = [f"patient {patient!r} has {count} pictures" for patient, count in counts.items()]
+    return ", ".join(named[:NAMED]) + (f" and {len(named) - NAMED} more" * (len(named) > NAMED))

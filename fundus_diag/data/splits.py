@@ -33,15 +33,19 @@ def split(
     out: Path,
     ratios: Sequence[float] = (0.7, 0.1, 0.2),
     seed: int = 0,
-    image_root: Path | None = None,
+    keep: Sequence[str] = (),
+    keep_together: Path | None = None,
 ) -> dict:
     """Writes the manifest `path` to `out` with a new column `split`.
 
     Args:
-        path: manifest; a split that it has already is replaced, whatever stands in it.
-        ratios: shares of the patients for train, val and test; their sum is 1.
+        path: manifest; a split that it has already is replaced, whatever stands in it, unless it
+            is kept.
+        ratios: shares of the patients for train, val and test; their sum is 1. Of those who are
+            not in a split that is kept: the shares of the others, in proportion.
         seed: the same seed gives the same split, in whatever order the rows stand.
-        image_root: folder of the pictures; where it is given, patients who share a picture, the
+        keep: splits that stay as they are; everybody else is dealt out over the others.
+        keep_together: folder of the pictures; where it is given, patients who share a picture, the
             same or nearly so, are dealt out together (see `same_people`).
 
     Returns:
@@ -50,16 +54,19 @@ def split(
 
     Raises:
         DataError: the manifest is wrong or cannot be written.
-        UsageError: the ratios or the seed are wrong.
+        UsageError: the ratios, the seed or the splits to keep are wrong.
     """
     text = read_table(path)
     replaced = text.has("split") and any(text.column("split"))
-    before = read_manifest(path, need_labels=None, keep_split=False)
+    before = read_manifest(path, need_labels=None, keep_split=bool(keep))
     people, notes = before.table["patient"], patients.notes(before.table)
-    if image_root is not None:
-        people, shared = same_people(before.table, image_root)
+    if replaced and not keep:
+        notes.append("the splits that the table had are dealt anew (--keep keeps them)")
+    if keep_together is not None:
+        people, shared = same_people(before.table, keep_together)
         notes += shared
-    table = split_manifest(before, ratios, seed, people)
+    kept = _kept(before, np.asarray(people), keep, notes)
+    table = split_manifest(before, ratios, seed, people, kept)
     write_manifest(table, out)
     splits = summary(table, before.labels)
     return {
@@ -76,15 +83,55 @@ def split_manifest(
     ratios: Sequence[float] = (0.7, 0.1, 0.2),
     seed: int = 0,
     people: Sequence[str] | None = None,
+    kept: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """The manifest's table with a new column `split`; see `split_patients`.
 
-    `people`: whom each row is of, where that is not its patient.
+    Args:
+        people: whom each row is of, where that is not its patient.
+        kept: the split that each row stays in, "" of rows that are dealt out; None for all.
     """
     y = manifest.table[list(manifest.labels)].to_numpy()
-    people = manifest.table["patient"] if people is None else people
-    names = split_patients(np.asarray(people), y, ratios, seed)
+    people = np.asarray(manifest.table["patient"] if people is None else people)
+    names = np.full(len(people), "", object) if kept is None else np.array(kept, object)
+    ratios, free = _check_ratios(ratios), names == ""
+    if not free.all():
+        ratios = np.where(np.isin(SPLITS, names[~free]), 0, ratios)
+        if free.any() and not ratios.sum():
+            raise UsageError("--ratios: no share for the splits that are not kept")
+        ratios = ratios / (ratios.sum() or 1)
+    if free.any():
+        names[free] = split_patients(people[free], y[free], ratios, seed)
     return manifest.table.assign(split=names)
+
+
+def _kept(manifest, people, keep, notes):
+    """The split that each row stays in, "" of the others; None where none is kept.
+
+    Whoever has a row in a split that is kept stays there with all rows; a note says of how many.
+    """
+    if not keep:
+        return None
+    strange = [name for name in keep if name not in SPLITS]
+    table = manifest.table
+    before = np.asarray(table["split"] if "split" in table else [""] * len(table), object)
+    absent = [name for name in keep if name not in set(before)]
+    if strange or absent:
+        raise UsageError(f"--keep {(strange or absent)[0]}: {manifest.path} has no row in it")
+    kept = np.where(np.isin(before, list(keep)), before, "")
+    home = {}
+    for person, name in zip(people, kept, strict=True):
+        if name and home.setdefault(person, name) != name:
+            notes.append(f"patients who share a picture stay in two splits that are kept: {person}")
+    moved = [i for i, person in enumerate(people) if not kept[i] and person in home]
+    for i in moved:
+        kept[i] = home[people[i]]
+    if moved:
+        notes.append(
+            f"{len(moved)} rows of people in a split that is kept go there too, such as "
+            f"{table['image'].iloc[moved[0]]!r}"
+        )
+    return kept
 
 
 def split_patients(

@@ -9,6 +9,7 @@ from fundus_diag.cli import main
 from fundus_diag.data import manifest, patients, splits
 from fundus_diag.data.checks import check
 from fundus_diag.data.same_people import one_person, same_people
+from fundus_diag.utils.errors import UsageError
 
 NOTE = "pictures are patients of their own"
 
@@ -111,17 +112,66 @@ def test_patients_who_share_a_picture_are_dealt_out_together(tmp_path):
         "patients who share a picture are dealt out together: a, c, e",
     ]
     for seed in range(8):
-        made = splits.split(path, tmp_path / "s.csv", (0.4, 0.3, 0.3), seed, image_root=tmp_path)
+        made = splits.split(path, tmp_path / "s.csv", (0.4, 0.3, 0.3), seed, keep_together=tmp_path)
         table = manifest.read_manifest(tmp_path / "s.csv", need_split=True).table
         assert table["patient"].tolist() == people  # nobody is renamed
         assert table["split"][[0, 2, 4]].nunique() == 1
-        assert made["notes"][1:] == notes
+        assert made["notes"][2:] == notes
     apart = [splits.split(path, tmp_path / "s.csv", (0.4, 0.3, 0.3), seed) for seed in range(8)]
-    assert all(len(made["notes"]) == 1 for made in apart)
+    assert all(len(made["notes"]) == 2 for made in apart)
 
 
 def test_a_split_needs_the_root_it_is_given(tmp_path, capsys):
     path = table_of(tmp_path, list("ab"))
-    flags = ["--out", str(tmp_path / "s.csv"), "--image-root", str(tmp_path / "none")]
+    flags = ["--out", str(tmp_path / "s.csv"), "--keep-together", str(tmp_path / "none")]
     assert main(["manifest", "split", str(path), *flags]) == 1
     assert "none: the image root is not a folder" in capsys.readouterr().err
+
+
+def test_ids_that_name_nobody_or_more_than_one_person_are_named():
+    people = ["nan"] * 3 + [f"p{k // 2}" for k in range(60)] + ["clinic"] * 21
+    nobody, many = patients.notes(frame(people))
+    assert nobody.startswith("patient 'nan' has 3 pictures: that is nobody")
+    assert many == "patient 'clinic' has 21 pictures: more than one person is likely to have"
+    assert patients.notes(frame([f"p{k // 2}" for k in range(60)])) == []
+    assert patients.notes(frame(["a"] * 30 + ["b"] * 28)) == []  # a study of few people
+
+
+@pytest.mark.parametrize("word", ["nan", "NaN", "None", " null ", "N/A", "-", "Unknown"])
+def test_nobody_has_many_names(word):
+    assert patients.is_nobody(word)
+    assert not patients.is_nobody(word + "1")
+
+
+def test_an_official_test_split_stays_and_the_rest_is_dealt(tmp_path, capsys):
+    people = [f"p{k // 2}" for k in range(200)]
+    before = ["test" if k < 40 else "train" if k < 160 else "" for k in range(200)]
+    before[41] = ""  # the fellow eye of somebody in train
+    before[39] = ""  # .. and of somebody in test, who stays there with both
+    path = table_of(tmp_path, people, split=before, D=[float(k % 3 == 0) for k in range(200)])
+    made = splits.split(path, tmp_path / "s.csv", (0.7, 0.1, 0.2), 0, keep=["test"])
+    after = manifest.read_manifest(tmp_path / "s.csv", need_split=True).table["split"].tolist()
+    assert after[:40] == ["test"] * 40
+    assert "test" not in after[40:]
+    assert after[40:].count("val") == 20  # a tenth for every seven: 10 of 80 patients
+    assert made["notes"] == [
+        "1 rows of people in a split that is kept go there too, such as '39.jpg'"
+    ]
+    flags = ["--out", str(tmp_path / "s.csv"), "--keep", "test"]
+    assert main(["manifest", "split", str(path), *flags, "--ratios", ".5", ".5", "0"]) == 0
+    after = manifest.read_manifest(tmp_path / "s.csv", need_split=True).table["split"].tolist()
+    assert [after[40:].count(x) for x in ("train", "val")] == [80, 80]
+    capsys.readouterr()
+    for keep, ratios, complaint in (
+        (["val"], (0.7, 0.1, 0.2), "--keep val: .* has no row in it"),
+        (["test", "train"], (0.7, 0.0, 0.3), "no share for the splits that are not kept"),
+        (["dev"], (0.7, 0.1, 0.2), "--keep dev"),
+    ):
+        with pytest.raises(UsageError, match=complaint):
+            splits.split(path, tmp_path / "s.csv", ratios, 0, keep=keep)
+
+
+def test_splits_that_are_dealt_anew_are_said(tmp_path):
+    path = table_of(tmp_path, [f"p{k // 2}" for k in range(40)], split="test")
+    made = splits.split(path, tmp_path / "s.csv")
+    assert made["notes"] == ["the splits that the table had are dealt anew (--keep keeps them)"]

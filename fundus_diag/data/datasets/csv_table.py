@@ -9,6 +9,7 @@ from fundus_diag.data.datasets.masks import mask_columns
 from fundus_diag.data.datasets.schema import Description, GradeRule
 from fundus_diag.data.labels import EYE_WORDS, nfc
 from fundus_diag.data.paths import NO_FILE, not_there, wrong_path
+from fundus_diag.data.patients import is_nobody
 from fundus_diag.data.tables import Form, read_table
 from fundus_diag.utils.errors import DataError
 
@@ -37,7 +38,7 @@ def csv_rows(root: Path, description: Description, labels: str, table: Path | No
     for i, line in enumerate(text.lines):
         row = {name: found[i] for name, found in meta.items()}
         row["image"], left_out = _located(text, line, lookup, row["image"])
-        if values.is_nobody(row["patient"]):
+        if is_nobody(row["patient"]):
             nobody, row["patient"] = nobody + 1, ""
         row["patient"] = description.patient_prefix + nfc(row["patient"] or row["image"])
         row |= {label: given[i] for label, given in graded.items()}

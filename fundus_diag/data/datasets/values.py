@@ -6,10 +6,9 @@ from collections import Counter
 import numpy as np
 
 from fundus_diag.data.labels import nfc
+from fundus_diag.data.patients import is_nobody
 from fundus_diag.utils.errors import DataError
 
-# Ids by which programs write that there is none.
-NOBODY = {"nan", "none", "null", "na", "n/a", "#n/a", "nil", "-", "--", "?", "unknown", "anonymous"}
 _AGE = re.compile(r"0*(\d{1,3})(?:[.,](\d{1,3}))?\s*(?:y|yr|yrs|years?|岁|a)?\s*\+?", re.IGNORECASE)
 
 
@@ -121,11 +120,6 @@ def ages(found):
         match = _AGE.fullmatch(cell)
         if match:
             years[i] = float(f"{match[1]}.{match[2] or 0}")
-        elif cell and plain(cell) not in NOBODY:
+        elif cell and not is_nobody(cell):
             strange.append(cell)
     return years, strange
-
-
-def is_nobody(patient):
-    """Whether an id says that nobody knows who it is."""
-    return plain(patient) in NOBODY

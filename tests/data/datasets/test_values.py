@@ -72,9 +72,3 @@ def test_a_part_of_a_cell_may_stand_in_another_text(tmp_path):
     text = table(tmp_path, "ID", "#002", "#017", "none")
     rule = Rule(column=["ID"], pattern=r"#(\d+)", text="RET{}OD.jpg")
     assert values.cells(text, rule) == (["RET002OD.jpg", "RET017OD.jpg", ""], ["none"])
-
-
-@pytest.mark.parametrize("word", ["nan", "NaN", "None", " null ", "N/A", "-", "Unknown"])
-def test_nobody_has_many_names(word):
-    assert values.is_nobody(word)
-    assert not values.is_nobody(word + "1")
