@@ -125,8 +125,8 @@ def check(path: Path, image_root: Path) -> tuple[list[str], list[str]]:
     Errors: rows that break a rule of the table (duplicates and patients in two splits among them),
     pictures that are missing or unreadable, equal files under two patients or two labels.
     Warnings: pictures of different patients that nearly agree, that show nothing or hold 12 or 14
-    bits in 16, ages that can hardly be, rows without a graded label, eyes without a fellow, labels without a positive in
-    a split, no label at all, pictures of which nothing tells the patient.
+    bits in 16, ages that can hardly be, rows without a graded label, eyes without a fellow, labels
+    without a positive in a split, no label at all, what is odd about the patients.
 
     Raises:
         DataError: the file cannot be read as a manifest, or the root is no folder.

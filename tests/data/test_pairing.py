@@ -77,9 +77,7 @@ def test_a_pair_has_the_grade_of_the_worse_eye():
 
 
 def test_two_left_eyes_or_an_unknown_eye_name_the_patient():
-    with pytest.raises(
-        DataError, match="1 eyes with several .*left eye of '7': a, b.: a pair"
-    ):
+    with pytest.raises(DataError, match="1 eyes with several .*left eye of '7': a, b.: a pair"):
         manifest.pair_eyes(make([("a", "7", "left", "", 1, 0), ("b", "7", "left", "", 1, 0)]))
     with pytest.raises(DataError, match="patient '7' has a picture of neither"):
         manifest.pair_eyes(make([("a", "7", "", "", 1, 0)]))

@@ -119,6 +119,10 @@ def _read(description, root, labels, table, out):
             found.append(READERS[part.reader](root, part, labels, table, out))
         except NotThere as error:
             absent.append(error)
+        except KeyError as error:  # of a reader of one form, which needs keys that others do not
+            raise DataError(
+                f"{description.path}: not a mapping of {description.path.stem} ({error})"
+            ) from error
     if not found:
         raise absent[0]
     return {

@@ -21,9 +21,7 @@ def path_rows(root: Path, description, labels: str, table: Path | None, out: Pat
     fit are counted, with one of them, unless their ending is none of `[files] extensions`.
     """
     if description.files.path is None:
-        raise DataError(
-            f"{description.path}: [files] has no path: a pattern of the pictures' paths"
-        )
+        raise DataError(f"{description.path}: [files] names no path, a pattern of pictures' paths")
     pattern = re.compile(description.files.path, re.IGNORECASE)
     classes = {nfc(name).lower(): given for name, given in description.classes.items()}
     graded = list(dict.fromkeys(label for given in classes.values() for label in given))
