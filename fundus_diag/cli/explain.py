@@ -11,15 +11,18 @@ from fundus_diag.cli.quiet import import_tensorflow
 from fundus_diag.explain.settings import Settings
 from fundus_diag.utils.errors import UsageError
 
+Paths = tyro.conf.Positional[tuple[Path, ...]]
 ONE_METHOD, ALL_METHODS = Settings(), Settings(methods=())
 
 
 def explain(
     run: File,
+    paths: Paths = (),
     /,
     images: tuple[Path, ...] = (),
     manifest: Path | None = None,
     image_root: Path | None = None,
+    patient_pattern: str | None = None,
     split: str | None = None,
     out: Path | None = None,
     labels: tuple[str, ...] = (),
@@ -31,9 +34,12 @@ def explain(
 
     Args:
         run: Run directory.
-        images: Photographs; or a table of them by --manifest and --image-root.
-        manifest: Table with image, patient, eye.
-        image_root: Folder that its image paths start from.
+        paths: Photographs: files, folders, a table, or - for a list on stdin.
+        images: The same, after the other flags.
+        manifest: In place of photographs: table with image, patient, eye, by --image-root.
+        image_root: Folder that the image paths of a table start from.
+        patient_pattern: Regular expression that finds (?P<patient>..) and (?P<eye>..) in the name
+            of a photograph, for runs that read both eyes.
         split: Rows of this split of the manifest only.
         out: Folder to write to. Default: cams in the run.
         labels: Labels to explain. Default: those above their thresholds, else the likeliest.
@@ -41,7 +47,9 @@ def explain(
         pages: Whether a page is drawn of every photograph, or maps and table are written alone.
         settings: Of the maps.
     """
-    opened, cases = _opened(run, images, manifest, image_root, split, on_bad_image)
+    opened, cases = _opened(
+        run, (*paths, *images), manifest, image_root, patient_pattern, split, on_bad_image
+    )
     from fundus_diag.explain.explain import explain as explain_run
 
     out = out or run / "cams"
@@ -52,11 +60,14 @@ def explain(
 
 def explain_eval(
     run: File,
+    paths: Paths = (),
     /,
+    *,
     masks: Path,
     images: tuple[Path, ...] = (),
     manifest: Path | None = None,
     image_root: Path | None = None,
+    patient_pattern: str | None = None,
     split: str | None = None,
     out: Path | None = None,
     lesions: tuple[str, ...] = (),
@@ -74,9 +85,12 @@ def explain_eval(
         run: Run directory.
         masks: Folder of masks, LESION/<stem of the image>_<lesion>.png; TIFF and BMP too. The
             image's own folders may stand between.
-        images: Photographs; or a table of them by --manifest and --image-root.
-        manifest: Table with image, patient, eye.
-        image_root: Folder that its image paths start from.
+        paths: Photographs: files, folders, a table, or - for a list on stdin.
+        images: The same, after the other flags.
+        manifest: In place of photographs: table with image, patient, eye, by --image-root.
+        image_root: Folder that the image paths of a table start from.
+        patient_pattern: Regular expression that finds (?P<patient>..) and (?P<eye>..) in the name
+            of a photograph, for runs that read both eyes.
         split: Rows of this split of the manifest only.
         out: Folder to write to. Default: faithfulness in the run.
         lesions: Which folders are signs of which label: D=MA,HE,EX,SE. Default: those of the drawn
@@ -91,7 +105,9 @@ def explain_eval(
         settings: Of the maps; their filters are compared with none.
     """
     check_folder(masks, "the folder of masks")
-    opened, cases = _opened(run, images, manifest, image_root, split, on_bad_image)
+    opened, cases = _opened(
+        run, (*paths, *images), manifest, image_root, patient_pattern, split, on_bad_image
+    )
     from fundus_diag.data.manifest import read_manifest
     from fundus_diag.explain.evaluate import explain_eval as evaluate
 
@@ -118,17 +134,20 @@ def explain_eval(
     print(out)
 
 
-def _opened(run_dir, images, manifest, image_root, split, on_bad_image):
+def _opened(run_dir, paths, manifest, image_root, pattern, split, on_bad_image):
     """The run, and the cases that the flags name."""
-    if bool(images) == (manifest is not None):
-        raise UsageError("--images or --manifest: one of the two")
+    if bool(paths) == (manifest is not None):
+        raise UsageError("name photographs, or a table of them by --manifest: one of the two")
     if manifest is not None and image_root is None:
         raise UsageError("--manifest needs --image-root")
+    from fundus_diag.data.names import patient_pattern
     from fundus_diag.runs.run_files import read_config
 
     config = read_config(run_dir)  # what is mistyped is said before TensorFlow is imported
-    for path in images if on_bad_image == "fail" else ():
-        check_file(path)
+    pattern = pattern and patient_pattern(pattern)
+    for path in paths if on_bad_image == "fail" else ():
+        if str(path) != "-" and not path.is_dir():
+            check_file(path)
     if manifest is not None:
         check_file(manifest)
         check_folder(image_root)
@@ -137,6 +156,6 @@ def _opened(run_dir, images, manifest, image_root, split, on_bad_image):
     from fundus_diag.runs.run import load_run
 
     run = load_run(run_dir, config)
-    if images:
-        return run, cases_of_files(run, images)
+    if paths:
+        return run, cases_of_files(run, paths, pattern, image_root, on_bad_image)
     return run, cases_of_manifest(run, manifest, image_root, split)

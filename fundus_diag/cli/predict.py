@@ -1,40 +1,77 @@
 """`fundus-diag predict`: a run on other photographs."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Literal
+
+import tyro
 
 from fundus_diag.cli.parsing import File
 from fundus_diag.cli.quiet import import_tensorflow
 from fundus_diag.utils.errors import UsageError
 from fundus_diag.utils.files import check_writable
 
+SHOWN = 40  # photographs that are told of on the terminal
+
 
 def predict(
     run: File,
+    paths: tyro.conf.Positional[tuple[Path, ...]] = (),
     /,
-    manifest: Path,
-    image_root: Path,
-    out: Path,
+    manifest: Path | None = None,
+    image_root: Path | None = None,
+    out: Path | None = None,
+    format: Literal["csv", "json", "xlsx"] | None = None,
+    patient_pattern: str | None = None,
+    page: bool = True,
+    maps: bool = False,
     split: str | None = None,
     precision: Literal["float32", "auto"] = "float32",
     batch_size: int = 16,
     on_bad_image: Literal["fail", "skip"] = "fail",
 ):
-    """Write calibrated probabilities of every photograph (or patient) of a table.
+    """Say what a run sees in photographs, or write the probabilities of a whole table.
 
     Args:
         run: Run directory.
-        manifest: Table with image, patient, eye; labels are carried along.
-        image_root: Folder that its image paths start from.
-        out: CSV to write.
-        split: Rows of this split only.
+        paths: Photographs: files, folders, a table, or - for a list on stdin. Answers for people
+            are written: what is called, with what a score like this meant on validation.
+        manifest: In place of paths: table with image, patient, eye, whose labels are carried along;
+            one row each with all figures in full is written, which `report` takes.
+        image_root: Folder that the image paths of a table start from.
+        out: File to write. Of paths answers.csv by default; beside it lie the page, .html, and the
+            figures in full, _full.csv.
+        format: Of the answers; by default as --out ends, or csv.
+        patient_pattern: Regular expression that finds (?P<patient>..) and (?P<eye>..) in the name
+            of a photograph. By default common forms are known, such as 123_left and 123-OD.
+        page: Whether the page is written.
+        maps: Whether maps are made of every photograph and linked on the page.
+        split: Of a manifest: rows of this split only.
         precision: float32, or auto: the fast path, to about two decimals.
         batch_size: Rows at a time.
-        on_bad_image: Stop at a photograph that cannot be read, or leave its row out.
+        on_bad_image: Of a manifest: stop at a photograph that cannot be read, or leave its row out.
+            Of paths it has an answer that says so.
     """
     if batch_size < 1:
         raise UsageError(f"--batch-size {batch_size}: at least 1")
+    if bool(paths) == (manifest is not None):
+        raise UsageError("name photographs, or a table of them by --manifest: one of the two")
+    if manifest is None:
+        if split is not None:
+            raise UsageError("--split: of a table that is named by --manifest")
+        return _answer(run, paths, image_root, out, format, patient_pattern, page, maps, precision,
+                       batch_size)  # fmt: skip
+    for flag, given in (("--format", format), ("--patient-pattern", patient_pattern),
+                        ("--maps", maps or None)):  # fmt: skip
+        if given is not None:
+            raise UsageError(f"{flag}: of photographs that are named without --manifest")
+    if image_root is None or out is None:
+        raise UsageError("--manifest needs --image-root and --out")
+    return _predict(run, manifest, image_root, out, split, precision, batch_size, on_bad_image)
+
+
+def _predict(run, manifest, image_root, out, split, precision, batch_size, on_bad_image):
     # What is mistyped is said before TensorFlow is imported, which takes seconds.
     from fundus_diag.data.manifest import for_run, read_manifest, resolve_images
     from fundus_diag.runs.run_files import read_config
@@ -43,12 +80,7 @@ def predict(
     table = read_manifest(manifest, need_labels=False)
     chosen = for_run(table, config["labels"], split)
     resolve_images(chosen, image_root, missing_ok=on_bad_image == "skip")
-    if out.is_dir() or not out.name:
-        raise UsageError(f"--out {out}: a folder; name a CSV file to write")
-    own = [x for x in run.glob("*.*") if x.exists() and not x.match("predictions_*.csv")]
-    if out.exists() and any(os.path.samefile(out, x) for x in (manifest, *own)):
-        raise UsageError(f"--out {out}: is the table, or a file of the run; name another file")
-    check_writable(out)
+    _check_out(run, out, [manifest])
     import_tensorflow()
     from fundus_diag.runs.predict import predict as predict_table
     from fundus_diag.runs.run import load_run
@@ -56,3 +88,50 @@ def predict(
     opened = load_run(run, config)
     rows = predict_table(opened, table, image_root, out, split, precision, batch_size, on_bad_image)
     print(f"{out}: {rows} rows")
+
+
+def _check_out(run, out, read):
+    """Refuses a file to write that is a folder, or one that is read or the run's own."""
+    if out.is_dir() or not out.name:
+        raise UsageError(f"--out {out}: a folder; name a file to write")
+    own = [x for x in run.glob("*.*") if x.exists() and not x.match("predictions_*.csv")]
+    read = [x for x in read if os.path.exists(x)]
+    if out.exists() and any(os.path.samefile(out, x) for x in (*read, *own)):
+        raise UsageError(f"--out {out}: is the table, or a file of the run; name another file")
+    check_writable(out)
+
+
+def _answer(run, paths, image_root, out, format, pattern, page, maps, precision, batch_size):
+    from fundus_diag.data.gather import gather
+    from fundus_diag.data.names import patient_pattern
+    from fundus_diag.runs.run_files import read_config
+
+    config = read_config(run)
+    out = out or Path(f"answers.{format or 'csv'}")
+    kind = format or out.suffix.lower().removeprefix(".")
+    if kind not in ("csv", "json", "xlsx"):
+        raise UsageError(f"--out {out}: ends in .csv, .json or .xlsx, or say --format")
+    if maps and not page:
+        raise UsageError("--maps: are linked on the page, and --no-page writes none")
+    files = {"answers": out, "full": out.with_name(f"{out.stem}_full.csv")}
+    if page:
+        files["page"] = out.with_name(f"{out.stem}.html")
+    for file in files.values():
+        _check_out(run, file, [x for x in paths if str(x) != "-"])
+    found = gather(paths, pattern and patient_pattern(pattern), image_root)
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr)
+    import_tensorflow()
+    from fundus_diag.report.answers import write_answers
+    from fundus_diag.runs.run import load_run
+
+    opened = load_run(run, config)
+    told, counts = write_answers(
+        opened, found.table, files, kind, precision, batch_size, maps, shown=SHOWN
+    )
+    for line in told:
+        print(line)
+    if counts["answers"] > len(told):
+        print(f".. and {counts['answers'] - len(told)} more")
+    unread = f", {counts['not_gradable']} not gradable" if counts["not_gradable"] else ""
+    print(f"{files.get('page', out)}: {counts['answers']} answers{unread}")

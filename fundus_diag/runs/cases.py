@@ -2,20 +2,22 @@
 
 import hashlib
 import re
+import sys
 import unicodedata
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from fundus_diag.data.gather import gather
 from fundus_diag.data.inputs import settle_bad
 from fundus_diag.data.labels import EYES
 from fundus_diag.data.manifest import for_run, pair_eyes, read_manifest, resolve_images
 from fundus_diag.data.pairing import stack_eyes
-from fundus_diag.data.paths import check_names
 from fundus_diag.imaging.image_file import check_files, check_header
 from fundus_diag.imaging.preprocess import load_photograph
-from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.runs.answers import units_of
+from fundus_diag.utils.errors import DataError
 
 NOTHING = "there is no photograph that can be read"
 LONGEST = 150  # bytes of a case's name; of the whole file's name systems take 255
@@ -43,19 +45,42 @@ class Case:
     title: str = ""
 
 
-def cases_of_files(run, paths):
-    """`Case`s of single photographs.
+def cases_of_files(run, paths, pattern=None, image_root=None, on_bad_image="fail"):
+    """`Case`s of the photographs of a command line; of patients where the run reads pairs.
+
+    Args:
+        run: `run.Run`.
+        paths, pattern, image_root: see `gather.gather`.
+        on_bad_image: "fail" or "skip", of photographs whose eye has to be known and is not.
 
     Raises:
-        DataError: the name of a file is not UTF-8.
-        UsageError: the run reads pairs of eyes.
+        DataError: a name is not UTF-8, or an eye has to be known and is not.
     """
-    if run.config["unit"] != "eye":
-        raise UsageError("--images: this run reads pairs of eyes; name them by --manifest")
-    paths = [Path(path) for path in paths]
-    check_names(paths)
-    names = _names([path.stem for path in paths])
-    return [Case(n, "", {"": str(p)}, {"": p}, p.stem) for n, p in zip(names, paths, strict=True)]
+    found = gather(paths, pattern, image_root, missing_ok=True)
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr)
+    units = units_of(run, found.table)
+    settle_bad([[x, u.why] for u in units if not u.paths for x in u.images.values()], on_bad_image)
+    cases = cases_of_answers([unit for unit in units if unit.paths])
+    if not cases:
+        raise DataError(NOTHING)
+    return cases
+
+
+def cases_of_answers(answers):
+    """`Case`s of `answers.Answer`s, in their order; names are all different among them."""
+    stems = [" and ".join(Path(x).stem for x in answer.images.values()) for answer in answers]
+    titles = [" and ".join(map(_title, answer.images.values())) for answer in answers]
+    return [
+        Case(name, answer.patient, answer.images, answer.paths, title)
+        for name, answer, title in zip(_names(stems), answers, titles, strict=True)
+    ]
+
+
+def _title(image):
+    """A photograph's name for people: of one below a folder with the folders between."""
+    path = Path(image)
+    return path.stem if path.is_absolute() else str(path.with_suffix(""))
 
 
 def cases_of_manifest(run, manifest, image_root, split=None):

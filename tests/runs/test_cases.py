@@ -43,7 +43,7 @@ def test_a_table_is_photographs_or_patients(manifest):
 def test_what_a_run_cannot_be_asked_for_is_refused(manifest, tmp_path):
     with pytest.raises(UsageError, match="--split dev: .* has no row in it"):
         cases.cases_of_manifest(run_over("eye"), manifest, manifest.parent, "dev")
-    with pytest.raises(UsageError, match="--images: this run reads pairs"):
+    with pytest.raises(DataError, match="a.jpg .*reads both eyes, and which eye this is nobody"):
         cases.cases_of_files(run_over("patient"), ["a.jpg"])
     (tmp_path / "m.csv").write_text("image,patient,eye\n")
     with pytest.raises(DataError, match="no row"):

@@ -1,0 +1,155 @@
+"""The page of answers: a card for each photograph, with bars and what the scores meant."""
+
+import math
+from pathlib import Path
+from urllib.parse import quote
+
+import cv2
+
+from fundus_diag.data.labels import label_text
+from fundus_diag.explain.explain import explain
+from fundus_diag.report.environment import environment
+from fundus_diag.report.parts import data_url
+from fundus_diag.runs.answer_files import full_fields, full_row, like, line_of, rows_of, writer
+from fundus_diag.runs.answers import answers, units_of, validation_of
+from fundus_diag.runs.cases import cases_of_answers
+from fundus_diag.utils.files import csv_text, growing, write_text
+
+PER_PAGE = 200  # photographs on a page; with their thumbnails about 2 MB
+THUMBNAIL = 180  # px
+
+
+class Pages:
+    """Writes the pages of answers as they come: PAGE.html, PAGE_2.html ..
+
+    Args:
+        path: of the first page.
+        run: an opened `Run`.
+        total: number of answers to come.
+        validation: of `answers.validation_of`.
+        maps: function of an answer's number to the path of its maps, relative to the page, or None.
+    """
+
+    def __init__(self, path, run, total, validation, maps=lambda number: None):
+        self.path, self.run, self.total = Path(path), run, total
+        self.validation, self.maps = validation, maps
+        self.cards, self.done, self.number = [], 0, 1
+
+    def add(self, answer):
+        """Takes the next answer; writes a page when it is full, or the last answer is there."""
+        self.cards.append(_card(self.run, answer, self.validation, self.maps(self.done)))
+        self.done += 1
+        if len(self.cards) == PER_PAGE or self.done == self.total:
+            self._write()
+
+    def _write(self):
+        pages = [self._path(k + 1).name for k in range(-(-self.total // PER_PAGE))]
+        text = (
+            environment()
+            .get_template("answers.html.j2")
+            .render(
+                name=self.run.run_dir.resolve().name,
+                cards=self.cards,
+                first=self.done - len(self.cards) + 1,
+                last=self.done,
+                total=self.total,
+                pages=pages,
+                number=self.number,
+                grade=self.run.config["task"] == "grade",
+                validated=bool(self.validation),
+                drawn=bool(self.run.config["data"].get("drawn")),
+            )
+        )
+        write_text(self._path(self.number), text)
+        self.cards, self.number = [], self.number + 1
+
+    def _path(self, number):
+        end = "" if number == 1 else f"_{number}"
+        return self.path.with_name(f"{self.path.stem}{end}{self.path.suffix}")
+
+
+def _card(run, answer, validation, maps):
+    rows = []
+    for k, label in enumerate(run.labels if answer.probabilities is not None else ()):
+        probability, threshold = float(answer.probabilities[k]), float(run.thresholds[k])
+        n, had, low, high = like(validation, label, probability)
+        rows.append(
+            {
+                "label": label_text(label),
+                "probability": probability,
+                "threshold": None if math.isnan(threshold) else threshold,
+                "called": bool(answer.called[k]) and answer.gradable,
+                "n": n,
+                "had": had,
+                "low": low,
+                "high": high,
+            }
+        )
+    return {
+        "names": list(answer.images.values()),
+        "eyes": [eye for eye in answer.images if eye],
+        "patient": answer.patient,
+        "pictures": [_thumbnail(x) for x in answer.pictures.values()],
+        "rows": rows,
+        "called": [row["label"] for row in rows if row["called"]],
+        "why": answer.why,
+        "maps": maps,
+    }
+
+
+def _thumbnail(picture):
+    """A picture (S, S, 3) as a small JPEG data URL; nothing of its file is in it but pixels."""
+    small = cv2.resize(picture, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
+    _, jpeg = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 84])
+    return data_url(jpeg.tobytes(), "jpeg")
+
+
+def write_answers(run, photographs, files, kind, precision, batch_size, maps=False, shown=0):
+    """Answers about photographs: the file for people, the figures in full, the page, maps.
+
+    Args:
+        run: an opened `Run`.
+        photographs: table of `gather.Gathered`.
+        files: {"answers", "full": paths, "page": path or absent}.
+        kind: of the answers, one of `answer_files.FORMATS`.
+        precision, batch_size: see `answers.answers`.
+        maps: whether maps are made, into a folder beside the page.
+        shown: of how many answers lines are returned.
+
+    Returns:
+        (lines about the first answers, {"answers", "not_gradable"}: numbers).
+
+    Raises:
+        DataError: a file cannot be written.
+    """
+    units = units_of(run, photographs)
+    cases = cases_of_answers(units)
+    folder = files["page"].with_name(f"{files['page'].stem}_maps") if maps else None
+    validation, readable, told = validation_of(run), [], []
+    counts = {"answers": 0, "not_gradable": 0}
+
+    def link(number):
+        case = cases[number]
+        return quote(f"{folder.name}/{case.name}.png") if folder and case.paths else None
+
+    pages = Pages(files["page"], run, len(units), validation, link) if "page" in files else None
+    fields = full_fields(run)
+    with (
+        writer(files["answers"], kind) as write,
+        growing(files["full"]) as grow,
+    ):
+        grow(csv_text([dict(zip(fields, fields, strict=True))], fields))
+        for number, answer in enumerate(answers(run, photographs, batch_size, precision)):
+            write(rows_of(run, answer, validation))
+            grow(csv_text([full_row(run, answer)], fields), 1)
+            if pages:
+                pages.add(answer)
+            if answer.probabilities is not None:
+                readable.append(number)
+            if len(told) < shown:
+                told.append(line_of(run, answer, validation))
+            counts["answers"] += 1
+            counts["not_gradable"] += not answer.gradable
+    if folder:
+        explain(run, folder, [cases[k] for k in readable], on_bad_image="skip")
+    return told, counts
