@@ -12,6 +12,7 @@ from fundus_diag.cli import manifest
 from fundus_diag.cli.demo import demo, draw
 from fundus_diag.cli.explain import explain, explain_eval
 from fundus_diag.cli.export import export
+from fundus_diag.cli.operate import operate, recalibrate
 from fundus_diag.cli.parsing import DISCLAIMER, parse
 from fundus_diag.cli.port import port
 from fundus_diag.cli.predict import predict
@@ -28,6 +29,8 @@ COMMANDS = {
     "pretrain": pretrain,
     "predict": predict,
     "report": report,
+    "operate": operate,
+    "recalibrate": recalibrate,
     "explain": explain,
     "explain-eval": explain_eval,
     "export": export,

@@ -55,24 +55,21 @@ def fit_operating_points(y_true, logits, labels, criterion="f1", task="multi_lab
         )
     if not np.isfinite(logits).all():
         raise ValueError("the logits are not finite")
-    kind, least = parse_criterion(criterion)
+    parse_criterion(criterion)
     entries = {}
     for k, label in enumerate(labels):
         graded = ~np.isnan(y_true[:, k])
         truth, z = y_true[graded, k] == 1, logits[graded, k]
         entry = NEUTRAL | {"positives": int(truth.sum()), "negatives": int((~truth).sum())}
-        if task == "multi_label" and entry["positives"] < FEW_POSITIVES:
-            entry["note"] = _few(entry["positives"], split)
+        if task == "multi_label" and too_few(entry["positives"], split):
+            entry["note"] = too_few(entry["positives"], split)
         if task == "multi_label" and entry["positives"] and entry["negatives"]:
             slope, intercept, note = _platt(truth, z)
             entry |= {"slope": slope, "intercept": intercept}
             if note:
                 entry["note"] = "; ".join(x for x in (entry.get("note"), note) if x)
             probability = special.expit(entry["slope"] * z + entry["intercept"])
-            # A share that is asked for is counted; the best F1 is a choice that few decide.
-            lean = _lean(truth) if kind == "f1" else 0.0
-            likely = (1 - lean) * truth + lean * probability
-            entry["threshold"] = choose_threshold(likely, probability, kind, least)
+            entry["threshold"] = threshold_of(truth, probability, criterion)
         entries[label] = entry
     if task == "multi_label":
         return {"split": split, "criterion": criterion, "labels": entries}
@@ -102,7 +99,28 @@ def thresholds_array(points, labels):
     return np.array([np.nan if v is None else v for v in values], "float64")
 
 
-def _few(positives, split):
+def threshold_of(truth, probability, criterion):
+    """The threshold of one label by a criterion of `fit_operating_points`.
+
+    Args:
+        truth: (N,) bool.
+        probability: (N,) calibrated.
+
+    Returns:
+        In [0, 1]; None without a positive or without a negative.
+    """
+    if truth.all() or not truth.any():
+        return None
+    kind, least = parse_criterion(criterion)
+    # A share that is asked for is counted; the best F1 is a choice that few decide.
+    lean = _lean(truth) if kind == "f1" else 0.0
+    return choose_threshold((1 - lean) * truth + lean * probability, probability, kind, least)
+
+
+def too_few(positives, split):
+    """What to say of a label with so few positives, or None where there are enough."""
+    if positives >= FEW_POSITIVES:
+        return None
     if not positives:
         return f"no positive in {split}: no threshold, it is never called"
     plural = "" if positives == 1 else "s"

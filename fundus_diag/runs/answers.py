@@ -167,7 +167,7 @@ def _answered(run, unit, probabilities):
 
 def validation_of(run):
     """{label: (scores, truth)} of the run's predictions on val, None where they are not there."""
-    path = run.run_dir / "predictions_val.csv"
+    path = run.run_dir / f"predictions_{run.points['split']}.csv"
     if not path.is_file():
         return None
     table = read_predictions(path, list(run.labels), run.config["unit"])

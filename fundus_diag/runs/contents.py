@@ -21,7 +21,8 @@ FIGURES = ("roc", "precision_recall", "reliability", "confusion", "overview", "c
 # `explain-eval`, and what a kill leaves behind.
 FILES = {
     "": (
-        CONFIG, WEIGHTS, ENCODER_WEIGHTS, HISTORY, THRESHOLDS, PHOTOGRAPHS, "loss.png",
+        CONFIG, WEIGHTS, ENCODER_WEIGHTS, HISTORY, THRESHOLDS, "thresholds_*.json", PHOTOGRAPHS,
+        "loss.png",
         "predictions_*.csv", "predictions_*.csv.partial", "metrics_*.json", "metrics_*.csv",
         "report.html", "report_*.html", "explanations.html", "explanations_*.html",
     ),

@@ -52,6 +52,22 @@ def test_predict(folder, tmp_path, capsys, most):
 
 @MOST
 @pytest.mark.usefixtures("opened")
+@pytest.mark.parametrize("kind", ["csv", "json", "xlsx"])
+def test_answers(folder, tmp_path, capsys, most, kind):
+    out, photographs = tmp_path / "out", tmp_path / "in"
+    for path in (out, photographs):
+        path.mkdir()
+    for name in ("000_left.png", "001_left.png"):
+        (photographs / name).write_bytes((folder / "photographs" / name).read_bytes())
+    for name in (f"a.{kind}", "a_full.csv", "a.html"):
+        (out / name).write_text("the last good one")
+    command = words("predict", folder / "run", photographs, "--out", out / f"a.{kind}")
+    changing = ("a.xlsx",) if kind == "xlsx" else ()  # Excel's files hold the time
+    check_every_step(lambda: main(command), out, capsys, most, changing)
+
+
+@MOST
+@pytest.mark.usefixtures("opened")
 def test_explain(folder, tmp_path, capsys, most):
     out = tmp_path / "out"
     out.mkdir()
@@ -155,5 +171,5 @@ def test_a_full_disk_is_said_before_the_run_is_opened(folder, tmp_path, capsys, 
     line = capsys.readouterr().err.strip()
     assert line == f"fundus-diag: {tmp_path / 'p.csv'}: cannot be written: Read-only file system"
     assert main(words("predict", folder / "run", *table, "--out", tmp_path)) == 2
-    assert "a folder; name a CSV file" in capsys.readouterr().err
+    assert "a folder; name a file to write" in capsys.readouterr().err
     assert opened == []
