@@ -11,7 +11,7 @@ from fundus_diag.cli.parsing import File
 from fundus_diag.cli.paths import check_file, check_folder
 from fundus_diag.cli.quiet import import_tensorflow
 from fundus_diag.data.datasets.descriptions import describe, described
-from fundus_diag.utils.errors import DataError
+from fundus_diag.utils.errors import DataError, UsageError
 
 
 def _choices(default):
@@ -53,6 +53,29 @@ def build(
     _print_counts(made["splits"])
     print(f"licence: {made['licence']}")
     print(f"{made['out']}: image root {made['image_root']}")
+
+
+def guess(file: File, /, root: Path, out: Path = Path("mapping.toml")):
+    """Offer a mapping for a table, or a folder of classes, that nobody has described.
+
+    Args:
+        file: The table, or the folder.
+        root: Folder that the pictures lie under.
+        out: TOML to write, for `manifest build csv --mapping`, or `folders`; look at it first.
+    """
+    from fundus_diag.data.datasets.guess import guess as guess_mapping
+    from fundus_diag.data.datasets.guess import unknown
+    from fundus_diag.utils.files import check_writable, write_text
+
+    if out.exists():
+        raise UsageError(f"--out {out}: is there already; name another file")
+    check_writable(out)
+    text = guess_mapping(file, root)
+    write_text(out, text)
+    for question in unknown(text):
+        print(f"?? {question}")
+    reader = "folders" if os.path.isdir(file) else "csv"
+    print(f"{out}: look at every line, then: fundus-diag manifest build {reader} --mapping {out}")
 
 
 def check(file: File, /, image_root: Path):
@@ -131,4 +154,4 @@ def _print_counts(splits):
         print(f"{name}: {part['rows']} rows, {part['patients']} patients, positives {counts}")
 
 
-COMMANDS = {"build": build, "check": check, "split": split, "merge": merge}
+COMMANDS = {"build": build, "guess": guess, "check": check, "split": split, "merge": merge}

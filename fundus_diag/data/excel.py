@@ -5,7 +5,9 @@ the library reads them, since that holds a whole row, or a whole list, at once. 
 before 2007, is not packed.
 """
 
+import contextlib
 import datetime
+import functools
 import io
 import os
 import re
@@ -34,7 +36,7 @@ def is_workbook(path, content):
 
 
 def excel_rows(path, content, sheet=None):
-    """Yields (line, cells) of the rows that hold any text.
+    """[(line, cells)] of the rows that hold any text.
 
     A formula counts as the value stored beside it. A number is written as it is shown where its
     format fills it up with zeros, as in 000123; else without a fraction that is zero.
@@ -47,13 +49,31 @@ def excel_rows(path, content, sheet=None):
     Raises:
         DataError: no such file or sheet, or one that holds too much.
     """
-    read, kind = (_read_xls, ".xls") if content.startswith(OLE) else (_read_xlsx, ".xlsx")
+    with _readable(path, content):
+        found = _opened(path, content)
+        return _counted(path, found[_chosen(path, list(found), sheet)]())
+
+
+def sheets(path, content):
+    """Names of a workbook's sheets of cells. Raises DataError."""
+    with _readable(path, content):
+        return list(_opened(path, content))
+
+
+@contextlib.contextmanager
+def _readable(path, content):
     try:
-        return _counted(path, read(path, content, sheet))
+        yield
     except DataError:
         raise
     except Exception as error:  # a damaged file fails in a dozen ways inside the library
+        kind = ".xls" if content.startswith(OLE) else ".xlsx"
         raise DataError(f"{path}: not a readable {kind} file ({type(error).__name__})") from error
+
+
+def _opened(path, content):
+    """{name of a sheet: function that yields its (line, cells)}."""
+    return _open_xls(path, content) if content.startswith(OLE) else _open_xlsx(path, content)
 
 
 def _counted(path, lines):
@@ -68,7 +88,7 @@ def _counted(path, lines):
     return rows
 
 
-def _read_xlsx(path, content, name):
+def _open_xlsx(path, content):
     import openpyxl
 
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -83,23 +103,29 @@ def _read_xlsx(path, content, name):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # openpyxl reports missing styles: no concern here
         book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
-        sheets = {sheet.title: sheet for sheet in book.worksheets}
-        sheet = sheets[_chosen(path, list(sheets), name)]
+
+    def rows(sheet):
         sheet.reset_dimensions()  # the size that the file claims may be wrong or enormous
         for line, row in enumerate(sheet.iter_rows(), start=1):
             yield line, [_text(cell.value, getattr(cell, "number_format", "")) for cell in row]
 
+    return {sheet.title: functools.partial(rows, sheet) for sheet in book.worksheets}
 
-def _read_xls(path, content, name):
+
+def _open_xls(path, content):
     import xlrd
 
     if len(content) > MAX_XLS:
         raise DataError(f"{path}: {len(content) / 1e6:.0f} MB, more than {MAX_XLS / 1e6:.0f}")
     with open(os.devnull, "w") as nowhere:  # where the library would print what it wonders about
         book = xlrd.open_workbook(file_contents=content, formatting_info=True, logfile=nowhere)
-    sheet = book.sheet_by_name(_chosen(path, book.sheet_names(), name))
-    for at in range(sheet.nrows):
-        yield at + 1, [_xls_text(book, cell) for cell in sheet.row(at)]
+
+    def rows(name):
+        sheet = book.sheet_by_name(name)
+        for at in range(sheet.nrows):
+            yield at + 1, [_xls_text(book, cell) for cell in sheet.row(at)]
+
+    return {name: functools.partial(rows, name) for name in book.sheet_names()}
 
 
 def _chosen(path, names, name):

@@ -115,7 +115,7 @@ def read_table(path: Path, strict: bool = True, form: Form = PLAIN) -> TextTable
             column has no name or a name that another one has; a row has too many or too few cells.
     """
     path = Path(path)
-    return table_of(path, _read_bytes(path), strict, form)
+    return table_of(path, read_bytes(path), strict, form)
 
 
 def table_of(path: Path, content: bytes, strict: bool = True, form: Form = PLAIN) -> TextTable:
@@ -189,7 +189,8 @@ def _without_empty_columns(table):
     return replace(table, columns=tuple(itertools.compress(table.columns, used)), rows=rows)
 
 
-def _read_bytes(path):
+def read_bytes(path):
+    """Content of a table's file, of at most `MAX_BYTES`. Raises DataError."""
     try:
         size = path.stat().st_size
         if not path.is_file():

@@ -69,6 +69,8 @@ def _card(run, facts):
     weights = WEIGHT_TERMS.get(config["weights"], f"the file {_last(config['weights'])}")
     chosen = "Calibrated" if grade else "Calibrated, and thresholds chosen"
     how = "" if grade else f" by {points['criterion']}"
+    own = {x: e["criterion"] for x, e in points["labels"].items() if e.get("criterion")}
+    how += "".join(f", {label} by {criterion}" for label, criterion in own.items())
     drawn = facts["drawn"]
     lines = [
         f"# {facts['run']}",
