@@ -78,7 +78,7 @@ def main(argv=None, program="fundus-diag"):
 
 
 def _manifest():
-    """Tables of photographs: build, check, split, merge."""
+    """Tables of photographs: build, guess, check, split, merge, sample."""
 
 
 def _of_a_file(error):

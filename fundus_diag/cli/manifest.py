@@ -78,16 +78,17 @@ def guess(file: File, /, root: Path, out: Path = Path("mapping.toml")):
     print(f"{out}: look at every line, then: fundus-diag manifest build {reader} --mapping {out}")
 
 
-def check(file: File, /, image_root: Path):
+def check(file: File, /, image_root: Path | None = None):
     """Check a manifest and its photographs; errors end with status 1, warnings do not.
 
     Args:
         file: Manifest.
-        image_root: Folder that its image paths start from.
+        image_root: Folder that its image paths start from. Without it the table alone is looked at.
     """
     check_file(file)
-    check_folder(image_root)
-    import_tensorflow()
+    if image_root is not None:
+        check_folder(image_root)
+        import_tensorflow()
     from fundus_diag.data.checks import check as check_manifest
 
     errors, warnings = check_manifest(file, image_root)
@@ -141,6 +142,32 @@ def merge(files: tyro.conf.Positional[tuple[Path, ...]], /, out: Path, drop_spli
     _print_made(merge_files(files, out, drop_splits))
 
 
+def sample(
+    file: File,
+    /,
+    out: Path,
+    per_label: int | None = None,
+    one_per_eye: bool = False,
+    image_root: Path | None = None,
+    seed: int = 0,
+):
+    """Take a balanced part of a manifest: whole patients, rare labels no longer rare.
+
+    Args:
+        file: Manifest.
+        out: Manifest to write.
+        per_label: Positives of each label, in each split; all where there are fewer.
+        one_per_eye: Of several pictures of a patient's eye keep the sharpest.
+        image_root: Folder of the pictures, for --one-per-eye.
+        seed: The same seed gives the same part.
+    """
+    if one_per_eye:
+        import_tensorflow()
+    from fundus_diag.data.sample import sample as take
+
+    _print_made(take(file, out, per_label, one_per_eye, image_root, seed))
+
+
 def _print_made(made):
     for note in made["notes"]:
         print(f"note: {note}")
@@ -154,4 +181,11 @@ def _print_counts(splits):
         print(f"{name}: {part['rows']} rows, {part['patients']} patients, positives {counts}")
 
 
-COMMANDS = {"build": build, "guess": guess, "check": check, "split": split, "merge": merge}
+COMMANDS = {
+    "build": build,
+    "guess": guess,
+    "check": check,
+    "split": split,
+    "merge": merge,
+    "sample": sample,
+}

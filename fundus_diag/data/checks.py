@@ -119,7 +119,7 @@ def _some(names, count=NAMED):
     return ", ".join(map(escaped, list(names)[:count])) + (" .." if len(names) > count else "")
 
 
-def check(path: Path, image_root: Path) -> tuple[list[str], list[str]]:
+def check(path: Path, image_root: Path | None = None) -> tuple[list[str], list[str]]:
     """Everything that is wrong with a manifest and its pictures: (errors, warnings), a line each.
 
     Errors: rows that break a rule of the table (duplicates and patients in two splits among them),
@@ -132,10 +132,12 @@ def check(path: Path, image_root: Path) -> tuple[list[str], list[str]]:
         DataError: the file cannot be read as a manifest, or the root is no folder.
     """
     manifest, errors = examine(path, need_labels=None)
-    if not os.path.isdir(image_root):
-        raise DataError(f"{image_root}: the image root is not a folder")
-    table = manifest.table
-    more_errors, warnings = check_pictures(table, manifest.labels, manifest.path, Path(image_root))
+    table, warnings = manifest.table, []
+    if image_root is not None:
+        if not os.path.isdir(image_root):
+            raise DataError(f"{image_root}: the image root is not a folder")
+        more, warnings = check_pictures(table, manifest.labels, manifest.path, Path(image_root))
+        errors = errors + more
     warnings += check_values(table, manifest.labels, manifest.path)
     warnings += [f"{manifest.path}: {note}" for note in patients.notes(table)]
-    return errors + more_errors, warnings
+    return errors, warnings
