@@ -25,7 +25,7 @@ def patient_pattern(text):
         ) from error
     if not {"patient", "eye"} & set(pattern.groupindex):
         raise UsageError(
-            f"--patient-pattern {text!r}: no group (?P<patient>..) and none (?P<eye>..)"
+            f"--patient-pattern {text!r}: no group is called patient or eye"
         )
     return pattern
 
