@@ -24,9 +24,7 @@ def patient_pattern(text):
             f"--patient-pattern {text!r}: not a regular expression: {error}"
         ) from error
     if not {"patient", "eye"} & set(pattern.groupindex):
-        raise UsageError(
-            f"--patient-pattern {text!r}: no group is called patient or eye"
-        )
+        raise UsageError(f"--patient-pattern {text!r}: no group is called patient or eye")
     return pattern
 
 

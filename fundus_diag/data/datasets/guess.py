@@ -9,10 +9,12 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from fundus_diag.data.datasets.guess_folder import of_folder
 from fundus_diag.data.datasets.guess_form import guess_form
-from fundus_diag.data.datasets.lookup import ANYWHERE, ENDINGS, Lookup, stem_of
+from fundus_diag.data.datasets.guess_words import fit, key, listed, odir_label, quoted
+from fundus_diag.data.datasets.lookup import ANYWHERE, Lookup, stem_of
 from fundus_diag.data.datasets.values import ages, plain
-from fundus_diag.data.labels import EYE_WORDS, SPLIT_WORDS, is_label, nfc
+from fundus_diag.data.labels import EYE_WORDS, SPLIT_WORDS, nfc
 from fundus_diag.data.names import PATTERN
 from fundus_diag.data.patients import is_nobody
 from fundus_diag.data.tables import read_table
@@ -29,16 +31,6 @@ GRADE = re.compile(r"grade|level|diagnosis|icdr|retinopathy|stage|severity|分�
 UNGRADED = {"-1", "na", "n/a", "nan", "u", "unknown", "ungradable", "x", "?"}
 YES = {"1", "yes", "y", "true", "positive", "pos", "+", "是", "阳性"}
 NO = {"0", "no", "n", "false", "negative", "neg", "-", "否", "阴性"}
-# Words of classes and columns that are one of ODIR's labels.
-ODIR = (
-    ("N", r"normal|healthy|no.?disease|no.?dr\b|正常"),
-    ("D", r"diabet|\bdr\b|retinopathy(?!.*hypert)|糖尿病"),
-    ("G", r"glauc|青光眼"),
-    ("C", r"catar|白内障"),
-    ("A", r"\ba?r?md\b|macular.?degen|黄斑变性"),
-    ("H", r"hypert|高血压"),
-    ("M", r"myop|近视"),
-)
 
 
 def guess(path, root):
@@ -54,7 +46,7 @@ def guess(path, root):
     path, root = Path(path), Path(root)
     if not os.path.isdir(root):
         raise DataError(f"{root}: not a folder")
-    lines = _of_folder(path) if os.path.isdir(path) else _of_table(path, root)
+    lines = of_folder(path) if os.path.isdir(path) else _of_table(path, root)
     return re.sub("\n{3,}", "\n\n", "\n".join(lines)) + "\n"
 
 
@@ -75,29 +67,29 @@ def _of_table(path, root):
     lines = [f"# Guessed from {path.name}: look at every line; ?? marks what is not known.",
              'reader = "csv"', 'label_choices = ["own", "odir"]', 'dataset = ""',
              'patient_prefix = ""', ""]  # fmt: skip
-    lines += ["[files]", f"tables = [{_quoted(path.name)}]"]
+    lines += ["[files]", f"tables = [{quoted(path.name)}]"]
     folders = sorted({os.path.dirname(x) or "." for x in found})
     if len(folders) > 5:
         lines += [f"# the pictures lie in {len(folders)} folders", f'folders = ["{ANYWHERE}"]']
     elif folders:
-        lines.append(f"folders = [{', '.join(map(_quoted, folders))}]")
+        lines.append(f"folders = [{', '.join(map(quoted, folders))}]")
     lines += ["", *why, *_form_lines(form), "", "[columns]"]
     if image is None:
         lines.append(f"# ?? no column names pictures under {root.name}/: say which, or --root")
     else:
         lines.append(f"# {share} of the values looked at are pictures there")
-        lines.append(f"image = {_quoted(image)}")
+        lines.append(f"image = {quoted(image)}")
     used, more = _people(columns, image)
     lines += more
     for name, pattern, fits in (("age", AGE, _are_ages), ("sex", SEX, lambda cells: True)):
         match = next((x for x in columns if pattern.search(x) and fits(columns[x])), None)
         if match and match not in used:
             used.add(match)
-            lines.append(f"{name} = {_quoted(match)}")
+            lines.append(f"{name} = {quoted(match)}")
     split = next((x for x in columns if x not in used and _all(columns[x], SPLIT_WORDS)), None)
     if split:
         used.add(split)
-        lines += ["# its words are those of splits", f"split = {_quoted(split)}"]
+        lines += ["# its words are those of splits", f"split = {quoted(split)}"]
     return lines + _labels(columns, used | {image})
 
 
@@ -135,30 +127,30 @@ def _people(columns, image):
         nobody = sum(map(is_nobody, columns[patient]))
         if nobody:
             lines.append(f"# {nobody} of {len(columns[patient])} values are nobody")
-        lines.append(f"patient = {_quoted(patient)}")
+        lines.append(f"patient = {quoted(patient)}")
     elif by_name:
         lines.append(f"# {fits} of {len(names)} names are of the form 123_left")
         rule = f"'(?:.*[/\\\\])?{pattern}{ending}'"
-        lines.append(f"patient = {{ column = {_quoted(image)}, pattern = {rule} }}")
+        lines.append(f"patient = {{ column = {quoted(image)}, pattern = {rule} }}")
     else:
         lines.append("# ?? nothing tells of patients: every picture counts as a patient of its own")
-        lines.append(f"patient = {_quoted(image or '')}")
+        lines.append(f"patient = {quoted(image or '')}")
     eye = next((x for x in columns if x not in used and _all(columns[x], EYE_WORDS)), None)
     coded = next((x for x in columns if EYE.search(x) and _all(columns[x], {"1", "2"})), None)
     if eye:
         used.add(eye)
-        lines += ["# its words are those of eyes", f"eye = {_quoted(eye)}"]
+        lines += ["# its words are those of eyes", f"eye = {quoted(eye)}"]
     elif coded:
         used.add(coded)
         lines += [
             f"# ?? 1 and 2 in {coded!r}: is 1 the right eye? Then take the # away here:",
-            f"# eye = {_quoted(coded)}",
+            f"# eye = {quoted(coded)}",
             '# .. and write below: [values]  eye = { 1 = "right", 2 = "left" }',
         ]
     elif by_name:
         pattern = PATTERN.replace("(?P<patient>", "(?:").replace("(?P<eye>", "(")
         rule = f"'(?:.*[/\\\\])?{pattern}{ending}'"
-        lines.append(f"eye = {{ column = {_quoted(image)}, pattern = {rule} }}")
+        lines.append(f"eye = {{ column = {quoted(image)}, pattern = {rule} }}")
     else:
         lines.append("# ?? nothing tells which eye it is")
     return used, lines
@@ -190,19 +182,19 @@ def _labels(columns, used):
 
 def _label(name, words, taken):
     """A line of one label; what it is called is not among those taken, and then is."""
-    named = _odir(name)
-    named = _fit(name) if named in taken | {None} else named
+    named = odir_label(name)
+    named = fit(name) if named in taken | {None} else named
     taken.add(named)
     positive, negative = ([x for x in words if x in some] for some in (YES, NO))
     not_graded = [x for x in words if x in UNGRADED]
     parts = [
-        f"column = {_quoted(name)}",
-        f"positive = {_list(positive or ['1'])}",
-        f"negative = {_list(negative or ['0'])}",
-        *([f"not_graded = {_list(not_graded)}"] if not_graded else []),
+        f"column = {quoted(name)}",
+        f"positive = {listed(positive or ['1'])}",
+        f"negative = {listed(negative or ['0'])}",
+        *([f"not_graded = {listed(not_graded)}"] if not_graded else []),
     ]
     count = sum(words[x] for x in positive)
-    return f"{_key(named)} = {{ {', '.join(parts)} }} # {count} of {words.total()} positive"
+    return f"{key(named)} = {{ {', '.join(parts)} }} # {count} of {words.total()} positive"
 
 
 def _grades(name, highest, words):
@@ -211,77 +203,19 @@ def _grades(name, highest, words):
     missing = [str(k) for k in range(highest + 1) if str(k) not in words]
     lines = [f"# ?? the scale ends at {highest}, the highest that is there"]
     lines += [f"# ?? nobody has grade {', '.join(missing)}"] if missing else []
-    lines += ["[grades]", f"column = {_quoted(name)}"]
-    lines.append(f"values = {_list(map(str, range(max(highest, 1) + 1)))}")
-    return lines + ([f"not_graded = {_list(found)}"] if found else [])
-
-
-def _fit(name):
-    """A name that a label may have."""
-    return name if is_label(name) else re.sub(r"[^\w .+()-]", "_", name)[:64] or "label"
-
-
-def _odir(name):
-    """The one label of ODIR that a name stands for, or None."""
-    text = re.sub(r"[_-]+", " ", name)
-    found = [label for label, words in ODIR if re.search(words, text, re.IGNORECASE)]
-    return found[0] if len(found) == 1 else None
-
-
-def _of_folder(folder):
-    """A mapping for folders of classes, perhaps within folders of splits."""
-    inner = _folders(folder)
-    splits = [x for x in inner if plain(x) in SPLIT_WORDS]
-    classes = sorted({y for x in splits for y in _folders(folder / x)}) if splits else inner
-    if not classes:
-        raise DataError(f"{folder}: no folders of classes in it: a table is needed")
-    lines = [
-        f"# Guessed from {folder.name}/: look at every line; ?? marks what is not known.",
-        'reader = "folders"',
-        'label_choices = ["own", "odir"]',
-        'dataset = ""',
-        "",
-    ]
-    endings = Counter(
-        os.path.splitext(name)[1].lower()
-        for _, _, names in os.walk(folder)
-        for name in names
-        if not name.startswith(".")
-    )
-    pictures = [x for x in endings if x in ENDINGS and x]
-    lines += [
-        "[files]",
-        f"extensions = {_list(pictures)} # {sum(endings[x] for x in pictures)} files",
-    ]
-    lines += [f"# name: patient and eye in it\nname = '{PATTERN}'", ""]
-    if splits:
-        lines += [
-            "[splits]",
-            *(f"{_key(x)} = {_quoted(SPLIT_WORDS[plain(x)])}" for x in splits),
-            "",
-        ]
-    lines.append("[classes]")
-    for name in classes:
-        label = _odir(name)
-        if not label:
-            lines.append(f"# ?? {name!r}: no disease that is known here, so it has its own name")
-        lines.append(f"{_key(name)} = {_quoted(label or _fit(name))}")
-    return lines
-
-
-def _folders(folder):
-    with os.scandir(folder) as entries:
-        return sorted(x.name for x in entries if x.is_dir() and not x.name.startswith("."))
+    lines += ["[grades]", f"column = {quoted(name)}"]
+    lines.append(f"values = {listed(map(str, range(max(highest, 1) + 1)))}")
+    return lines + ([f"not_graded = {listed(found)}"] if found else [])
 
 
 def _form_lines(form):
     lines = []
     if form.delimiter != ",":
-        lines.append(f"delimiter = {_quoted(form.delimiter)}")
+        lines.append(f"delimiter = {quoted(form.delimiter)}")
     if form.encoding != "utf-8":
-        lines.append(f"encoding = {_quoted(form.encoding)}")
+        lines.append(f"encoding = {quoted(form.encoding)}")
     if form.sheet is not None:
-        lines.append(f"sheet = {_quoted(form.sheet)}")
+        lines.append(f"sheet = {quoted(form.sheet)}")
     if form.header is not None:
         lines.append(f"header = {list(form.header)}")
     return ["[table]", *lines] if lines else []
@@ -299,16 +233,3 @@ def _are_ages(cells):
 
 def _are_ages_only(name):
     return bool(AGE.search(name) or SEX.search(name))
-
-
-def _quoted(text):
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\t", "\\t")
-    return f'"{escaped}"'
-
-
-def _key(text):
-    return text if re.fullmatch(r"[A-Za-z0-9_-]+", text) else _quoted(text)
-
-
-def _list(words):
-    return f"[{', '.join(map(_quoted, words))}]"

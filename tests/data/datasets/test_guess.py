@@ -12,6 +12,7 @@ from fundus_diag.cli import main
 from fundus_diag.data import manifest
 from fundus_diag.data.datasets.build import build
 from fundus_diag.data.datasets.guess import guess, unknown
+from fundus_diag.data.datasets.guess_words import odir_label
 from fundus_diag.data.datasets.schema import checked
 from fundus_diag.utils.errors import DataError
 
@@ -106,6 +107,18 @@ def test_folders_of_classes_within_splits(tmp_path):
     assert set(read.labels) == {"G", "N", "RP"}
     assert read.table["split"].value_counts().to_dict() == {"train": 9, "val": 9}
     assert questions == ["'RP': no disease that is known here, so it has its own name"]
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("Glaucoma_suspect", "G"), ("normal_eyes", "N"), ("abnormal", None), ("DR", "D"),
+        ("hypertensive_retinopathy", "H"), ("Diabetic Retinopathy", "D"), ("ARMD", "A"),
+        ("drusen", None), ("Myopia", "M"), ("unhealthy", None), ("白内障", "C"), ("hydra", None),
+    ],
+)  # fmt: skip
+def test_names_that_stand_for_a_label_of_odir(name, label):
+    assert odir_label(name) == label
 
 
 def test_what_is_not_known_is_asked_and_not_made_up(tmp_path, capsys):
