@@ -26,7 +26,9 @@ HEALTHY_NAMES = {
     "n", "normal", "normal eye", "normal fundus", "normal retina", "healthy", "healthy eye",
     "no disease", "no finding", "no findings", "no abnormality", "no dr", "nodr", "正常", "健康",
 }  # fmt: skip
-LABEL_RULE = "a letter, digit or _ first, then also blanks and . + ( ) -, at most 64 characters"
+LABEL_RULE = (
+    "a letter, digit or _ first, then also blanks and . + ( ) - / & ', at most 64 characters"
+)
 GRADE = re.compile(r"grade_\d+")
 EYES = ("left", "right")
 EYE_VALUES = (*EYES, "")  # of a table: "" where nobody knows
@@ -48,7 +50,7 @@ def nfc(text: str) -> str:
 
 
 def is_label(name: str) -> bool:
-    """Whether a label may be called so (`LABEL_RULE`): it becomes part of file and column names.
+    """Whether a label may be called so (`LABEL_RULE`): it becomes part of names of columns.
 
     Marks within a word, such as the vowel signs of Hindi, are letters.
     """
@@ -56,9 +58,14 @@ def is_label(name: str) -> bool:
     for at, character in enumerate(name):
         mark = unicodedata.category(character) in ("Mn", "Mc")
         inside = character.isalnum() or character == "_" or (mark and inside)
-        if not inside and (at == 0 or character not in " .+()-"):
+        if not inside and (at == 0 or character not in " .+()-/&'"):
             return False
     return 0 < len(name) <= 64
+
+
+def file_name(label: str) -> str:
+    """The label as a part of a file's name; two labels never have the same."""
+    return label.replace("/", "%2F")
 
 
 def wrong_label(name: str) -> str:

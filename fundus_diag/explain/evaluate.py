@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fundus_diag.data.labels import file_name
 from fundus_diag.data.masks import check_folders, check_masks, find_masks, read_lesions, read_mask
 from fundus_diag.data.synthetic.eye import PLACED
 from fundus_diag.explain import explainer
@@ -291,10 +292,9 @@ def _write(out, summary, stages, curves, facts):
     write_csv(out / "randomised.csv", stages)
     write_json(out / "faithfulness.json", facts)
     for label, methods in curves.items():
-        drawn = {
-            method: {k: np.stack([c[k] for c in found]) for k in ("deletion", "insertion")}
-            | {"shares": found[0]["shares"]}
-            for method, found in methods.items()
-        }
+        drawn = {}
+        for method, found in methods.items():
+            drawn[method] = {k: np.stack([c[k] for c in found]) for k in ("deletion", "insertion")}
+            drawn[method]["shares"] = found[0]["shares"]
         if drawn:
-            write_bytes(out / f"deletion_insertion_{label}.png", curves_png(drawn))
+            write_bytes(out / f"deletion_insertion_{file_name(label)}.png", curves_png(drawn))

@@ -37,7 +37,8 @@ def test_a_pattern_of_ones_own_is_searched_for():
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("(", "not a regular expression"), (r"(\d+)_(left)", "no group is called patient or eye")]
+    ("text", "message"),
+    [("(", "not a regular expression"), (r"(\d+)_(left)", "no group is called patient or eye")],
 )
 def test_a_pattern_that_cannot_be_taken_is_one_line(text, message):
     with pytest.raises(UsageError, match=message):

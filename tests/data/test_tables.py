@@ -59,8 +59,8 @@ def test_a_manifest_is_read_in_composed_form_but_for_its_pictures(tmp_path):
 
 
 def test_the_refusal_of_a_label_says_what_the_rule_is(tmp_path):
-    path = save(tmp_path, "csv", [["image", "patient", "eye", "a/b"], ["x", "1", "", "1"]])
+    path = save(tmp_path, "csv", [["image", "patient", "eye", "a:b"], ["x", "1", "", "1"]])
     with pytest.raises(
-        DataError, match="'a/b' cannot be the name of a label: a letter, digit or _"
+        DataError, match="'a:b' cannot be the name of a label: a letter, digit or _"
     ):
         read_manifest(path)

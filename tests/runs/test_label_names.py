@@ -15,7 +15,17 @@ from fundus_diag.runs.run_files import read_config
 from fundus_diag.runs.thresholds import check_possible
 from fundus_diag.utils.errors import DataError
 
-NAMES = ("AMD (wet)", "Œdème", "_x", "黄斑", "grade 2+", "a.b-c", "मोतियाबिंद")
+NAMES = (
+    "AMD (wet)",
+    "Œdème",
+    "_x",
+    "黄斑",
+    "grade 2+",
+    "a.b-c",
+    "मोतियाबिंद",
+    "R/O AMD",
+    "Best's & other",
+)
 
 
 def renamed(folder, names):
@@ -28,15 +38,15 @@ def renamed(folder, names):
 
 @pytest.mark.slow
 def test_a_run_trains_predicts_and_is_reported_with_labels_of_any_script(tmp_path):
-    manifest = renamed(tmp_path / "photographs", ("AMD (wet)", "黄斑"))
+    manifest = renamed(tmp_path / "photographs", ("R/O Best's & AMD (wet)", "黄斑"))
     run_dir = tmp_path / "run"
     flags = train_flags(manifest, run_dir, phase2_epochs=1)
     assert main(flags) == 0
     assert main([*flags, "--resume"]) == 0
     assert main(["report", str(run_dir), "--resamples", "100"]) == 0
-    assert load_run(run_dir).labels == ("AMD (wet)", "黄斑")
+    assert load_run(run_dir).labels == ("R/O Best's & AMD (wet)", "黄斑")
     assert set(json.loads((run_dir / "metrics_test.json").read_text())["labels"]) == {
-        "AMD (wet)", "黄斑",
+        "R/O Best's & AMD (wet)", "黄斑",
     }  # fmt: skip
     assert "p_黄斑" in pd.read_csv(run_dir / "predictions_test.csv").columns
 
@@ -70,7 +80,7 @@ def test_a_run_of_an_older_version_keeps_a_name_that_is_not_composed():
 
 
 @settings(max_examples=60, deadline=None)
-@given(name=st.text(max_size=70) | st.from_regex(r"\w[\w .+()-]{0,63}", fullmatch=True))
+@given(name=st.text(max_size=70) | st.from_regex(r"\w[\w .+()/&'-]{0,63}", fullmatch=True))
 def test_a_run_refuses_the_names_that_a_table_refuses(tmp_path_factory, name):
     folder = write_config(tmp_path_factory.mktemp("run"), [name])
     if is_label(name):
