@@ -124,11 +124,12 @@ def _opened(run_dir, images, manifest, image_root, split, on_bad_image):
         raise UsageError("--images or --manifest: one of the two")
     if manifest is not None and image_root is None:
         raise UsageError("--manifest needs --image-root")
+    from fundus_diag.imaging.frames import split_frame
     from fundus_diag.runs.run_files import read_config
 
     config = read_config(run_dir)  # what is mistyped is said before TensorFlow is imported
     for path in images if on_bad_image == "fail" else ():
-        check_file(path)
+        check_file(split_frame(path)[0])
     if manifest is not None:
         check_file(manifest)
         check_folder(image_root)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from fundus_diag.data.inputs import settle_bad
+from fundus_diag.data.inputs import settle_bad, warn_of_several
 from fundus_diag.data.labels import EYES
 from fundus_diag.data.manifest import for_run, pair_eyes, read_manifest, resolve_images
 from fundus_diag.data.pairing import stack_eyes
 from fundus_diag.data.paths import check_names
+from fundus_diag.imaging.frames import split_frame
 from fundus_diag.imaging.image_file import check_files, check_header
 from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.utils.errors import DataError, UsageError
@@ -54,8 +55,11 @@ def cases_of_files(run, paths):
         raise UsageError("--images: this run reads pairs of eyes; name them by --manifest")
     paths = [Path(path) for path in paths]
     check_names(paths)
-    names = _names([path.stem for path in paths])
-    return [Case(n, "", {"": str(p)}, {"": p}, p.stem) for n, p in zip(names, paths, strict=True)]
+    titles = [_title(path.name, path) for path in paths]
+    return [
+        Case(name, "", {"": str(path)}, {"": path}, title)
+        for name, path, title in zip(_names(titles), paths, titles, strict=True)
+    ]
 
 
 def cases_of_manifest(run, manifest, image_root, split=None):
@@ -80,7 +84,7 @@ def cases_of_manifest(run, manifest, image_root, split=None):
     pair = run.config["unit"] == "patient"
     table = pair_eyes(known).table if pair else known.table
     column = table["patient" if pair else "image"]
-    titles = list(column) if pair else [str(Path(x).with_suffix("")) for x in column]
+    titles = list(column) if pair else [_title(x, files[x]) for x in column]
     found = []
     for name, title, (_, row) in zip(_names(titles), titles, table.iterrows(), strict=True):
         if pair:
@@ -90,6 +94,14 @@ def cases_of_manifest(run, manifest, image_root, split=None):
         paths = {eye: files[image] for eye, image in images.items()}
         found.append(Case(name, row["patient"], images, paths, title))
     return found
+
+
+def _title(image, path):
+    """A photograph as a table names it, without the ending of its file; a frame by its number."""
+    frame = split_frame(path)[1]
+    if frame is None:
+        return str(Path(image).with_suffix(""))
+    return f"{Path(image.rpartition('#')[0]).with_suffix('')} #{frame}"
 
 
 def _names(texts):
@@ -160,14 +172,17 @@ def load_batches(run, cases, batch_size, on_bad_image="fail"):
             nothing more is yielded: the rest is decoded only, so that all of them are named. Or
             none of them can be read.
     """
-    bad, readable = [], 0
+    bad, several, readable = [], [], 0
     for start in range(0, len(cases), batch_size):
         part = cases[start : start + batch_size]
         batch = [(case, load_case(run, case, bad)) for case in part]
         batch = [(case, loaded) for case, loaded in batch if loaded]
         readable += len(batch)
+        seen = ((case.paths[eye], x) for case, eyes in batch for eye, x in eyes.items())
+        several += [path for path, x in seen if x.more]
         if batch and not (bad and on_bad_image == "fail"):
             yield batch
+    warn_of_several(several, sum(len(case.paths) for case in cases))
     settle_bad(bad, on_bad_image)
     if not readable:
         raise DataError(NOTHING)
