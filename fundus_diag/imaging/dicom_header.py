@@ -27,7 +27,7 @@ NATIVE = {  # transfer syntax: (without kinds of values, little-endian)
     "1.2.840.10008.1.2.2": (False, False),
     DEFLATED: (False, True),
 }
-_READS = 1_000_000  # of the file, some three an element: what takes more is no photograph
+_READS = 300_000  # of the file, some two an element: what takes more is no photograph
 _PIXELS, _META, _SYNTAX, _CLASS = 0x7FE00010, 0x0002, 0x00020010, 0x00080016
 _NUMBERS = {  # of two bytes: tag, and what it is where it is not told
     "samples": (0x00280002, 1),
@@ -40,6 +40,7 @@ _NUMBERS = {  # of two bytes: tag, and what it is where it is not told
     "signed": (0x00280103, 0),
 }
 _PHOTOMETRIC, _FRAMES, _PROFILE = 0x00280004, 0x00280008, 0x00282000
+# Centre, width, function, and what they count in: intercept, slope.
 _WINDOW = (0x00281050, 0x00281051, 0x00281056, 0x00281052, 0x00281053)
 _PALETTE = tuple((0x00281101 + k, 0x00281201 + k) for k in range(3))
 _WHO = {"patient": 0x00100020, "issuer": 0x00100021, "study": 0x0020000D}
@@ -106,7 +107,7 @@ class _Bounded(io.BytesIO):
     def read(self, size=-1):
         self.left -= 1
         if self.left < 0:
-            raise EOFError
+            raise ValueError  # pydicom takes an EOFError for the end
         return super().read(size)
 
 
@@ -184,7 +185,7 @@ def _header(tags, syntax, little):
     numbers["stored"] = numbers["stored"] or numbers["allocated"]
     if numbers["high"] is None:
         numbers["high"] = numbers["stored"] - 1
-    centre, width, _, slope, intercept = (_real(tags, tag) for tag in _WINDOW)
+    centre, width, _, intercept, slope = (_real(tags, tag) for tag in _WINDOW)
     fine = centre is not None and width is not None and width >= 1
     frames = _text(tags, _FRAMES)
     if frames and not re.fullmatch(r"[+-]?\d{1,12}", frames):

@@ -237,6 +237,7 @@ def _tones(header):
                 share = (x - centre) / width + 0.5
             else:  # of width 1 a threshold
                 share = (x - (centre - 0.5)) / max(width - 1, 1e-6) + 0.5
+                share = np.where(x <= centre - width / 2, 0, share)
         levels = np.rint(np.clip(np.nan_to_num(share), 0, 1) * 255).astype(np.uint8)
     return 255 - levels if header.photometric == "MONOCHROME1" else levels
 
