@@ -14,7 +14,7 @@ from fundus_diag.data.checks import check
 from fundus_diag.data.datasets.build import build
 from fundus_diag.data.inputs import load_inputs
 from fundus_diag.data.manifest import from_table, resolve_images
-from fundus_diag.data.paths import check_names, escaped, inside, not_there, wrong_path
+from fundus_diag.data.paths import NO_FILE, check_names, escaped, inside, not_there, wrong_path
 from fundus_diag.utils.errors import DataError
 
 FORMS = {form: unicodedata.normalize(form, "gauche_é/Ä.png") for form in ("NFC", "NFD")}
