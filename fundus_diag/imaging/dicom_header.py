@@ -19,7 +19,8 @@ from fundus_diag.imaging.quiet import quiet
 MARK = b"DICM"  # behind 128 bytes of anything
 MAX_FRAMES = 100_000
 NO_PYDICOM = "DICOM: pydicom is not installed; pip install '.[dicom]' in the clone"
-BROKEN, NO_PICTURE = "broken DICOM header", "DICOM without a picture"
+BROKEN = "broken DICOM header"
+NO_PICTURE = "DICOM without a picture"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 NATIVE = {  # transfer syntax: (without kinds of values, little-endian)
     "1.2.840.10008.1.2": (True, True),

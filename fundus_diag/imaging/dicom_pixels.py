@@ -21,7 +21,8 @@ SYNTAXES = {*NATIVE, *JPEG, *JPEG_2000, RLE}
 GRAY, COLOURS = {"MONOCHROME1", "MONOCHROME2"}, {"RGB", "YBR_FULL", "YBR_FULL_422"}
 TRANSFORMED = {"YBR_RCT", "YBR_ICT"}  # by JPEG 2000, which takes it back
 PALETTE = "PALETTE COLOR"
-TRUNCATED, DAMAGED = "truncated", "damaged DICOM"
+TRUNCATED = "truncated"
+DAMAGED = "damaged DICOM"
 _MAX_ITEMS = 200_000  # parts of encapsulated pixels
 _ROWS = 2**21  # pixels converted at a time
 
