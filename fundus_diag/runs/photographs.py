@@ -34,7 +34,9 @@ def fingerprint(path):
     whole, frame = split_frame(path)
     try:
         size = os.stat(whole).st_size
-        known = hashlib.sha256(f"{size} {frame}".encode() if (frame or 1) > 1 else b"%d" % size)
+        known = hashlib.sha256(str(size).encode())
+        if frame is not None and frame > 1:
+            known.update(b"#%d" % frame)
         with open(whole, "rb") as file:
             for at in sorted({max(0, size - PART) * k // (PARTS - 1) for k in range(PARTS)}):
                 file.seek(at)
