@@ -7,6 +7,7 @@ from base64 import b64decode
 import numpy as np
 import pandas as pd
 import pytest
+from narrow_vit import pretrain_flags, register
 from PIL import Image
 from private import make_private, marks_in, private_dicom
 from tiny import make_photographs, train_flags
@@ -31,6 +32,7 @@ def written(tmp_path_factory):
     out.mkdir()
     run, root = out / "run", ["--manifest", manifest, "--image-root", manifest.parent]
     capture = pytest.MonkeyPatch()
+    register(capture.setitem)  # the encoder of the pretraining
     said = io.StringIO()
     for stream in ("sys.stdout", "sys.stderr"):
         capture.setattr(stream, said)
@@ -40,6 +42,7 @@ def written(tmp_path_factory):
         ["report", run, "--resamples", "100"],
         ["predict", run, *root, "--out", out / "predictions.csv"],
         ["explain", run, *root, "--split", "test"],
+        pretrain_flags(manifest, out / "pretrained", epochs=1, pictures_every=1),
         ["export", run, "--out", out / "model"],
         ["manifest", "split", manifest, "--image-root", root[-1], "--out", out / "split.csv"],
     ]
@@ -72,6 +75,7 @@ def test_pictures_that_are_written_hold_pixels_and_nothing_else(written):
         found = re.findall(rb"base64,([A-Za-z0-9+/=]+)", page.read_bytes())
         pictures += [b64decode(part) for part in found]
     assert len(pictures) > 20
+    assert list((folder / "out" / "pretrained" / "reconstructions").glob("*.png"))
     for content in pictures:
         image = Image.open(io.BytesIO(content))
         known = {"dpi", "jfif", "jfif_version", "jfif_unit", "jfif_density", "Software"}
