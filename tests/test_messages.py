@@ -16,7 +16,7 @@ PACKAGE, PAGE = ROOT / "fundus_diag", ROOT / "docs" / "what-can-go-wrong.md"
 HEAD = "| it says | what it means and what to do |"
 LEAST = 8  # characters of fixed words that are looked for
 LONG = 12  # .. of fixed words that the page has to have
-RAISED = {"DataError", "UsageError"}
+RAISED = {"DataError", "UsageError", "Refused"}
 
 # What is said by other ways than a `raise`: functions and names whose texts reach the user, by
 # themselves or as a part of a message.
@@ -49,7 +49,13 @@ TOLD = {
     "export/reading.py": {"NO_EYE", "NO_ANSWER"},
     "export/saved_model.py": {"check_size"},
     "imaging/header.py": {"PROBLEMS"},
-    "imaging/image_file.py": {"NO_IMAGE", "why_not", "_read", "_to_png", "_converted"},
+    "imaging/convert.py": {"unreadable"},
+    "imaging/dicom_header.py": {"NO_PYDICOM", "BROKEN", "NO_PICTURE"},
+    "imaging/dicom_pixels.py": {"TRUNCATED", "DAMAGED"},
+    "imaging/image_file.py": {
+        "MORE", "NO_FRAME", "NO_IMAGE", "why_not", "_unknown", "_read", "_png",
+    },
+    "imaging/limits.py": {"beyond", "too_heavy"},
     "imaging/quality.py": {"BLANK", "RANGE"},
     "metrics/calibration.py": {"too_few", "_platt"},
     "models/weights/strict.py": {"differences", "fill"},
@@ -62,7 +68,7 @@ TOLD = {
     "runs/schema.py": {"_label", "_unlike"},
     "runs/run_files.py": {"leaks", "own_table", "read_history"},
     "training/sampling.py": {"held_back"},
-}
+}  # fmt: skip
 
 # Words of these places that are no message by themselves, and why.
 NO_MESSAGE = {

@@ -141,13 +141,14 @@ def _opened(run_dir, paths, manifest, image_root, pattern, split, on_bad_image):
     if manifest is not None and image_root is None:
         raise UsageError("--manifest needs --image-root")
     from fundus_diag.data.names import patient_pattern
+    from fundus_diag.imaging.frames import split_frame
     from fundus_diag.runs.run_files import read_config
 
     config = read_config(run_dir)  # what is mistyped is said before TensorFlow is imported
     pattern = pattern and patient_pattern(pattern)
     for path in paths if on_bad_image == "fail" else ():
         if str(path) != "-" and not path.is_dir():
-            check_file(path)
+            check_file(split_frame(path)[0])
     if manifest is not None:
         check_file(manifest)
         check_folder(image_root)

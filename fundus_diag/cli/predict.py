@@ -105,6 +105,7 @@ def _answer(run, paths, image_root, out, format, pattern, page, maps, precision,
     from fundus_diag.data.gather import gather
     from fundus_diag.data.names import patient_pattern
     from fundus_diag.runs.run_files import read_config
+    from fundus_diag.runs.salt import salt_maker
 
     config = read_config(run)
     out = out or Path(f"answers.{format or 'csv'}")
@@ -118,7 +119,7 @@ def _answer(run, paths, image_root, out, format, pattern, page, maps, precision,
         files["page"] = out.with_name(f"{out.stem}.html")
     for file in files.values():
         _check_out(run, file, [x for x in paths if str(x) != "-"])
-    found = gather(paths, pattern and patient_pattern(pattern), image_root)
+    found = gather(paths, pattern and patient_pattern(pattern), image_root, salt_maker(run))
     for note in found.notes:
         print(f"note: {note}", file=sys.stderr)
     import_tensorflow()

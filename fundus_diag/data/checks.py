@@ -26,7 +26,7 @@ def check_pictures(
 ) -> tuple[list[str], list[str]]:
     """(errors, warnings) about the files that a table names. Each is read and decoded once."""
     # TensorFlow takes seconds to import: tables alone shall not wait for it.
-    from fundus_diag.imaging.image_file import narrow_bits, open_file
+    from fundus_diag.imaging.image_file import MORE, narrow_bits, open_file
     from fundus_diag.imaging.quality import NOTHING, is_blank
     from fundus_diag.utils.progress import track
 
@@ -39,11 +39,12 @@ def check_pictures(
         if missing:
             reason = f"{missing} under {root}" if missing == NO_FILE else missing
             return reason, None, None, None
-        content, pixels, reason = open_file(picture)
+        content, pixels, reason, more = open_file(picture)
         if reason:
             return reason, None, None, None
         bits = narrow_bits(content, pixels)
-        odd = NARROW.format(bits) if bits else NOTHING if is_blank(pixels) else ""
+        odd = [NARROW.format(bits)] if bits else [NOTHING] if is_blank(pixels) else []
+        odd += [MORE] if more else []
         return None, hashlib.sha256(content).digest(), duplicates.thumbnail(pixels), odd
 
     table = table.drop_duplicates("image").reset_index(drop=True)
@@ -108,8 +109,8 @@ def _pairs(rows):
 def _oddities(images, odd, path):
     """A warning for each thing that is odd about photographs, in the order of their first."""
     images = images.reset_index(drop=True)
-    kinds = list(dict.fromkeys(kind for kind in odd if kind))
-    found = {kind: images[[x == kind for x in odd]] for kind in kinds}
+    kinds = list(dict.fromkeys(kind for kinds in odd for kind in kinds))
+    found = {kind: images[[kind in x for x in odd]] for kind in kinds}
     return [
         f"{path}: {len(names)} photographs {kind}: {_some(names)}" for kind, names in found.items()
     ]
@@ -124,9 +125,10 @@ def check(path: Path, image_root: Path | None = None) -> tuple[list[str], list[s
 
     Errors: rows that break a rule of the table (duplicates and patients in two splits among them),
     pictures that are missing or unreadable, equal files under two patients or two labels.
-    Warnings: pictures of different patients that nearly agree, that show nothing or hold 12 or 14
-    bits in 16, ages that can hardly be, rows without a graded label, eyes without a fellow, labels
-    without a positive in a split, no label at all, what is odd about the patients.
+    Warnings: pictures of different patients that nearly agree, that show nothing, hold 12 or 14
+    bits in 16 or are the first of several in their file, ages that can hardly be, rows without a
+    graded label, eyes without a fellow, labels without a positive in a split, no label at all, what
+    is odd about the patients.
 
     Raises:
         DataError: the file cannot be read as a manifest, or the root is no folder.

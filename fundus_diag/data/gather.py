@@ -1,5 +1,6 @@
 """The photographs that a command line names: files, folders, tables, or a list on stdin."""
 
+import contextlib
 import os
 import sys
 from collections import Counter
@@ -11,6 +12,7 @@ import pandas as pd
 from fundus_diag.data.manifest import read_photographs, resolve_images
 from fundus_diag.data.names import who
 from fundus_diag.data.paths import check_names, escaped, is_utf8
+from fundus_diag.imaging.frames import split_frame
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.progress import bar
 
@@ -36,7 +38,7 @@ class Gathered:
     notes: list[str]
 
 
-def gather(paths, pattern=None, image_root=None, missing_ok=False):
+def gather(paths, pattern=None, image_root=None, salt=None, missing_ok=False):
     """Finds the photographs of a command line.
 
     Args:
@@ -44,6 +46,8 @@ def gather(paths, pattern=None, image_root=None, missing_ok=False):
             and eye, or "-" for a list of paths on stdin. One that is named twice counts once.
         pattern: for names, see `names.who`.
         image_root: folder that paths of tables start from; by default the table's own.
+        salt: function that gives the salt by which people in DICOM files are hashed; None leaves
+            their tags unread.
         missing_ok: whether files may be missing, for who reads them and names all bad ones.
 
     Returns:
@@ -57,16 +61,18 @@ def gather(paths, pattern=None, image_root=None, missing_ok=False):
         raise UsageError("no photograph is named: files, folders, a table, or - for a list")
     rows, other, unnamed = {}, Counter(), []
     check_names(paths)
-    missing = [str(x) for x in paths if str(x) != STDIN and not os.path.exists(x)]
+    there = [x for x in paths if str(x) != STDIN]
+    missing = [str(x) for x in there if not os.path.exists(split_frame(x)[0])]
     if missing and not missing_ok:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise DataError(f"{', '.join(map(escaped, missing[:3]))}{more}: no such file or folder")
     for path in paths:
         for image, file, patient, eye in _found(path, pattern, image_root, other):
-            if is_utf8(str(file)):
-                rows.setdefault(os.path.realpath(file), (image, Path(file), patient, eye))
-            else:
+            if not is_utf8(str(file)):
                 unnamed.append(file)
+                continue
+            for row in _frames(image, Path(file), patient, eye, salt):
+                rows.setdefault(os.path.realpath(row[1]), row)
     notes = []
     if other:
         listed = ", ".join(f"{ending or 'none'} {n}" for ending, n in other.most_common(5))
@@ -111,7 +117,7 @@ def _of_folder(folder, pattern, other):
             folders[:] = sorted(x for x in folders if not x.startswith("."))
             for name in sorted(x for x in names if not x.startswith(".")):
                 file, ending = Path(at) / name, os.path.splitext(name)[1].lower()
-                if ending not in ENDINGS:
+                if ending not in ENDINGS or (not ending and not _is_dicom(file)):
                     other[ending] += 1
                     continue
                 progress.advance(task)
@@ -123,3 +129,30 @@ def _of_folder(folder, pattern, other):
         if denied:
             where = escaped(str(denied[0].filename))
             raise DataError(f"{where}: cannot be read: {denied[0].strerror}")
+
+
+def _is_dicom(file):
+    """Whether a file begins as DICOM files do; hospitals keep them without an ending."""
+    try:
+        with open(file, "rb") as opened:
+            return opened.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def _frames(image, file, patient, eye, salt):
+    """Yields the row of a photograph; of a DICOM file one a frame, whose tags say who it is."""
+    whole, frame = split_frame(file)
+    if not _is_dicom(whole):
+        yield image, file, patient, eye
+        return
+    from fundus_diag.imaging import dicom
+
+    names = [str(file)] if frame else dicom.frames(file)
+    for name in names:
+        told = {"patient": "", "eye": ""}
+        if salt is not None:
+            with contextlib.suppress(DataError):  # whoever reads it says what is wrong
+                told = dicom.facts(name, salt())
+        shown = image + name[len(str(file)) :]
+        yield shown, Path(name), told["patient"] or patient, told["eye"] or eye

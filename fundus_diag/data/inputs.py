@@ -9,6 +9,7 @@ import pandas as pd
 
 from fundus_diag.data import manifest as manifests
 from fundus_diag.data.pictures import Pictures, load_pictures
+from fundus_diag.imaging.image_file import MORE
 from fundus_diag.imaging.quality import NOTHING
 from fundus_diag.utils.errors import DataError
 
@@ -136,15 +137,30 @@ def settle_bad(bad, on_bad_image):
         print(f"warning: left out: {_describe_bad(bad)}", file=sys.stderr)
 
 
+def warn_of_several(paths, number):
+    """Counts the photographs whose files hold further pictures, on stderr.
+
+    Args:
+        paths: their files.
+        number: of all photographs.
+    """
+    if paths:
+        names = ", ".join(Path(x).name for x in paths[:3]) + (" .." if len(paths) > 3 else "")
+        print(f"warning: {len(paths)} of {number} photographs {MORE}: {names}", file=sys.stderr)
+
+
 def warn_of_blank(*pictures):
-    """Counts the photographs that show nothing, on stderr. They are used as they are.
+    """Counts the photographs that show nothing, or are the first of several, on stderr.
+
+    They are used as they are.
 
     Args:
         pictures: `Pictures`; what was taken from a cache is not looked at again.
     """
+    number = sum(len(part.paths) for part in pictures)
+    warn_of_several([path for part in pictures for path in part.several], number)
     paths = [path for part in pictures for path in part.blank]
     if paths:
-        number = sum(len(part.paths) for part in pictures)
         names = ", ".join(path.name for path in paths[:3]) + (" .." if len(paths) > 3 else "")
         print(f"warning: {len(paths)} of {number} photographs {NOTHING}: {names}", file=sys.stderr)
 

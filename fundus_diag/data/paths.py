@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+from fundus_diag.imaging.frames import split_frame
 from fundus_diag.utils.errors import DataError
 
 NO_FILE = "no such file"
@@ -33,28 +34,38 @@ def inside(root: Path, image: str) -> Path | None:
     """Where the picture lies under the root, or None where its path cannot be taken.
 
     A name with accents is looked up as it is written, then composed, then decomposed (NFC, NFD),
-    folder by folder; where none is there, the path is the one that is written.
+    folder by folder; where none is there, the path is the one that is written. So are backslashes:
+    as a part of a name, then as Windows has them, between folders.
     """
     if wrong_path(image):
         return None
     path = root / image
+    if "\\" in image and not_there(path) == NO_FILE:
+        found = inside(root, image.replace("\\", "/"))
+        return path if found is None or not_there(found) == NO_FILE else found
     if image.isascii() or not_there(path) != NO_FILE:
         return path
     here = root
     for part in PurePosixPath(image).parts:
         forms = (part, *(unicodedata.normalize(form, part) for form in ("NFC", "NFD")))
-        here = next((here / form for form in forms if os.path.lexists(here / form)), here / part)
+        here = next((here / form for form in forms if _is_there(here / form)), here / part)
     return path if not_there(here) == NO_FILE else here
+
+
+def _is_there(path):
+    return os.path.lexists(split_frame(path)[0])
 
 
 def not_there(path: Path) -> str | None:
     """Why there is no file to read at the path, or None: `Path.is_file` raises of what it meets.
 
+    The path may name a frame of a file, `scan.dcm#2`.
+
     `NO_FILE`, or "cannot be read: .." where the name is too long, a folder may not be entered or
     the disk does not answer.
     """
     try:
-        return None if stat.S_ISREG(os.stat(path).st_mode) else NO_FILE
+        return None if stat.S_ISREG(os.stat(split_frame(path)[0]).st_mode) else NO_FILE
     except (FileNotFoundError, NotADirectoryError):
         return NO_FILE
     except OSError as error:

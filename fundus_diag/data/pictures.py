@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from fundus_diag.imaging import preprocess
+from fundus_diag.imaging.frames import split_frame
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import NO_ROOM, make_folder, reason, reserve, writing
 from fundus_diag.utils.processes import alive, cores, free_memory, host, started
@@ -31,6 +32,7 @@ class Pictures:
         array: (n, S, S, 3) uint8, in memory or mapped from disk; None: decoded when asked for.
         failures: (path, reason) of what could not be read when it was asked for.
         blank: files that show nothing, of those that were decoded to make this.
+        several: files that hold further pictures, of the same.
     """
 
     paths: tuple
@@ -39,6 +41,7 @@ class Pictures:
     array: np.ndarray | None
     failures: list = field(default_factory=list)
     blank: tuple = ()
+    several: tuple = ()
 
 
 def load_pictures(
@@ -83,15 +86,17 @@ def load_pictures(
     else:
         array = _in_memory(shape) if cache == "ram" else None
 
-    blank = set()
+    blank, several = set(), set()
 
     def load(index):
         try:
-            picture, seen = preprocess.look_at(paths[index], image_size, crop)
+            picture, seen, more = preprocess.look_at(paths[index], image_size, crop)
         except DataError as error:
             return str(error).removeprefix(f"{paths[index]}: ")
         if not seen:
             blank.add(index)
+        if more:
+            several.add(index)
         if array is not None:
             array[index] = picture  # whole levels by contract: nothing is lost
         return None
@@ -107,9 +112,9 @@ def load_pictures(
             with writing(finished):
                 array.flush()
                 os.replace(partial, finished)
-    shown_nothing = tuple(paths[i] for i in sorted(blank))
+    odd = [tuple(paths[i] for i in sorted(found)) for found in (blank, several)]
     # What is mapped stays readable, though its file is removed.
-    return Pictures(paths, image_size, crop, array, blank=shown_nothing), bad
+    return Pictures(paths, image_size, crop, array, [], *odd), bad
 
 
 def megabytes(size):
@@ -174,7 +179,7 @@ def _cache_files(paths, image_size, crop, cache_dir):
     facts = [f"{preprocess.VERSION} {image_size} {crop}"]
     for path in paths:
         try:
-            stat = path.stat()
+            stat = split_frame(path)[0].stat()
             facts.append(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}")
         except OSError:
             facts.append(f"{path} missing")

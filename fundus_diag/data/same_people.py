@@ -36,8 +36,10 @@ def same_people(table: pd.DataFrame, image_root: Path) -> tuple[list[str], list[
     def look(image):
         """(hash of the file, thumbnail), or None."""
         picture = inside(Path(image_root), image)
-        content, pixels, reason = open_file(picture) if picture else (None, None, "no path")
-        return None if reason else (hashlib.sha256(content).digest(), duplicates.thumbnail(pixels))
+        found = open_file(picture) if picture else None
+        if found is None or found.reason:
+            return None
+        return hashlib.sha256(found.content).digest(), duplicates.thumbnail(found.picture)
 
     with ThreadPoolExecutor(WORKERS) as pool:
         looks = list(track(pool.map(look, table["image"]), "comparing pictures", len(table)))

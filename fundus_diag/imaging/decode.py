@@ -15,7 +15,7 @@ from fundus_diag.imaging.raw import is_jpeg, is_png, number, padded
 from fundus_diag.imaging.traced import traced
 
 # What makes a picture of EXIF orientation 1 to 8 upright: transpose it?, then reverse these axes.
-_UPRIGHT = (
+UPRIGHT = (
     *((False, axes) for axes in ([], [1], [0, 1], [0])),
     *((True, axes) for axes in ([], [1], [0, 1], [0])),
 )
@@ -68,7 +68,7 @@ def _upright(image, orientation):
         turn = _transposed(image) if turned else image
         return tf.reverse(turn, flipped) if flipped else turn
 
-    branches = [functools.partial(upright, *todo) for todo in _UPRIGHT]
+    branches = [functools.partial(upright, *todo) for todo in UPRIGHT]
     return tf.switch_case(orientation - 1, branches)
 
 

@@ -1,58 +1,95 @@
-"""Image files on disk: their size before decoding, what is wrong with them, TIFF to PNG.
+"""Image files on disk: their size before decoding, what is wrong with them, other kinds to PNG.
 
-TensorFlow decodes JPEG, PNG and the common kinds of BMP. TIFF and the other kinds of BMP are
-turned into PNG by OpenCV, after their header has been checked, so that all that follows sees one
-way of decoding.
+TensorFlow decodes JPEG, PNG and the common kinds of BMP. All others (`convert`) are turned into
+PNG, after their header has been checked, so that all that follows sees one way of decoding; and so
+are photographs whose colours are, by their profile, not sRGB.
 """
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
-import cv2
 import numpy as np
 import tensorflow as tf
 
-from fundus_diag.imaging import header, tiff
+from fundus_diag.imaging import blocks, convert, dicom, foreign, header, tiff
 from fundus_diag.imaging.decode import traced_decode
-from fundus_diag.imaging.header import MAX_BYTES, MAX_PIXELS, MIN_SIDE
+from fundus_diag.imaging.frames import split_frame
+from fundus_diag.imaging.header import MAX_BYTES
+from fundus_diag.imaging.limits import beyond, too_heavy
 from fundus_diag.imaging.room import promised, room
 from fundus_diag.imaging.traced import traced
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.processes import cores
 from fundus_diag.utils.progress import track
 
-# One of each for all threads.
 _facts = traced(header.header_facts)
-NO_IMAGE = "not an image (JPEG, PNG, BMP, TIFF)"
-_MAX_BITS = 16  # a sample of a TIFF; more are real numbers or refused anyway, and take much memory
+NO_IMAGE = "not an image (JPEG, PNG, BMP, TIFF, DICOM)"
+NO_FRAME = "only frames of DICOM files have numbers"
+MORE = "hold several pictures, of which the first is taken"
+
+
+class Opened(NamedTuple):
+    """What one reading of a photograph tells.
+
+    Attributes:
+        content: the bytes of the file, None where it cannot be read; of a frame of a DICOM file
+            those of its picture, so that the same picture is the same in whatever file.
+        picture: (H, W, 3) uint8 RGB, upright; None where there is none.
+        reason: what keeps the photograph from being used, in one line without its name, or None.
+            The whole picture is decoded, so a truncated or damaged file is found.
+        more: whether the file holds further pictures, see `MORE`.
+    """
+
+    content: bytes | None
+    picture: np.ndarray | None = None
+    reason: str | None = None
+    more: bool = False
+
+
+class _Data(NamedTuple):
+    """What `decode` can take, or why there is nothing; and whether the file holds more pictures."""
+
+    data: bytes | None = None
+    reason: str | None = None
+    more: bool = False
 
 
 def image_size(data: bytes) -> tuple[int, int, str]:
     """Height, width (pixels, before orientation) and kind of an image file, from its header.
 
     Returns:
-        The kind is JPEG, PNG, BMP, TIFF or "". The size is (0, 0) where no header can be read.
+        The kind is JPEG, PNG, BMP, TIFF, DICOM, one of `convert.FOREIGN`, or "". The size is (0, 0)
+        where no header can be read.
     """
     kind = _kind(data)
     if kind == "TIFF":
         facts = tiff.tiff_facts(data)
         return facts.get(tiff.HEIGHT, 0), facts.get(tiff.WIDTH, 0), kind
+    if kind == "DICOM":
+        return *dicom.size(data), kind
+    if kind in convert.FOREIGN:
+        return *foreign.size(data, kind), kind
     _, height, width = _facts(data) if kind else (0, 0, 0)
     return int(height), int(width), kind
 
 
 def read_bytes(path) -> bytes:
-    """Content of an image file that `decode` can take: TIFF and unusual BMP become PNG.
+    """Content of an image file that `decode` can take; see `read_photograph`."""
+    return read_photograph(path)[0]
+
+
+def read_photograph(path) -> tuple[bytes, bool]:
+    """What `decode` can take of an image file, and whether it holds further pictures; see `MORE`.
 
     Raises:
-        DataError: the file cannot be read, is none of these kinds or beyond the limits. The
-            content of JPEG, PNG and common BMP files is not looked at.
+        DataError: the file cannot be read, is of no kind that is read or beyond the limits. JPEG,
+            PNG and common BMP files in sRGB are handed on as they are, sound or not.
     """
-    content, reason = _read(Path(path))
-    data, reason = (None, reason) if reason else _decodable(content)
-    if reason:
-        raise DataError(f"{path}: {reason}")
-    return data
+    _, found = _opened(path)
+    if found.reason:
+        raise DataError(f"{path}: {found.reason}")
+    return found.data, found.more
 
 
 def read_content(path) -> bytes:
@@ -67,25 +104,20 @@ def read_content(path) -> bytes:
     return content
 
 
-def open_file(path) -> tuple[bytes | None, np.ndarray | None, str | None]:
-    """What one reading of a photograph tells.
-
-    Returns:
-        content: the bytes of the file, None where it cannot be read.
-        picture: (H, W, 3) uint8 RGB, upright; None where there is none.
-        reason: what keeps the photograph from being used, in one line without its name, or None.
-            The whole picture is decoded, so a truncated or damaged file is found.
-    """
-    content, reason = _read(Path(path))
-    data, reason = (None, reason) if reason else _decodable(content)
-    if reason:
-        return content, None, reason
+def open_file(path) -> Opened:
+    """The content of a file and its photograph, decoded; see `Opened`."""
+    content, found = _opened(path)
+    if found.reason:
+        return Opened(content, None, found.reason)
+    if content is not None and dicom.is_dicom(content):
+        content = found.data
     try:
-        with decoding(data):
+        with decoding(found.data):
             # Not `.numpy()`, which copies: a photograph may take 300 MB.
-            return content, np.asarray(memoryview(traced_decode(data))), None
+            picture = np.asarray(memoryview(traced_decode(found.data)))
+        return Opened(content, picture, None, found.more)
     except tf.errors.OpError:
-        return content, None, why_not(data)
+        return Opened(content, None, why_not(found.data))
 
 
 def decoding(data: bytes):
@@ -118,19 +150,23 @@ def narrow_bits(data: bytes, picture) -> int:
 
 def check_file(path) -> str | None:
     """What keeps a photograph from being used, in one line without its name; None if nothing."""
-    return open_file(path)[2]
+    return open_file(path).reason
 
 
 def check_header(path) -> str | None:
     """As `check_file`, but nothing is decoded: damage between header and end goes unseen."""
-    data, reason = _read(Path(path))
+    file, frame = split_frame(path)
+    data, reason = _read(file)
     if reason:
         return reason
-    if _kind(data) == "TIFF":
-        height, width, _ = image_size(data)
-        fine = min(height, width) >= MIN_SIDE and height * width <= MAX_PIXELS
-    else:
-        fine = _problem(data) in (header.OK, header.UNUSUAL)  # unusual BMP goes to OpenCV
+    height, width, kind = image_size(data)
+    if kind == "DICOM":
+        return dicom.check(data, frame)
+    if frame is not None:
+        return NO_FRAME
+    if kind == "TIFF" or kind in convert.FOREIGN:
+        return why_not(data) if beyond(height, width) else None
+    fine = _problem(data) in (header.OK, header.UNUSUAL)  # unusual BMP goes to OpenCV
     return None if fine else why_not(data)
 
 
@@ -153,22 +189,25 @@ def why_not(data: bytes) -> str:
     if not data:
         return "empty file"
     if len(data) > MAX_BYTES:
-        return _too_heavy(len(data))
+        return too_heavy(len(data))
     height, width, kind = image_size(data)
     if not kind:
-        code = _problem(data)
-        named = header.PROBLEMS[code] if code > header.DAMAGED else ""
-        return named.replace("PNG or BMP", "PNG, BMP or TIFF") or NO_IMAGE
+        return _unknown(data)
     if height <= 0 or width <= 0:
         return f"broken {kind} header"
-    if min(height, width) < MIN_SIDE:
-        return f"{width}x{height} pixels: smaller than {MIN_SIDE}"
-    if height * width > MAX_PIXELS:
-        return f"{height * width / 1e6:.0f} megapixels, more than {MAX_PIXELS / 1e6:.0f}"
-    if kind == "TIFF":
-        return "truncated, damaged or unusual TIFF"
+    if beyond(height, width):
+        return beyond(height, width)
+    if kind == "TIFF" or kind in convert.FOREIGN:
+        return convert.unreadable(kind)
     code = _problem(data)
     return header.PROBLEMS[code] or f"damaged {kind}"
+
+
+def _unknown(data):
+    """What is said of a file of none of the kinds that are read."""
+    code = _problem(data)
+    kind = header.PROBLEMS[code].partition(",")[0] if code > header.DAMAGED else ""
+    return f"{kind}: save it as JPEG or PNG" if kind else NO_IMAGE
 
 
 def _problem(data):
@@ -181,7 +220,7 @@ def _read(path):
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
-            return None, _too_heavy(size)
+            return None, too_heavy(size)
         return path.read_bytes(), None
     except FileNotFoundError:
         return None, "no such file"
@@ -189,56 +228,72 @@ def _read(path):
         return None, f"cannot be read: {error.strerror}"
 
 
-def _decodable(data):
-    """(what `decode` can take, None) or (None, reason)."""
+def _opened(path):
+    """(content of the file or None, `_Data`)."""
+    file, frame = split_frame(path)
+    content, reason = _read(file)
+    return content, _Data(None, reason) if reason else _decodable(content, frame)
+
+
+def _decodable(data, frame):
+    """`_Data` of the content of a file."""
     kind = _kind(data)
-    if not kind:
-        return None, why_not(data)
-    foreign = kind == "TIFF" or (kind == "BMP" and _problem(data) == header.UNUSUAL)
-    return _to_png(data, kind) if foreign else (data, None)
-
-
-def _to_png(data, kind):
-    height, width, _ = image_size(data)
-    if min(height, width) < MIN_SIDE or height * width > MAX_PIXELS:
-        return None, why_not(data)
-    if kind == "TIFF":
-        facts = tiff.tiff_facts(data)
-        if facts.get(tiff.TILE_WIDTH, 1) * facts.get(tiff.TILE_HEIGHT, 1) > MAX_PIXELS:
-            return None, "broken TIFF header"
-        if bits(data) > _MAX_BITS:
-            return None, f"TIFF of {bits(data)} bits a sample instead of 8 or 16"
-    with room(height * width):
+    if kind == "DICOM":
+        return _of_dicom(data, frame)
+    if not kind or frame is not None:
+        return _Data(None, NO_FRAME if kind else why_not(data))
+    odd_bmp = kind == "BMP" and _problem(data) == header.UNUSUAL
+    if kind == "TIFF" or kind in convert.FOREIGN or odd_bmp:
         return _converted(data, kind)
+    profile = blocks.profile(data, kind)
+    return _in_srgb(data, profile, more=blocks.holds_more(data, kind))
 
 
 def _converted(data, kind):
-    flags = cv2.IMREAD_UNCHANGED if kind == "TIFF" else cv2.IMREAD_COLOR
-    log = cv2.utils.logging
-    before = log.setLogLevel(log.LOG_LEVEL_SILENT)  # the reason is given below, in one line
+    height, width, _ = image_size(data)
+    if beyond(height, width):
+        return _Data(None, why_not(data))
+    with room(height * width):
+        try:
+            pixels, more = convert.to_pixels(data, kind)
+        except convert.Refused as error:
+            return _Data(None, str(error))
+        return _png(pixels, more)
+
+
+def _of_dicom(data, frame):
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
-        image = None
-    finally:
-        log.setLogLevel(before)
-    if image is None:
-        return None, f"truncated, damaged or unusual {kind}"
-    if image.dtype == np.uint16:
-        image = (image >> 8).astype(np.uint8)
-    if image.dtype != np.uint8:
-        return None, f"{kind} of {image.dtype} values instead of 8 or 16 bits"
-    _, png = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-    if png.size > MAX_BYTES:
-        return None, f"{_too_heavy(png.size)}, as PNG"
-    return png.tobytes(), None
+        found = dicom.read(data, frame)
+    except dicom.Refused as error:
+        return _Data(None, str(error))
+    more = frame is None and found.frames > 1
+    if found.jpeg is not None:
+        return _in_srgb(found.jpeg, found.profile, found.inverted, more)
+    return _png(convert.in_srgb(found.pixels, found.profile), more)
+
+
+def _in_srgb(data, profile, inverted=False, more=False):
+    """A JPEG or PNG as it is, or with other levels as a PNG; what is damaged, `decode` refuses."""
+    if not inverted and not convert.changes(profile):
+        return _Data(data, None, more)
+    try:
+        with decoding(data):
+            pixels = np.asarray(memoryview(traced_decode(data)))
+            pixels = convert.in_srgb(pixels, profile, data)
+            return _png(255 - pixels if inverted else pixels, more)
+    except tf.errors.OpError:
+        return _Data(data, None, more)
+
+
+def _png(pixels, more):
+    data = foreign.as_png(pixels)
+    if len(data) > MAX_BYTES:
+        return _Data(None, f"{too_heavy(len(data))}, as PNG")
+    return _Data(data, None, more)
 
 
 def _kind(data):
     starts = (b"\xff\xd8\xff", "JPEG"), (b"\x89PNG", "PNG"), (b"BM", "BMP")
     tiff = ((start, "TIFF") for start in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))
-    return next((kind for start, kind in (*starts, *tiff) if data.startswith(start)), "")
-
-
-def _too_heavy(size):
-    return f"{size / 2**20:.0f} MB, more than {MAX_BYTES // 2**20}"
+    known = next((kind for start, kind in (*starts, *tiff) if data.startswith(start)), "")
+    return known or ("DICOM" if dicom.is_dicom(data) else foreign.kind_of(data))

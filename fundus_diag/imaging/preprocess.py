@@ -16,12 +16,12 @@ import tensorflow as tf
 
 from fundus_diag.imaging.decode import traced_decode
 from fundus_diag.imaging.field import find_field, locate_field
-from fundus_diag.imaging.image_file import decoding, read_bytes, why_not
+from fundus_diag.imaging.image_file import decoding, read_photograph, why_not
 from fundus_diag.imaging.quality import has_field
 from fundus_diag.imaging.traced import traced as traced_once
 from fundus_diag.utils.errors import DataError
 
-VERSION = "3"  # another number whenever the same file gives other pixels; names caches
+VERSION = "4"  # another number whenever the same file gives other pixels; names caches
 CROPS = ("fundus", "none")
 
 
@@ -108,7 +108,7 @@ def traced(image_size: int, crop: str = "fundus"):
 
 
 def load_picture(path, image_size: int, crop: str = "fundus") -> np.ndarray:
-    """Picture (image_size, image_size, 3) float32 of a file, TIFF included; see `preprocess`.
+    """Picture (image_size, image_size, 3) float32 of a file of any kind; see `preprocess`.
 
     Raises:
         DataError: names the file and what is wrong with it.
@@ -116,15 +116,18 @@ def load_picture(path, image_size: int, crop: str = "fundus") -> np.ndarray:
     return look_at(path, image_size, crop)[0]
 
 
-def look_at(path, image_size: int, crop: str = "fundus") -> tuple[np.ndarray, bool]:
-    """As `load_picture`, and whether the photograph shows anything; see `quality.has_field`."""
-    data = read_bytes(path)
+def look_at(path, image_size: int, crop: str = "fundus") -> tuple[np.ndarray, bool, bool]:
+    """As `load_picture`, whether it shows anything, and whether the file holds further pictures.
+
+    See `quality.has_field` and `image_file.MORE`.
+    """
+    data, more = read_photograph(path)
     try:
         with decoding(data):
             picture, seen = _traced_look(image_size, crop)(data)
     except tf.errors.OpError as error:
         raise DataError(f"{path}: {why_not(data)}") from error
-    return picture.numpy(), bool(seen)
+    return picture.numpy(), bool(seen), more
 
 
 class Loaded(NamedTuple):
@@ -135,27 +138,29 @@ class Loaded(NamedTuple):
         box: (4,) float32 of the picture in the photograph; see `preprocess`.
         photograph: (H, W, 3) uint8 RGB, upright.
         field: (5,) float32 of the field of view in the photograph; see `field.locate_field`.
+        more: whether the file holds further pictures; see `image_file.MORE`.
     """
 
     picture: np.ndarray
     box: np.ndarray
     photograph: np.ndarray
     field: np.ndarray
+    more: bool = False
 
 
 def load_photograph(path, image_size: int, crop: str = "fundus") -> Loaded:
-    """A file, TIFF included, as the network sees it and as it was taken.
+    """A file of any kind, as the network sees it and as it was taken.
 
     Raises:
         DataError: names the file and what is wrong with it.
     """
-    data = read_bytes(path)
+    data, more = read_photograph(path)
     try:
         with decoding(data):
             found = traced_whole(image_size, crop)(data)
     except tf.errors.OpError as error:
         raise DataError(f"{path}: {why_not(data)}") from error
-    return Loaded(*(x.numpy() for x in found))
+    return Loaded(*(x.numpy() for x in found), more)
 
 
 def map_to_original(maps, box, height, width, grid):
@@ -240,5 +245,5 @@ def _traced_look(image_size, crop):
 
 @functools.lru_cache(maxsize=16)
 def traced_whole(image_size, crop):
-    """As `traced`, a function of the data to the tensors of `Loaded`."""
+    """As `traced`, a function of the data to the four tensors of `Loaded`."""
     return traced_once(lambda data: _of(data, image_size, crop))

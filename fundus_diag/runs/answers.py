@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 
+from fundus_diag.data.inputs import warn_of_several
 from fundus_diag.data.labels import EYES
 from fundus_diag.data.pairing import stack_eyes
 from fundus_diag.imaging.preprocess import look_at
@@ -64,18 +65,19 @@ def answers(run, photographs, batch_size=16, precision="float32"):
     """
     units = units_of(run, photographs)
     parts = [units[start : start + PART] for start in range(0, len(units), PART)]
-    step = inference(run.model, precision)
+    step, several = inference(run.model, precision), []
     with ThreadPoolExecutor(cores()) as pool:
         reading = [pool.map(partial(_look, run), _paths(part)) for part in parts[:1]]
         title = f"reading and predicting, {PART} at a time"
         for k, part in enumerate(track(parts, title, len(parts))):
-            looks = reading.pop(0)
+            looks = iter(reading.pop(0))
             reading += [pool.map(partial(_look, run), _paths(x)) for x in parts[k + 1 : k + 2]]
-            part = [_seen(unit, looks) for unit in part]
+            part = [_seen(unit, looks, several) for unit in part]
             there = [unit for unit in part if unit.pictures]
             found = _probabilities(run, there, step, batch_size, precision)
             for unit in part:
                 yield _answered(run, unit, next(found)) if unit.pictures else unit
+    warn_of_several(several, len(photographs))
 
 
 def units_of(run, photographs):
@@ -120,21 +122,26 @@ def _paths(units):
 
 
 def _look(run, path):
-    """(picture (S, S, 3) uint8 or None, why it cannot be graded or "")."""
+    """(picture (S, S, 3) uint8 or None, why it cannot be graded or "", whether there are more)."""
     try:
-        picture, seen = look_at(path, run.config["image_size"], run.config["crop"])
+        picture, seen, more = look_at(path, run.config["image_size"], run.config["crop"])
     except DataError as error:
-        return None, str(error).removeprefix(f"{path}: ")
-    return picture.astype(np.uint8), "" if seen else BLANK  # whole levels: nothing is lost
+        return None, str(error).removeprefix(f"{path}: "), False
+    return picture.astype(np.uint8), "" if seen else BLANK, more  # whole levels: nothing is lost
 
 
-def _seen(unit, looks):
-    """The unit with the pictures of its photographs, and what is wrong with them."""
+def _seen(unit, looks, several):
+    """The unit with the pictures of its photographs, and what is wrong with them.
+
+    `several` gets the files that hold further pictures.
+    """
     if not unit.paths:
         return unit
     pictures, said = {}, []
     for eye in unit.paths:
-        picture, why = next(looks)
+        picture, why, more = next(looks)
+        if more:
+            several.append(unit.paths[eye])
         if picture is not None:
             pictures[eye] = picture
         if why:

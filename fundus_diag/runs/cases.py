@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from fundus_diag.data.gather import gather
-from fundus_diag.data.inputs import settle_bad
+from fundus_diag.data.inputs import settle_bad, warn_of_several
 from fundus_diag.data.labels import EYES
 from fundus_diag.data.manifest import for_run, pair_eyes, read_manifest, resolve_images
 from fundus_diag.data.pairing import stack_eyes
+from fundus_diag.imaging.frames import split_frame
 from fundus_diag.imaging.image_file import check_files, check_header
 from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.runs.answers import units_of
+from fundus_diag.runs.salt import salt_maker
 from fundus_diag.utils.errors import DataError
 
 NOTHING = "there is no photograph that can be read"
@@ -56,7 +58,7 @@ def cases_of_files(run, paths, pattern=None, image_root=None, on_bad_image="fail
     Raises:
         DataError: a name is not UTF-8, or an eye has to be known and is not.
     """
-    found = gather(paths, pattern, image_root, missing_ok=True)
+    found = gather(paths, pattern, image_root, salt_maker(run.run_dir), missing_ok=True)
     for note in found.notes:
         print(f"note: {note}", file=sys.stderr)
     units = units_of(run, found.table)
@@ -69,18 +71,17 @@ def cases_of_files(run, paths, pattern=None, image_root=None, on_bad_image="fail
 
 def cases_of_answers(answers):
     """`Case`s of `answers.Answer`s, in their order; names are all different among them."""
-    stems = [" and ".join(Path(x).stem for x in answer.images.values()) for answer in answers]
-    titles = [" and ".join(map(_title, answer.images.values())) for answer in answers]
+    titles = [
+        " and ".join(
+            _title(image, answer.paths.get(eye, image)) for eye, image in answer.images.items()
+        )
+        for answer in answers
+    ]
+    names = _names([Path(title).name for title in titles])
     return [
         Case(name, answer.patient, answer.images, answer.paths, title)
-        for name, answer, title in zip(_names(stems), answers, titles, strict=True)
+        for name, answer, title in zip(names, answers, titles, strict=True)
     ]
-
-
-def _title(image):
-    """A photograph's name for people: of one below a folder with the folders between."""
-    path = Path(image)
-    return path.stem if path.is_absolute() else str(path.with_suffix(""))
 
 
 def cases_of_manifest(run, manifest, image_root, split=None):
@@ -105,7 +106,7 @@ def cases_of_manifest(run, manifest, image_root, split=None):
     pair = run.config["unit"] == "patient"
     table = pair_eyes(known).table if pair else known.table
     column = table["patient" if pair else "image"]
-    titles = list(column) if pair else [str(Path(x).with_suffix("")) for x in column]
+    titles = list(column) if pair else [_title(x, files[x]) for x in column]
     found = []
     for name, title, (_, row) in zip(_names(titles), titles, table.iterrows(), strict=True):
         if pair:
@@ -115,6 +116,18 @@ def cases_of_manifest(run, manifest, image_root, split=None):
         paths = {eye: files[image] for eye, image in images.items()}
         found.append(Case(name, row["patient"], images, paths, title))
     return found
+
+
+def _title(image, path):
+    """A photograph as it was named, without the ending of its file; a frame by its number.
+
+    Of an absolute path the name alone.
+    """
+    image = Path(image).name if Path(image).is_absolute() else str(image)
+    frame = split_frame(path)[1]
+    if frame is None:
+        return str(Path(image).with_suffix(""))
+    return f"{Path(image.rpartition('#')[0]).with_suffix('')} #{frame}"
 
 
 def _names(texts):
@@ -185,14 +198,17 @@ def load_batches(run, cases, batch_size, on_bad_image="fail"):
             nothing more is yielded: the rest is decoded only, so that all of them are named. Or
             none of them can be read.
     """
-    bad, readable = [], 0
+    bad, several, readable = [], [], 0
     for start in range(0, len(cases), batch_size):
         part = cases[start : start + batch_size]
         batch = [(case, load_case(run, case, bad)) for case in part]
         batch = [(case, loaded) for case, loaded in batch if loaded]
         readable += len(batch)
+        seen = ((case.paths[eye], x) for case, eyes in batch for eye, x in eyes.items())
+        several += [path for path, x in seen if x.more]
         if batch and not (bad and on_bad_image == "fail"):
             yield batch
+    warn_of_several(several, sum(len(case.paths) for case in cases))
     settle_bad(bad, on_bad_image)
     if not readable:
         raise DataError(NOTHING)

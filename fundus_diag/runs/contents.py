@@ -16,13 +16,14 @@ ENCODER_WEIGHTS = "encoder.weights.h5"
 HISTORY = "history.csv"
 THRESHOLDS = "thresholds.json"
 PHOTOGRAPHS = "photographs.csv"
+SALT = "salt"
 FIGURES = ("roc", "precision_recall", "reliability", "confusion", "overview", "curve")
 # {folder of the run: patterns of files in it}; of a training, of `report`, `predict`, `explain`,
 # `explain-eval`, and what a kill leaves behind.
 FILES = {
     "": (
         CONFIG, WEIGHTS, ENCODER_WEIGHTS, HISTORY, THRESHOLDS, "thresholds_*.json", PHOTOGRAPHS,
-        "loss.png",
+        SALT, "loss.png",
         "predictions_*.csv", "predictions_*.csv.partial", "metrics_*.json", "metrics_*.csv",
         "report.html", "report_*.html", "explanations.html", "explanations_*.html",
     ),

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from fundus_diag.data.manifest import read_manifest
+from fundus_diag.data.paths import inside
 from fundus_diag.data.tables import read_table
+from fundus_diag.imaging.frames import split_frame
 from fundus_diag.runs.contents import PHOTOGRAPHS
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.files import csv_text, reason, write_text
@@ -23,15 +25,19 @@ def fingerprint(path):
     """64 bits of a file: a hash of its size and of 64 KiB at nine places; 16 hex digits.
 
     Equal files have equal ones wherever they lie and whatever they are called; two photographs of
-    a camera never have in practice. A photograph that was saved anew has another one.
+    a camera never have in practice. A photograph that was saved anew has another one. Frames of one
+    file have different ones; the first has that of the file.
 
     Raises:
         DataError: it cannot be read.
     """
+    whole, frame = split_frame(path)
     try:
-        size = os.stat(path).st_size
+        size = os.stat(whole).st_size
         known = hashlib.sha256(str(size).encode())
-        with open(path, "rb") as file:
+        if frame is not None and frame > 1:
+            known.update(b"#%d" % frame)
+        with open(whole, "rb") as file:
             for at in sorted({max(0, size - PART) * k // (PARTS - 1) for k in range(PARTS)}):
                 file.seek(at)
                 known.update(file.read(PART))
@@ -56,8 +62,12 @@ def take(table, image_root, splits, bad=()):
         if image not in bad and (splits is None or split in splits)
     ]
     with ThreadPoolExecutor(cores()) as pool:
-        found = pool.map(fingerprint, (Path(image_root) / row["image"] for row in rows))
+        found = pool.map(fingerprint, (_file(image_root, row["image"]) for row in rows))
         return [row | {"fingerprint": x} for row, x in zip(rows, found, strict=True)]
+
+
+def _file(image_root, image):
+    return inside(Path(image_root), image) or Path(image_root) / image
 
 
 def write(run_dir, rows):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fundus_diag.data.inputs import load_inputs, settle_bad
+from fundus_diag.data.inputs import load_inputs, settle_bad, warn_of_several
 from fundus_diag.data.manifest import for_run, pair_eyes, resolve_images
 from fundus_diag.data.pictures import megabytes
 from fundus_diag.data.pipeline import scoring_batches
@@ -72,10 +72,12 @@ def predict(
         pair_eyes(manifest)  # refuses, before hours of work, what cannot be paired
     _check_memory(run, len(manifest.table), batch_size)
     step = inference(run.model, precision)
-    bad, written = [], 0
+    bad, several, looked_at, written = [], [], 0, 0
     with _arithmetic(precision), _held(out), growing(out) as write:
         for inputs in _parts(run, manifest, image_root, AT_ONCE * batch_size):
             bad += inputs.bad
+            several += inputs.pictures.several
+            looked_at += len(inputs.pictures.paths)
             rows = inputs.splits["all"]
             if not len(rows.table) or (bad and on_bad_image == "fail"):
                 continue
@@ -85,6 +87,7 @@ def predict(
             table = prediction_table(rows, run.labels, probabilities)
             write(table.to_csv(header=not written, index=False), len(table))
             written += len(table)
+        warn_of_several(several, looked_at)
         settle_bad(bad, on_bad_image)
         if not written:
             raise DataError(f"{manifest.path}: no row with a readable photograph")

@@ -14,7 +14,7 @@ from fundus_diag.data.checks import check
 from fundus_diag.data.datasets.build import build
 from fundus_diag.data.inputs import load_inputs
 from fundus_diag.data.manifest import from_table, resolve_images
-from fundus_diag.data.paths import check_names, escaped, inside, not_there, wrong_path
+from fundus_diag.data.paths import NO_FILE, check_names, escaped, inside, not_there, wrong_path
 from fundus_diag.utils.errors import DataError
 
 FORMS = {form: unicodedata.normalize(form, "gauche_é/Ä.png") for form in ("NFC", "NFD")}
@@ -135,3 +135,23 @@ def test_names_that_are_not_utf_8_are_said_by_their_bytes():
 @pytest.mark.parametrize("image", [" a.jpg", "a.jpg\u3000", "a.jpg\x85"])
 def test_a_name_with_blanks_around_it_would_not_be_read_back(image):
     assert wrong_path(image) == "begins or ends with a blank"
+
+
+def test_backslashes_are_folders_where_no_name_has_them(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "1.jpg").touch()
+    assert inside(tmp_path, "a\\b\\1.jpg") == tmp_path / "a" / "b" / "1.jpg"
+    assert inside(tmp_path, "a\\b/1.jpg") == tmp_path / "a" / "b" / "1.jpg"
+    assert inside(tmp_path, "a\\b\\2.jpg") == tmp_path / "a\\b\\2.jpg"
+    (tmp_path / "a\\b\\1.jpg").touch()
+    assert inside(tmp_path, "a\\b\\1.jpg") == tmp_path / "a\\b\\1.jpg"
+    for outside in ("a\\..\\..\\x", "\\a\\b\\1.jpg", "C:\\a", "..\\x"):
+        assert inside(tmp_path, outside) is None
+
+
+def test_a_frame_lies_where_its_file_does(tmp_path):
+    (tmp_path / "s.dcm").touch()
+    (tmp_path / unicodedata.normalize("NFD", "é.dcm")).touch()
+    assert not_there(inside(tmp_path, "s.dcm#2")) is None
+    assert not_there(inside(tmp_path, "t.dcm#2")) == NO_FILE
+    assert not_there(inside(tmp_path, unicodedata.normalize("NFC", "é.dcm#2"))) is None

@@ -211,12 +211,13 @@ def test_bad_files_are_said_in_their_rows_and_the_others_answered(folder, models
     assert not got["positive"][rows].any()
     assert not got["gradable"][rows].any()
     for said, (_, reason) in zip(texts(got["error"])[rows], BAD.values(), strict=True):
-        # In the graph without sizes, and without the formats that OpenCV reads for `predict`.
+        # In the graph without sizes, and without the formats that are converted for `predict`.
         expected = {
-            "not an image (JPEG, PNG, BMP, TIFF)": "not an image (JPEG, PNG, BMP)",
+            "not an image (JPEG, PNG, BMP, TIFF, DICOM)": "not an image (JPEG, PNG, BMP)",
+            "broken DICOM header": "DICOM, not JPEG, PNG or BMP",
             "1x1 pixels: smaller than 16": "smaller than 16 pixels",
             "900 megapixels, more than 100": "more than 100 megapixels",
-            **{x: x.replace("PNG, BMP or TIFF", "PNG or BMP") for x in [reason] if "not JPEG" in x},
+            "HEIC: save it as JPEG or PNG": "HEIC, not JPEG, PNG or BMP",
         }.get(reason, "broken header" if reason.startswith("broken") else reason)
         assert said == expected
     want = serve(models("eye"), image_bytes=good)["probability"]

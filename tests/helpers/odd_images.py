@@ -128,9 +128,41 @@ def by_pillow(content):
     image = Image.open(io.BytesIO(content))
     if image.format != "TIFF":  # Pillow turns TIFF while decoding
         image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):
+    if image.mode.startswith("I"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if "A" in image.mode or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
     return np.asarray(image.convert("RGB")).astype(int)
+
+
+def foreign_files():
+    """Name -> content of files that TensorFlow does not decode and Pillow does; `kind_...`."""
+    image = Image.fromarray(pixels())
+    other, gray = Image.fromarray(pixels(1)), image.convert("L")
+    rgba = image.copy()
+    rgba.putalpha(
+        Image.fromarray(np.linspace(0, 255, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH).astype("u1"))
+    )
+    wide = Image.fromarray(np.asarray(gray).astype(np.uint16) * 256 + 77)
+    exif = Image.Exif()
+    exif[274] = 6
+    return {
+        "plain.gif": save(image, "GIF"),
+        "animated.gif": save(image, "GIF", save_all=True, append_images=[other]),
+        "transparent.gif": save(image.quantize(32), "GIF", transparency=3),
+        "lossless.webp": save(image, "WEBP", lossless=True),
+        "lossy.webp": save(image, "WEBP", quality=95),
+        "animated.webp": save(image, "WEBP", lossless=True, save_all=True, append_images=[other]),
+        "rgba.webp": save(rgba, "WEBP", lossless=True, exact=True),
+        "turned.webp": save(image, "WEBP", lossless=True, exif=exif),
+        "plain.avif": save(image, "AVIF", quality=95),
+        "turned.avif": save(image, "AVIF", quality=95, exif=exif),
+        "rgb.jp2": save(image, "JPEG2000"),
+        "gray.j2k": save(gray, "JPEG2000", no_jp2=True),
+        "gray16.jp2": save(wide, "JPEG2000"),
+        "rgba.jp2": save(rgba, "JPEG2000"),
+        "rgb.ppm": save(image, "PPM"),
+        "gray.pgm": save(gray, "PPM"),
+        "gray16.pgm": save(wide, "PPM"),
+    }

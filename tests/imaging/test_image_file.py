@@ -3,7 +3,7 @@
 import pytest
 from bad_images import BAD, FILES, TIFFS
 
-from fundus_diag.imaging import image_file
+from fundus_diag.imaging import convert, image_file
 from fundus_diag.imaging.image_file import check_files, check_header
 
 UNSEEN = {"damaged.png", "closed.jpg"}  # between header and end
@@ -13,7 +13,7 @@ UNSEEN = {"damaged.png", "closed.jpg"}  # between header and end
 def undecoded(monkeypatch):
     """Whoever decodes fails."""
     monkeypatch.setattr(image_file, "traced_decode", None)
-    monkeypatch.setattr(image_file.cv2, "imdecode", None)
+    monkeypatch.setattr(convert.cv2, "imdecode", None)
 
 
 @pytest.mark.usefixtures("undecoded")
