@@ -102,7 +102,7 @@ def _check_out(run, out, read):
 
 
 def _answer(run, paths, image_root, out, format, pattern, page, maps, precision, batch_size):
-    from fundus_diag.data.gather import gather
+    from fundus_diag.data.gather import check_paths, gather
     from fundus_diag.data.names import patient_pattern
     from fundus_diag.runs.run_files import read_config
     from fundus_diag.runs.salt import salt_maker
@@ -119,10 +119,12 @@ def _answer(run, paths, image_root, out, format, pattern, page, maps, precision,
         files["page"] = out.with_name(f"{out.stem}.html")
     for file in files.values():
         _check_out(run, file, [x for x in paths if str(x) != "-"])
-    found = gather(paths, pattern and patient_pattern(pattern), image_root, salt_maker(run))
+    check_paths(paths)
+    pattern = pattern and patient_pattern(pattern)
+    import_tensorflow()
+    found = gather(paths, pattern, image_root, salt_maker(run))
     for note in found.notes:
         print(f"note: {note}", file=sys.stderr)
-    import_tensorflow()
     from fundus_diag.report.answers import write_answers
     from fundus_diag.runs.run import load_run
 

@@ -38,7 +38,24 @@ class Gathered:
     notes: list[str]
 
 
-def gather(paths, pattern=None, image_root=None, salt=None, missing_ok=False):
+def check_paths(paths):
+    """Refuses paths of a command line that are not there, before anything else is done.
+
+    Raises:
+        DataError: a path is not there or not UTF-8.
+        UsageError: no path is named.
+    """
+    if not paths:
+        raise UsageError("no photograph is named: files, folders, a table, or - for a list")
+    check_names(paths)
+    there = [x for x in paths if str(x) != STDIN]
+    missing = [str(x) for x in there if not os.path.exists(split_frame(x)[0])]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise DataError(f"{', '.join(map(escaped, missing[:3]))}{more}: no such file or folder")
+
+
+def gather(paths, pattern=None, image_root=None, salt=None):
     """Finds the photographs of a command line.
 
     Args:
@@ -48,24 +65,16 @@ def gather(paths, pattern=None, image_root=None, salt=None, missing_ok=False):
         image_root: folder that paths of tables start from; by default the table's own.
         salt: function that gives the salt by which people in DICOM files are hashed; None leaves
             their tags unread.
-        missing_ok: whether files may be missing, for who reads them and names all bad ones.
 
     Returns:
         `Gathered`, in the order of `paths`, of a folder by name.
 
     Raises:
-        DataError: a path is not there or not UTF-8, a table is wrong, or no photograph is found.
-        UsageError: no path is named.
+        DataError: a name is not UTF-8, a table is wrong, or no photograph is found. A file that is
+            not there is for who reads it.
     """
-    if not paths:
-        raise UsageError("no photograph is named: files, folders, a table, or - for a list")
     rows, other, unnamed = {}, Counter(), []
     check_names(paths)
-    there = [x for x in paths if str(x) != STDIN]
-    missing = [str(x) for x in there if not os.path.exists(split_frame(x)[0])]
-    if missing and not missing_ok:
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise DataError(f"{', '.join(map(escaped, missing[:3]))}{more}: no such file or folder")
     for path in paths:
         for image, file, patient, eye in _found(path, pattern, image_root, other):
             if not is_utf8(str(file)):

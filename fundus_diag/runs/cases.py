@@ -58,7 +58,7 @@ def cases_of_files(run, paths, pattern=None, image_root=None, on_bad_image="fail
     Raises:
         DataError: a name is not UTF-8, or an eye has to be known and is not.
     """
-    found = gather(paths, pattern, image_root, salt_maker(run.run_dir), missing_ok=True)
+    found = gather(paths, pattern, image_root, salt_maker(run.run_dir))
     for note in found.notes:
         print(f"note: {note}", file=sys.stderr)
     units = units_of(run, found.table)
@@ -101,7 +101,7 @@ def cases_of_manifest(run, manifest, image_root, split=None):
     if not len(known.table):
         raise DataError(f"{manifest}: no row")
     # What is missing is among those that cannot be read, see `usable_cases`.
-    paths = resolve_images(known, image_root, missing_ok=True)
+    paths = resolve_images(known, image_root)
     files = dict(zip(known.table["image"], paths, strict=True))
     pair = run.config["unit"] == "patient"
     table = pair_eyes(known).table if pair else known.table

@@ -3,18 +3,20 @@
 import io
 import os
 
+import numpy as np
 import pytest
 
-from fundus_diag.data.gather import gather
+from fundus_diag.data.gather import check_paths, gather
 from fundus_diag.utils.errors import DataError, UsageError
 
 
 @pytest.fixture
 def root(tmp_path):
     for name in ("b_left.jpg", "a/1_OS.JPG", "a/1_OD.dcm", "p7/left.png", "notes.txt", ".x.jpg",
-                 ".git/x.jpg", "a/no_ending", "thumbs.db"):  # fmt: skip
+                 ".git/x.jpg", "a/no_ending", "a/text", "thumbs.db"):  # fmt: skip
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "a/no_ending").write_bytes(bytes(128) + b"DICM")
     return tmp_path
 
 
@@ -32,7 +34,7 @@ def test_a_folder_is_searched_through(root):
         ["p7/left.png", "p7", "left"],  # the folder is the patient's
     ]
     assert list(found.table["path"]) == [root / x for x in found.table["image"]]
-    assert found.notes == ["left out: 2 files whose ending is no picture's (.txt 1, .db 1)"]
+    assert found.notes == ["left out: 3 files whose ending is no picture's (.txt 1, .db 1, none 1)"]
 
 
 def test_files_tables_and_lists_go_together_and_nothing_counts_twice(root, monkeypatch):
@@ -54,9 +56,9 @@ def test_files_tables_and_lists_go_together_and_nothing_counts_twice(root, monke
 def test_what_is_not_there_is_named(root):
     (root / "empty").mkdir()
     with pytest.raises(UsageError, match="no photograph is named"):
-        gather([])
+        check_paths([])
     with pytest.raises(DataError, match="x.jpg, .*y.jpg: no such file or folder"):
-        gather([root / "x.jpg", root, root / "y.jpg"])
+        check_paths([root / "x.jpg", root, root / "y.jpg", "-"])
     with pytest.raises(DataError, match="empty: no photograph is there"):
         gather([root / "empty"])
     odd = root / os.fsdecode(b"\xd5.jpg")
@@ -64,4 +66,30 @@ def test_what_is_not_there_is_named(root):
     assert any("1 files whose name is not UTF-8" in note for note in gather([root]).notes)
     with pytest.raises(DataError, match=r"\\xd5.jpg: the name of the file is not UTF-8"):
         gather([odd])
-    assert len(gather([root / "gone.jpg"], missing_ok=True).table) == 1
+    with pytest.raises(DataError, match=r"\\xd5.jpg: the name of the file is not UTF-8"):
+        check_paths([odd])
+    assert len(gather([root / "gone.jpg"]).table) == 1
+
+
+def test_people_eyes_and_frames_of_dicom_files_are_read_from_their_tags(tmp_path):
+    pytest.importorskip("pydicom")
+    from dicoms import dicom
+
+    picture = np.zeros((20, 24, 3), np.uint8)
+    one = dicom(picture, PatientID="4711", ImageLaterality="R")
+    (tmp_path / "one_OS.dcm").write_bytes(one)
+    four = {"NumberOfFrames": "4", "Rows": 20, "Columns": 24, "SamplesPerPixel": 3}
+    four |= {"PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}
+    content = dicom(4 * picture.tobytes(), PatientID="4711", Laterality="L", **four)
+    (tmp_path / "scan").write_bytes(content)
+    salts = []
+    found = gather([tmp_path], salt=lambda: salts.append(1) or "ab" * 32)
+    who = set(found.table["patient"])
+    assert len(who) == 1
+    assert "4711" not in str(who)
+    assert found.table["image"].tolist() == ["one_OS.dcm", *(f"scan#{k}" for k in (1, 2, 3, 4))]
+    assert found.table["eye"].tolist() == ["right", *["left"] * 4]  # tags before names
+    assert gather([tmp_path], salt=lambda: "cd" * 32).table["patient"][0] not in who
+    assert gather([tmp_path]).table["patient"].tolist()[0] == "one"  # without a salt the name
+    assert gather([tmp_path / "scan#3"]).table["image"].tolist() == [str(tmp_path / "scan#3")]
+    assert salts

@@ -80,7 +80,7 @@ def test_answers_are_the_runs_own_figures(folder, mixed, tmp_path, capsys):
     assert set(found["eye"]) == {"left", "right", ""}
     why = dict(found.drop_duplicates("image").set_index("image")["why"])
     assert why["black.png"] == BLANK
-    assert why["text.jpg"] == "not an image (JPEG, PNG, BMP, TIFF)"
+    assert why["text.jpg"] == "not an image (JPEG, PNG, BMP, TIFF, DICOM)"
     assert "truncated" in why["cut_OD.png"]
     assert all(why[name] == "" for name in names if name != "black.png")
     assert "black.png: not gradable: no field of view" in out

@@ -16,7 +16,7 @@ from fundus_diag.utils.errors import DataError, UsageError
 
 def run_over(unit):
     config = {"unit": unit, "image_size": 32, "crop": "fundus"}
-    return SimpleNamespace(config=config, labels=("A", "B"))
+    return SimpleNamespace(config=config, labels=("A", "B"), run_dir="run")
 
 
 @pytest.fixture(scope="module")

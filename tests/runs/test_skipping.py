@@ -75,7 +75,7 @@ def test_pretrain(manifest, tmp_path, capsys):
 
 def test_explain(manifest, capsys):
     config = {"unit": "eye", "image_size": 32, "crop": "fundus"}
-    run = SimpleNamespace(config=config, labels=("A", "B"))
+    run = SimpleNamespace(config=config, labels=("A", "B"), run_dir="run")
     found = cases.cases_of_manifest(run, manifest, manifest.parent)
     usable = cases.usable_cases(found, "skip")
     check_said(capsys.readouterr().err)
@@ -90,6 +90,6 @@ def test_explain(manifest, capsys):
 
 def test_a_root_that_is_mistyped_is_no_bad_photograph(manifest, tmp_path):
     config = json.loads((manifest.parent / "run" / "config.json").read_text())
-    run = SimpleNamespace(config=config, labels=("A", "B"))
+    run = SimpleNamespace(config=config, labels=("A", "B"), run_dir="run")
     with pytest.raises(DataError, match="nowhere: the image root is not a folder"):
         cases.cases_of_manifest(run, manifest, tmp_path / "nowhere")
