@@ -42,7 +42,7 @@ def written(tmp_path_factory):
         ["report", run, "--resamples", "100"],
         ["predict", run, *root, "--out", out / "predictions.csv"],
         ["explain", run, *root, "--split", "test"],
-        pretrain_flags(manifest, out / "pretrained", epochs=1, pictures_every=1),
+        pretrain_flags(manifest, out / "pretrained", epochs=2, pictures_every=1),
         ["export", run, "--out", out / "model"],
         ["manifest", "split", manifest, "--image-root", root[-1], "--out", out / "split.csv"],
     ]

@@ -1,6 +1,7 @@
 """Colours that a file says, by an ICC profile, to be others than sRGB."""
 
 import io
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -101,7 +102,12 @@ def test_a_profile_that_unpacks_to_gigabytes_is_not_unpacked():
     block = chunk(b"iCCP", b"x\0\0" + bomb)
     content = save(Image.fromarray(pixels()), "PNG")
     content = content[:33] + block + content[33:]
-    assert blocks.profile(content, "PNG") is None
+    tracemalloc.start()
+    try:
+        assert blocks.profile(content, "PNG") is None
+        assert tracemalloc.get_traced_memory()[1] < 8 * blocks.MAX_PROFILE
+    finally:
+        tracemalloc.stop()
 
 
 def test_kinds_of_pillow_with_a_profile_in_pieces_do_not_fail(tmp_path):
