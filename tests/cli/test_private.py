@@ -44,14 +44,17 @@ def written(tmp_path_factory):
         ["explain", run, *root, "--split", "test"],
         pretrain_flags(manifest, out / "pretrained", epochs=2, pictures_every=1),
         ["export", run, "--out", out / "model"],
-        ["manifest", "split", manifest, "--image-root", root[-1], "--out", out / "split.csv"],
+        ["manifest", "split", manifest, "--keep-together", root[-1], "--out", out / "split.csv"],
+        ["predict", run, manifest.parent, "--out", out / "answers.csv", "--maps"],
+        ["predict", run, manifest.parent, "--out", out / "answers.xlsx", "--no-page"],
+        ["operate", run, "--criterion", "f1", "--resamples", "100"],
     ]
     try:
         for words in commands:
             assert main([str(word) for word in words]) == 0, said.getvalue()[-2000:]
     finally:
         capture.undo()
-    salt_of(run)
+    assert (run / "salt").is_file()  # people of the folder were told apart by it
     return folder, said.getvalue()
 
 
