@@ -35,6 +35,11 @@ EYE_WORDS = {
     **dict.fromkeys(("right", "r", "od", "右", "右眼"), "right"),
 }
 SPLITS = ("train", "val", "test")
+SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 
 
 def nfc(text: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fundus_diag.data.datasets.lookup import stem_of
 from fundus_diag.data.datasets.masks import mask_columns
-from fundus_diag.data.labels import eye_of, nfc
+from fundus_diag.data.labels import SPLIT_WORDS, eye_of, nfc
 from fundus_diag.data.paths import escaped, wrong_path
 from fundus_diag.utils.errors import DataError
 
@@ -17,10 +17,10 @@ def path_rows(root: Path, description, labels: str, table: Path | None, out: Pat
     """Rows of the pictures whose path below the root fits `[files] path`, without case.
 
     The pattern's groups count: `class`, one of `[classes]`, by whose labels the picture is 1 and
-    by those of the other classes 0; `split`, one of `[splits]`; `patient`; `eye`; `picture`: of
-    several files in which it is the same only the first counts, as archives that hold themselves
-    once more have it. Files that do not fit are handed on as `strange`, unless they fit `beside` or
-    their ending is none of `[files] extensions`.
+    by those of the other classes 0; `split`, one of `[splits]` or of the usual words; `patient`;
+    `eye`; `picture`: of several files in which it is the same only the first counts, as of an
+    archive that holds itself once more. Files that do not fit are handed on as `strange`, unless
+    they fit `beside` or their ending is none of `[files] extensions`.
     """
     if description.files.path is None:
         raise DataError(
@@ -29,7 +29,7 @@ def path_rows(root: Path, description, labels: str, table: Path | None, out: Pat
     pattern = re.compile(description.files.path, re.IGNORECASE)
     classes = {nfc(name).lower(): given for name, given in description.classes.items()}
     graded = list(dict.fromkeys(label for given in classes.values() for label in given))
-    splits = {name.lower(): split for name, split in description.splits.items()}
+    splits = SPLIT_WORDS | {name.lower(): x for name, x in description.splits.items()}
     masks = mask_columns(root, description) if labels == "masks" else None
     beside = re.compile(description.files.beside or "(?!)", re.IGNORECASE)
     rows, strange, seen, again = [], [], set(), []

@@ -8,15 +8,13 @@ from fundus_diag.data.datasets.descriptions import find_file
 from fundus_diag.data.datasets.lookup import Lookup, stem_of
 from fundus_diag.data.datasets.masks import mask_columns
 from fundus_diag.data.datasets.schema import Description, GradeRule
-from fundus_diag.data.labels import EYE_WORDS, nfc
+from fundus_diag.data.labels import EYE_WORDS, SPLIT_WORDS, nfc
 from fundus_diag.data.paths import NO_FILE, not_there, wrong_path
 from fundus_diag.data.tables import Form, read_table
 from fundus_diag.utils.errors import DataError
 
 META = ("image", "patient", "eye", "split", "age", "sex")
 MISSING = "picture missing"
-SPLIT_WORDS = {"train": "train", "training": "train", "val": "val", "valid": "val",
-               "validation": "val", "test": "test", "testing": "test"}  # fmt: skip
 
 
 def csv_rows(root: Path, description: Description, labels: str, table: Path | None, out: Path):
