@@ -143,13 +143,11 @@ def _graded(text, description, labels):
 def _located(text, line, lookup, image):
     """(path of the picture as it is on the disk, why its row is left out or None)."""
     found = lookup.find(image)
-    if found is not None:
-        return found, None
-    path = image.replace("\\", "/")
-    wrong = wrong_path(path)
-    missing = None if wrong else not_there(lookup.root / path)
+    path = found or image.replace("\\", "/")
+    wrong = None if found else wrong_path(path)
+    missing = None if wrong else not_there(lookup.root / path)  # what is found may be unreadable
     if missing and missing != NO_FILE:
         wrong = missing
     if wrong:
         raise DataError(f"{text.path} line {line}: image {image!r} {wrong}")
-    return path, MISSING
+    return path, MISSING if missing else None

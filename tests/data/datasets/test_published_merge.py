@@ -22,10 +22,10 @@ FOLDER = f"{IDRID}/1. Original Images/a. Training Set"
 
 
 def three_sets(root):
-    """idrid (20 eyes, 12 of them with a grade above 0), airogs_light (16, half RG), fives (16)."""
+    """idrid (20 eyes, four of each grade), airogs_light (16, half RG), fives (16)."""
     tree(root / "idrid", *(f"{FOLDER}/IDRiD_{k:03}.jpg" for k in range(20)))
     table = "Image name,Retinopathy grade,Risk of macular edema ,,\n"
-    table += "".join(f"IDRiD_{k:03},{k % 5 if k % 5 > 1 else 0},0,,\n" for k in range(20))
+    table += "".join(f"IDRiD_{k:03},{k % 5},0,,\n" for k in range(20))
     path = f"{IDRID}/2. Groundtruths/a. IDRiD_Disease Grading_Training Labels.csv"
     text(root / "idrid" / path, table)
     classes = [(k, "RG" if k % 2 else "NRG") for k in range(16)]
@@ -51,7 +51,7 @@ def test_what_a_set_does_not_grade_stays_empty(tmp_path):
     assert graded == {"idrid": ["D"], "airogs_light": ["G"], "fives": ["N", "D", "G", "A"]}
     assert all((part[x] != "").all() for name, part in by_set.items() for x in graded[name])
     counts = {x: (table[x] == "1").sum() for x in ("N", "D", "G", "A")}
-    assert counts == {"N": 4, "D": 12 + 4, "G": 8 + 4, "A": 4}
+    assert counts == {"N": 4, "D": 16 + 4, "G": 8 + 4, "A": 4}
     with pytest.raises(DataError, match="rows without a split"):
         check_trainable(read_manifest(tmp_path / "all.csv"))
     split(tmp_path / "all.csv", tmp_path / "split.csv", (0.5, 0.25, 0.25), 0)
