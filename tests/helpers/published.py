@@ -5,6 +5,7 @@ from pathlib import Path
 
 import openpyxl
 import pandas as pd
+import pytest
 
 from fundus_diag.data.datasets.build import build
 from fundus_diag.data.manifest import read_manifest
@@ -48,8 +49,6 @@ def cells(table, *columns):
 
 def unpacked(data_dir, archive, folder):
     """The folder, with an archive of real files in it; the test skips where there is none."""
-    import pytest
-
     path = data_dir / archive
     if not path.is_file():
         pytest.skip(f"no {path}")
