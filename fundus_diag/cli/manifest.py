@@ -32,6 +32,7 @@ def build(
     labels: Labels = None,
     mapping: Path | None = None,
     table: Path | None = None,
+    image_root: Path | None = None,
 ):
     """Make a manifest of a data set as it is published; data_manifests/NAME.toml describes it.
 
@@ -42,10 +43,12 @@ def build(
         labels: Which labels; where there is a choice, the first is the default.
         mapping: TOML to use in place of the description, for classes or columns of one's own.
         table: Its table, where it is not found by itself.
+        image_root: A folder above --root that paths start from, to merge tables of several sets;
+            without it they start from --root.
     """
     from fundus_diag.data.datasets.build import build as build_manifest
 
-    made = build_manifest(name, root, out, labels=labels, mapping=mapping, table=table)
+    made = build_manifest(name, root, out, labels, mapping, table, image_root)
     for note in made["notes"]:
         print(f"note: {note}")
     for line in made["left_out"]:

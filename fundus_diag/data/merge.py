@@ -17,7 +17,8 @@ from fundus_diag.utils.errors import DataError, UsageError
 def merge(paths: Sequence[Path], out: Path, drop_splits: bool = False) -> dict:
     """Writes several manifests as one; a label that one of them lacks stays empty in its rows.
 
-    The pictures must lie under one image root (links to folders will do).
+    A label that none of them grades is left out, and a note says so. The pictures must lie under
+    one image root (links to folders will do).
 
     Args:
         paths: manifests.
@@ -36,14 +37,28 @@ def merge(paths: Sequence[Path], out: Path, drop_splits: bool = False) -> dict:
     if not paths:
         raise UsageError("no manifest is named: manifest merge A B --out C")
     merged = merge_manifests([read_manifest(x, keep_split=not drop_splits) for x in paths])
+    merged, notes = _graded(merged)
     write_manifest(merged.table, out)
     return {
         "out": str(out),
         "rows": len(merged.table),
         "labels": list(merged.labels),
-        "notes": patients.notes(merged.table),
+        "notes": notes + patients.notes(merged.table),
         "splits": summary(merged.table, merged.labels),
     }
+
+
+def _graded(manifest):
+    """(the table without the labels of which no row knows anything, a line that says so).
+
+    Tables in ODIR's labels have all eight, and a training refuses one that nobody graded.
+    """
+    table = manifest.table
+    never = [label for label in manifest.labels if table[label].isna().all()]
+    if not never or len(never) == len(manifest.labels):
+        return manifest, []
+    note = f"no row is graded for {', '.join(never)}: left out"
+    return from_table(table.drop(columns=never)), [note]
 
 
 def merge_manifests(manifests: Sequence[Manifest]) -> Manifest:

@@ -95,8 +95,11 @@ def test_the_first_of_several_is_said_once_a_run(folder, capsys):
     assert main(words("predict", folder / "run", *place, "--out", out)) == 0
     assert capsys.readouterr().err.count(f"warning: 1 of 1 {said}") == 1
     explained = ["--out", folder / "maps", "--no-pages"]
-    assert main(words("explain", folder / "run", "--images", scan, f"{scan}#2", *explained)) == 0
-    assert capsys.readouterr().err.count(f"warning: 1 of 2 {said}") == 1
+    assert main(words("explain", folder / "run", *place, *explained)) == 0
+    assert capsys.readouterr().err.count(f"warning: 1 of 1 {said}") == 1
+    # On a command line a file stands for all of its frames.
+    assert main(words("explain", folder / "run", scan, *explained)) == 0
+    assert "several pictures" not in capsys.readouterr().err
     assert main(words("manifest", "check", folder / "one.csv", "--image-root", folder / "in")) == 0
     printed = capsys.readouterr()
     assert f"1 {said}" in printed.out + printed.err

@@ -5,6 +5,7 @@ What is known about a data set (origin, licence, where its files lie, what its w
 files is read stands in the readers, one file each: `f(root, description, labels, table, out)` gives
 {"rows", "labels", "source": what to name in an error, "image_root", "notes"}; a row holds the
 columns of the manifest, `where` it stands in the source ("line 7"), and `left_out`: why, or None.
+`strange` may list files that the reader does not know: what no other part takes is counted.
 """
 
 import os
@@ -14,11 +15,12 @@ import numpy as np
 import pandas as pd
 
 from fundus_diag.data import patients
-from fundus_diag.data.columns import about
+from fundus_diag.data.columns import MASK, NO_MASK, about
 from fundus_diag.data.datasets.by_path import path_rows
 from fundus_diag.data.datasets.csv_table import csv_rows
 from fundus_diag.data.datasets.descriptions import NotThere, describe, parts_of
 from fundus_diag.data.datasets.folders import folder_rows
+from fundus_diag.data.datasets.masks import unseen
 from fundus_diag.data.datasets.npz import npz_rows
 from fundus_diag.data.datasets.odir import odir_rows
 from fundus_diag.data.labels import (
@@ -27,6 +29,7 @@ from fundus_diag.data.labels import (
     LABELS,
     is_healthy,
     is_label,
+    nfc,
     task_of,
     wrong_label,
 )
@@ -43,7 +46,7 @@ READERS = {
     "odir": odir_rows,
 }
 NOT_VERIFIED = (
-    "this layout was read off the code of others and never seen here: check what was built"
+    "its layout was not seen as published in all parts, see its notes: check what was built"
 )
 
 
@@ -54,6 +57,7 @@ def build(
     labels: str | None = None,
     mapping: Path | None = None,
     table: Path | None = None,
+    image_root: Path | None = None,
 ) -> dict:
     """Writes the manifest of a data set.
 
@@ -67,13 +71,15 @@ def build(
             "odir" gives the eight columns of ODIR, empty where the data set does not grade them.
         mapping: TOML file to use in place of the description.
         table: the data set's table, where it is not where the description says.
+        image_root: what the paths of pictures start from: the root, or a folder above it that holds
+            other data sets too, for `merge`.
 
     Returns:
         {"out", "image_root": the root for the manifest's pictures, "rows", "patients", "left_out":
         [line, ..], "notes": [line, ..], "licence", "splits": see `manifest.summary`}.
 
     Raises:
-        UsageError: no such data set or labels.
+        UsageError: no such data set or labels, or the image root is not above the root.
         DataError: files are missing or wrong, the description is, or no row is left.
     """
     description = describe(name, mapping)
@@ -85,14 +91,17 @@ def build(
     if not os.path.isdir(root):
         raise DataError(f"{root}: not a folder")
     built = _read(description, root, labels, table and Path(table), out)
+    if image_root is not None:
+        _below(Path(image_root), built)
     kept = [row for row in built["rows"] if row["left_out"] is None]
     if not kept:
         reasons = ", ".join(_left_out(built["rows"]) + built["notes"]) or "nothing found"
         raise DataError(f"{built['source']}: no row is left ({reasons})")
+    built["notes"] += unseen(kept)
     frame = _frame(kept, built["labels"], labels, description)
     write_manifest(frame, out, built["source"], [row["where"] for row in kept])
     manifest = from_table(frame, out)
-    notes = [] if description.verified else [NOT_VERIFIED]
+    notes = [] if description.verified else [f"{description.path.name}: {NOT_VERIFIED}"]
     return {
         "out": str(out),
         "image_root": str(built["image_root"]),
@@ -118,21 +127,64 @@ def _read(description, root, labels, table, out):
         try:
             found.append(READERS[part.reader](root, part, labels, table, out))
         except NotThere as error:
-            absent.append(error)
+            absent.append((error, f" ({part.without})" if part.without else ""))
         except KeyError as error:  # of a reader of one form, which needs keys that others do not
             raise DataError(
                 f"{description.path}: not a mapping of {description.path.stem} ({error})"
             ) from error
     if not found:
-        raise absent[0]
+        raise absent[0][0]
+    rows = _once(found)
     return {
-        "rows": [row for one in found for row in one["rows"]],
+        "rows": rows,
         "labels": list(dict.fromkeys(label for one in found for label in one["labels"])),
         "source": found[0]["source"] if len(found) == 1 else root,
         "image_root": found[0]["image_root"],
         "notes": [note for one in found for note in one["notes"]]
-        + [f"a part is not there: {error}" for error in absent],
+        + _strange(rows, found)
+        + [f"a part is not there: {error}{without}" for error, without in absent],
     }
+
+
+def _once(found):
+    """The rows of all parts; what one places is not missing in another that reads its table."""
+    if len({one["source"] for one in found}) == len(found):
+        return [row for one in found for row in one["rows"]]
+    placed: dict[tuple, dict] = {}
+    for one in found:
+        for row in one["rows"]:
+            key = (one["source"], row["where"])
+            if key not in placed or placed[key]["left_out"] is not None:
+                placed[key] = row
+    return list(placed.values())
+
+
+def _strange(rows, found):
+    """A line on the files that no part of the data set knows, where there are any."""
+    files = dict.fromkeys(image for one in found for image in one.get("strange", []))
+    taken = {row["image"] for row in rows}
+    strange = [image for image in files if image not in taken]
+    if not strange:
+        return []
+    shown = escaped(strange[0])
+    return [f"left out: {len(strange)} files whose path is of no picture here ('{shown}')"]
+
+
+def _below(image_root, built):
+    """Lets the paths start from a folder above the one they start from."""
+    whole, part = os.path.abspath(image_root), os.path.abspath(built["image_root"])
+    if not os.path.isdir(whole) or os.path.commonpath([whole, part]) != whole:
+        raise UsageError(f"--image-root {image_root}: no folder that holds {built['image_root']}")
+    at = os.path.relpath(part, whole).replace(os.sep, "/")
+    built["image_root"] = image_root
+    for row in built["rows"] if at != "." else ():
+        image, patient = row["image"], row.get("patient", "")
+        row["image"] = f"{at}/{image}"
+        if patient.endswith(nfc(image)):  # nobody is known: called as the picture
+            row["patient"] = patient.removesuffix(nfc(image)) + nfc(row["image"])
+        for name in row:
+            if name.startswith(MASK) and row[name] not in ("", NO_MASK):
+                row[name] = f"{at}/{row[name]}"
 
 
 def _left_out(rows):
@@ -183,12 +235,12 @@ def _frame(rows, columns, labels, description):
 def _odir(frame, columns, description):
     """(table with ODIR's labels, which of them) by the rules of `[odir]`.
 
-    A label is 1 where any of the set's own labels that stand for it is, 0 where all of them are,
-    else not graded; or 1 from a grade on.
+    A label is 1 where any of the set's own labels that stand for it is, 0 where all of them are
+    and those that leave it `unknown` too, else not graded; or 1 from a grade on.
     """
     grades = [label for label in columns if GRADE.fullmatch(label)]
     for label, rule in description.odir.items():
-        missing = [x for x in rule.any if x not in columns]
+        missing = [x for x in rule.any + rule.unknown if x not in columns]
         if missing or (rule.grade is not None and not grades) or not (rule.any or rule.grade):
             what = f"{missing[0]!r} is none of the labels" if missing else "no labels, or no grades"
             raise DataError(f"{description.path}: odir.{label}: {what}")
@@ -201,7 +253,7 @@ def _odir(frame, columns, description):
         else:
             values = frame[rule.any].to_numpy(float)
             one = (values == 1).any(axis=1)
-            known = one | (values == 0).all(axis=1)
+            known = one | (frame[rule.any + rule.unknown].to_numpy(float) == 0).all(axis=1)
         given[label] = np.where(known, one.astype(float), np.nan)
     rest = frame.drop(columns=[label for label in columns])
     return rest.assign(**given), [label for label in LABELS if label in given]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fundus_diag.data.datasets.lookup import stem_of
 from fundus_diag.data.datasets.masks import mask_columns
-from fundus_diag.data.labels import eye_of, nfc
+from fundus_diag.data.labels import SPLIT_WORDS, eye_of, nfc
 from fundus_diag.data.paths import escaped, wrong_path
 from fundus_diag.utils.errors import DataError
 
@@ -17,23 +17,32 @@ def path_rows(root: Path, description, labels: str, table: Path | None, out: Pat
     """Rows of the pictures whose path below the root fits `[files] path`, without case.
 
     The pattern's groups count: `class`, one of `[classes]`, by whose labels the picture is 1 and
-    by those of the other classes 0; `split`, one of `[splits]`; `patient`; `eye`. Files that do not
-    fit are counted, with one of them, unless their ending is none of `[files] extensions`.
+    by those of the other classes 0; `split`, one of `[splits]` or of the usual words; `patient`;
+    `eye`; `picture`: of several files in which it is the same only the first counts, as of an
+    archive that holds itself once more. Files that do not fit are handed on as `strange`, unless
+    they fit `beside` or their ending is none of `[files] extensions`.
     """
     if description.files.path is None:
         raise DataError(f"{description.path}: [files] names no path, a pattern of pictures' paths")
     pattern = re.compile(description.files.path, re.IGNORECASE)
     classes = {nfc(name).lower(): given for name, given in description.classes.items()}
     graded = list(dict.fromkeys(label for given in classes.values() for label in given))
-    splits = {name.lower(): split for name, split in description.splits.items()}
+    splits = SPLIT_WORDS | {name.lower(): x for name, x in description.splits.items()}
     masks = mask_columns(root, description) if labels == "masks" else None
-    rows, strange = [], []
+    beside = re.compile(description.files.beside or "(?!)", re.IGNORECASE)
+    rows, strange, seen, again = [], [], set(), []
     for image in _pictures(root, description.files.extensions):
         match = pattern.fullmatch(nfc(image))
         if not match or wrong_path(image):
-            strange.append(image)
+            if not beside.fullmatch(nfc(image)):
+                strange.append(image)
             continue
         parts = {name: (found or "").strip() for name, found in match.groupdict().items()}
+        picture = parts.get("picture", image).lower()
+        if picture in seen:
+            again.append(image)
+            continue
+        seen.add(picture)
         row = {
             "image": image,
             "patient": description.patient_prefix + (parts.get("patient") or nfc(image)),
@@ -55,15 +64,16 @@ def path_rows(root: Path, description, labels: str, table: Path | None, out: Pat
             row |= masks(stem_of(image), row | parts)
         rows.append(row)
     notes = []
-    if strange:
-        shown = escaped(strange[0])
-        notes.append(f"left out: {len(strange)} files whose path is of no picture here ('{shown}')")
+    if again:
+        shown = escaped(again[0])
+        notes.append(f"left out: {len(again)} files that are there once more ('{shown}')")
     return {
         "rows": rows,
         "labels": [] if labels == "masks" else graded,
         "source": root,
         "image_root": root,
         "notes": notes,
+        "strange": strange,
     }
 
 

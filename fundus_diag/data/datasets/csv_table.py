@@ -1,5 +1,6 @@
 """Any table of pictures, read through a mapping of its columns and values."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from fundus_diag.data.datasets import values
@@ -27,12 +28,12 @@ def csv_rows(root: Path, description: Description, labels: str, table: Path | No
         form=Form(form.delimiter, form.encoding, form.sheet, header),
     )
     _check_columns(text, description)
-    notes = []
+    text, rows = _without(text, description)
+    notes, nobody = [], 0
     meta = {name: _meta(text, name, description, notes) for name in META}
     graded = _graded(text, description, labels)
     lookup = Lookup(root, description.files.folders)
     masks = mask_columns(root, description) if labels == "masks" else None
-    rows, nobody = [], 0
     for i, line in enumerate(text.lines):
         row = {name: found[i] for name, found in meta.items()}
         row["image"], left_out = _located(text, line, lookup, row["image"])
@@ -63,11 +64,35 @@ def _check_columns(text, description):
     rules += [rule for rule in description.labels.values() if not rule.optional]
     if isinstance(description.grades, GradeRule):
         rules.append(description.grades)
-    needed = dict.fromkeys(x for rule in rules if rule for x in rule.column if "{" not in x and x)
-    missing = [name for name in needed if not text.has(name)]
+    rules += description.leave_out.values()
+    missing = {}
+    for rule in filter(None, rules):
+        lacking = [x for x in rule.column if x and "{" not in x and not text.has(x)]
+        if len(lacking) == len(rule.column):  # of several the first that is filled counts
+            missing |= dict.fromkeys(lacking)
     if missing:
         names = ", ".join(map(repr, missing))
         raise DataError(f"{text.path}: no column {names} (it has {', '.join(text.columns[:20])})")
+
+
+def _without(text, description):
+    """(the table without the rows that `leave_out` names, these rows with the reason)."""
+    reasons = [None] * len(text.lines)
+    for reason, rule in description.leave_out.items():
+        named = set(map(values.plain, rule.values))
+        for i, cell in enumerate(values.cells(text, rule)[0]):
+            if (values.plain(cell) in named) if named else cell:
+                reasons[i] = reasons[i] or reason
+    image = description.columns.get("image")
+    names = values.cells(text, image)[0] if image else [""] * len(reasons)
+    left = [
+        {"image": names[i], "where": f"line {text.lines[i]}", "left_out": reason}
+        for i, reason in enumerate(reasons)
+        if reason
+    ]
+    kept = [i for i, reason in enumerate(reasons) if not reason]
+    rows, lines = [text.rows[i] for i in kept], [text.lines[i] for i in kept]
+    return replace(text, rows=rows, lines=lines), left
 
 
 def _meta(text, name, description, notes):
@@ -119,13 +144,11 @@ def _graded(text, description, labels):
 def _located(text, line, lookup, image):
     """(path of the picture as it is on the disk, why its row is left out or None)."""
     found = lookup.find(image)
-    if found is not None:
-        return found, None
-    path = image.replace("\\", "/")
-    wrong = wrong_path(path)
-    missing = None if wrong else not_there(lookup.root / path)
+    path = found or image.replace("\\", "/")
+    wrong = None if found else wrong_path(path)
+    missing = None if wrong else not_there(lookup.root / path)  # what is found may be unreadable
     if missing and missing != NO_FILE:
         wrong = missing
     if wrong:
         raise DataError(f"{text.path} line {line}: image {image!r} {wrong}")
-    return path, MISSING
+    return path, MISSING if missing else None

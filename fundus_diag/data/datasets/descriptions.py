@@ -4,6 +4,7 @@ import tomllib
 from importlib import resources
 from pathlib import Path
 
+from fundus_diag.data.datasets.lookup import ANYWHERE, Lookup
 from fundus_diag.data.datasets.schema import Description, Files, TableForm, checked
 from fundus_diag.data.labels import nfc
 from fundus_diag.data.paths import NO_FILE, inside, not_there
@@ -88,8 +89,10 @@ def _with(whole, part):
 def find_file(root: Path, description: Description, kind: str) -> Path:
     """The first of the files that `[files]` of the description names, by `kind`, and that is there.
 
+    A name that begins with "**/" is looked up in any folder.
+
     Raises:
-        DataError: none is, or none is named.
+        DataError: none is, or none is named; several are called so.
     """
     names = getattr(description.files, kind)
     if not names:
@@ -97,6 +100,8 @@ def find_file(root: Path, description: Description, kind: str) -> Path:
             f"{description.path}: names no file ([files] {kind}): name it there or by --table"
         )
     for name in names:
+        if name.startswith(f"{ANYWHERE}/"):
+            name = Lookup(root, [ANYWHERE]).find(name.removeprefix(f"{ANYWHERE}/")) or ""
         path = inside(root, name)
         if path and not_there(path) != NO_FILE:
             return path

@@ -25,5 +25,23 @@ def mask_columns(root, description):
     return columns
 
 
+def unseen(rows):
+    """Takes back that there is nothing to outline where no row has a file: nobody unpacked them.
+
+    Args:
+        rows: of the readers; their columns of such masks become "".
+
+    Returns:
+        A line for each column of masks without any file.
+    """
+    notes = []
+    for name in dict.fromkeys(x for row in rows for x in row if x.startswith(MASK)):
+        if all(row.get(name, "") in ("", NO_MASK) for row in rows):
+            notes.append(f"{name}: none of its files is there, for any of the pictures")
+            for row in rows:
+                row[name] = ""
+    return notes
+
+
 def _filled(text, stem, row):
     return re.sub("{([^{}]+)}", lambda m: stem if m[1] == "stem" else str(row.get(m[1], "")), text)

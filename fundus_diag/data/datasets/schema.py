@@ -33,11 +33,16 @@ def _from(value):
 
 
 def _pattern(text):
+    grouped = re.compile(_expression(text), re.IGNORECASE).groups
+    return text if grouped else _refuse("has no group: put the part in brackets")
+
+
+def _expression(text):
     try:
-        pattern = re.compile(text, re.IGNORECASE)
+        re.compile(text, re.IGNORECASE)
     except re.error as error:
         raise ValueError(f"not a regular expression ({error})") from error
-    return text if pattern.groups else _refuse("has no group: put the part in brackets")
+    return text
 
 
 def _encoding(name):
@@ -62,6 +67,7 @@ Word = Annotated[str, BeforeValidator(_word)]
 Words = list[Word]
 Several = Annotated[list[Word], BeforeValidator(_several)]
 Pattern = Annotated[str, AfterValidator(_pattern)]
+Expression = Annotated[str, AfterValidator(_expression)]  # needs no group
 
 
 class Rule(pydantic.BaseModel):
@@ -70,7 +76,7 @@ class Rule(pydantic.BaseModel):
     model_config = ONLY
     column: Annotated[list[str], BeforeValidator(_several), Field(min_length=1)]
     pattern: Pattern | None = None
-    text: str | None = None  # {} stands for what was found
+    text: str | None = None  # {} stands for what was found, {cell} for the whole cell
 
 
 class LabelRule(Rule):
@@ -85,6 +91,12 @@ class GradeRule(Rule):
     not_graded: Words = []
 
 
+class LeaveOutRule(Rule):
+    """Rows to leave out: those whose cell is one of the values, or holds anything where none is."""
+
+    values: Words = []
+
+
 class MaskRule(pydantic.BaseModel):
     model_config = ONLY
     files: Annotated[list[str], Field(min_length=1)]  # {stem} is that of the picture's name
@@ -96,6 +108,7 @@ class OdirRule(pydantic.BaseModel):
 
     model_config = ONLY
     any: Annotated[list[str], BeforeValidator(_several)] = []  # labels of its own
+    unknown: Annotated[list[str], BeforeValidator(_several)] = []  # .. that may go with it or not
     grade: int | None = None  # grades from this one on
 
 
@@ -117,6 +130,7 @@ class Files(pydantic.BaseModel):
     extensions: list[str] = [".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"]
     name: Pattern | None = None  # of a picture without its ending
     path: Pattern | None = None  # of a picture, below the root
+    beside: Expression | None = None  # .. of what lies beside them and is no photograph
 
 
 Column = Annotated[Rule, BeforeValidator(_rule)]
@@ -129,11 +143,13 @@ class Part(pydantic.BaseModel):
     model_config = ONLY
     reader: str | None = None
     only: list[str] = []  # --labels for which the part counts; all where it is empty
+    without: str = ""  # what it means that the part is not there
     split: str = ""
     files: Files = Files()
     table: TableForm = TableForm()
     columns: dict[Names, Column] = {}
     values: dict[Literal["patient", "eye", "split", "sex"], dict[str, str]] = {}
+    leave_out: dict[str, LeaveOutRule] = {}  # by the reason to give
     labels: dict[str, Annotated[LabelRule, BeforeValidator(_rule)]] = {}
     grades: int | GradeRule | None = None
     classes: dict[str, Annotated[list[str], BeforeValidator(_several)]] = {}

@@ -25,7 +25,7 @@ def cells(text, rule, required=True):
         text: `tables.TextTable`.
         rule: `schema.Rule`. A column may be a text with columns in braces, as "train/{id}.png";
             such a text counts where all its columns do.
-        required: whether the columns have to be there.
+        required: whether the columns have to be there, or one of several.
 
     Returns:
         (cells, texts that the pattern does not fit).
@@ -33,9 +33,10 @@ def cells(text, rule, required=True):
     Raises:
         DataError: a column is not there.
     """
-    columns = [_filled(text, column, required) for column in rule.column]
+    needed = required and len(rule.column) == 1
+    columns = [_filled(text, column, needed) for column in rule.column]
     found = [next(filter(None, row), "") for row in zip(*columns, strict=True)]
-    strange = []
+    whole, strange = found, []
     if rule.pattern is not None:
         pattern, parts = re.compile(rule.pattern, re.IGNORECASE), []
         for cell in found:
@@ -45,7 +46,8 @@ def cells(text, rule, required=True):
             parts.append((match[1] or "").strip() if match else "")
         found = parts
     if rule.text is not None:
-        found = [rule.text.replace("{}", cell) if cell else "" for cell in found]
+        given = zip(found, whole, strict=True)
+        found = [rule.text.replace("{}", x).replace("{cell}", y) if x else "" for x, y in given]
     return found, strange
 
 
@@ -53,6 +55,8 @@ def _filled(text, column, required):
     names = re.findall(r"{([^{}]+)}", column)
     if not names:
         return text.column(column) if required or text.has(column) else [""] * len(text.lines)
+    if not required and not all(map(text.has, names)):
+        return [""] * len(text.lines)
     parts = {name: text.column(name) for name in names}
     return [
         re.sub(r"{([^{}]+)}", lambda m, i=i: parts[m.group(1)][i], column)

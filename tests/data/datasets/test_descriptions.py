@@ -34,8 +34,11 @@ def beside(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", described())
 def test_every_description_says_what_a_reader_needs(name):
     description = describe(name)
-    for key in ("title", "origin", "licence", "citation", "about"):
+    own = name in ("csv", "folders")  # of one's own: had already
+    for key in ("title", "origin", "licence", "citation", "about", *(() if own else ("access",))):
         assert len(getattr(description, key).strip()) > 3
+    if not description.verified:
+        assert re.search(r"[Nn]ot (?:been )?(?:confirmed|seen)|[Oo]nly .* seen", description.notes)
     assert set(description.not_graded) <= set(LABELS)
     assert {part.reader for part in (description, *description.parts)} - {None} <= set(READERS)
 
@@ -121,7 +124,8 @@ def test_help_and_complaint_list_the_data_sets_that_are_there(beside, capsys):
     (beside / "classes.toml").write_text(FOLDER_SET)
     assert main(["manifest", "build", "--help"]) == 0
     text = re.sub(r"[\s│]+", " ", capsys.readouterr().out)
-    assert "{classes,csv,folders,odir5k,retinamnist}" in text
+    assert f"{{{','.join(described())}}}" in text
+    assert "chase_db1,classes,csv," in text
     for choices in ("classes: odir or own", "odir5k: eye or patient", "retinamnist: grade or odir"):
         assert choices in text
     assert main(["manifest", "build", "nothing", "--root", ".", "--out", "x.csv"]) == 2
@@ -191,5 +195,5 @@ def test_a_description_is_read_in_one_way(beside):
     with pytest.raises(DataError) as reported:
         dataset_facts(pd.DataFrame({"dataset": ["odir5k"]}))
     assert str(built.value) == str(reported.value)
-    with pytest.raises(UsageError, match="no data set '../odir5k': choose from csv, folders, "):
+    with pytest.raises(UsageError, match="no data set '../odir5k': choose from adam, "):
         describe("../odir5k")
