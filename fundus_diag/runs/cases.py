@@ -101,7 +101,7 @@ def cases_of_manifest(run, manifest, image_root, split=None):
     if not len(known.table):
         raise DataError(f"{manifest}: no row")
     # What is missing is among those that cannot be read, see `usable_cases`.
-    paths = resolve_images(known, image_root)
+    paths = resolve_images(known, image_root, missing_ok=True)
     files = dict(zip(known.table["image"], paths, strict=True))
     pair = run.config["unit"] == "patient"
     table = pair_eyes(known).table if pair else known.table

@@ -288,3 +288,13 @@ def test_check_finds_nothing_in_a_good_table(tmp_path):
     assert check(path, tmp_path) == ([], [])
     with pytest.raises(DataError, match="the image root is not a folder"):
         check(path, tmp_path / "none")
+
+
+def test_one_picture_under_two_labels_is_an_error_that_shows_both(tmp_path):
+    for name, seed in (("a.jpg", 0), ("b.jpg", 0), ("c.jpg", 1), ("d.jpg", 1)):
+        draw(tmp_path / name, seed)
+    rows = ["a.jpg,p,left,1,", "b.jpg,p,left,0,1", "c.jpg,q,left,1,1", "d.jpg,q,left,,1"]
+    path = save(tmp_path / "m.csv", "image,patient,eye,D,G", *rows)
+    errors, warnings = check(path, tmp_path)
+    assert errors == [f"{path}: the same picture under two labels: a.jpg (D 1), b.jpg (D 0)"]
+    assert sum("the same picture twice" in line for line in warnings) == 2  # not graded is no label
