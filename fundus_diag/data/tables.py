@@ -226,12 +226,7 @@ def _text_rows(path, content, form):
 
 
 def _decoded(path, content, encoding):
-    marks = (
-        (codecs.BOM_UTF8, "utf-8-sig"),
-        (codecs.BOM_UTF16_LE, "utf-16"),
-        (codecs.BOM_UTF16_BE, "utf-16"),
-    )
-    found = next((name for mark, name in marks if content.startswith(mark)), encoding)
+    found = next((name for mark, name in MARKS.items() if content.startswith(mark)), encoding)
     try:
         return content.decode(found)
     except UnicodeDecodeError as error:

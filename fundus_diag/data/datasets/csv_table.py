@@ -104,7 +104,7 @@ def _meta(text, name, description, notes):
         found, strange = [""] * len(text.lines), []
     else:
         required = name in ("image", "patient") or rule.pattern is not None
-        found, strange = values.cells(text, rule, required)
+        found, strange = values.cells(text, rule, required, name)
     if strange:
         notes.append(f"{len(strange)} rows do not fit the pattern of {name} ({strange[0]!r})")
     if name == "age":

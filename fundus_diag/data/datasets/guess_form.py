@@ -21,12 +21,11 @@ def guess_form(path):
     content = read_bytes(path)
     if is_workbook(path, content):
         return _of_workbook(path, content)
-    marked = any(content.startswith(mark) for mark in MARKS)
+    marked = next((name for mark, name in MARKS.items() if content.startswith(mark)), None)
     encoding, text = "utf-8", None
     for encoding in ENCODINGS:
-        name = next((x for mark, x in MARKS.items() if content.startswith(mark)), encoding)
         try:
-            text = content.decode(name)
+            text = content.decode(marked or encoding)
             break
         except UnicodeDecodeError:
             continue

@@ -18,7 +18,7 @@ def plain(word):
     return word.split(".")[0] if re.fullmatch(r"-?\d+\.0+", word) else word
 
 
-def cells(text, rule, required=True):
+def cells(text, rule, required=True, name=""):
     """What a rule takes from each row of a table: "" where there is nothing.
 
     Args:
@@ -26,6 +26,7 @@ def cells(text, rule, required=True):
         rule: `schema.Rule`. A column may be a text with columns in braces, as "train/{id}.png";
             such a text counts where all its columns do.
         required: whether the columns have to be there, or one of several.
+        name: of the pattern's group that counts, where it has one of that name; else its first.
 
     Returns:
         (cells, texts that the pattern does not fit).
@@ -39,11 +40,12 @@ def cells(text, rule, required=True):
     whole, strange = found, []
     if rule.pattern is not None:
         pattern, parts = re.compile(rule.pattern, re.IGNORECASE), []
+        group = name if name in pattern.groupindex else 1
         for cell in found:
             match = pattern.fullmatch(nfc(cell))
             if cell and not match:
                 strange.append(cell)
-            parts.append((match[1] or "").strip() if match else "")
+            parts.append((match[group] or "").strip() if match else "")
         found = parts
     if rule.text is not None:
         given = zip(found, whole, strict=True)

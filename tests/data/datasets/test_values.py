@@ -29,6 +29,15 @@ def test_ages_as_they_are_written():
     np.testing.assert_array_equal(years, want)
 
 
+def test_the_group_of_that_name_counts_before_the_first(tmp_path):
+    text = table(tmp_path, "id", "left_10", "right_11")
+    rule = Rule(column=["id"], pattern="(?P<eye>left|right)_(?P<patient>.+)")
+    assert values.cells(text, rule, name="patient")[0] == ["10", "11"]
+    assert (
+        values.cells(text, rule, name="eye")[0] == values.cells(text, rule)[0] == ["left", "right"]
+    )
+
+
 @given(st.floats(0, 999, allow_nan=False).map(lambda x: round(x, 2)))
 def test_any_number_of_years_is_itself(age):
     (years,), odd = values.ages([f"{age:g}"])
