@@ -12,6 +12,7 @@ from fundus_diag.cli.paths import check_file, check_folder
 from fundus_diag.cli.quiet import import_tensorflow
 from fundus_diag.data.datasets.descriptions import describe, described
 from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.utils.files import check_writable
 
 
 def _choices(default):
@@ -68,7 +69,7 @@ def guess(file: File, /, root: Path, out: Path = Path("mapping.toml")):
     """
     from fundus_diag.data.datasets.guess import guess as guess_mapping
     from fundus_diag.data.datasets.guess import unknown
-    from fundus_diag.utils.files import check_writable, write_text
+    from fundus_diag.utils.files import write_text
 
     if out.exists():
         raise UsageError(f"--out {out}: is there already; name another file")
@@ -81,24 +82,36 @@ def guess(file: File, /, root: Path, out: Path = Path("mapping.toml")):
     print(f"{out}: look at every line, then: fundus-diag manifest build {reader} --mapping {out}")
 
 
-def check(file: File, /, image_root: Path | None = None):
+def check(file: File, /, image_root: Path | None = None, page: Path | None = None):
     """Check a manifest and its photographs; errors end with status 1, warnings do not.
 
     Args:
         file: Manifest.
         image_root: Folder that its image paths start from. Without it the table alone is looked at.
+        page: HTML page to write: figures, and pictures of every label and of every fault.
     """
     check_file(file)
+    if page is not None:
+        check_writable(page)
     if image_root is not None:
         check_folder(image_root)
         import_tensorflow()
     from fundus_diag.data.checks import check as check_manifest
+    from fundus_diag.data.overview import lines, overview
 
-    errors, warnings = check_manifest(file, image_root)
-    for text in warnings:
+    checked = check_manifest(file, image_root)
+    for text in checked.warnings:
         print(f"warning: {text}")
-    for text in errors:
+    for text in checked.errors:
         print(f"error: {text}", file=sys.stderr)
+    for text in lines(overview(checked.manifest, checked.pictures)):
+        print(text)
+    if page is not None:
+        from fundus_diag.report.check_page import write_check
+
+        write_check(page, checked, image_root)
+        print(page)
+    errors, warnings = checked.errors, checked.warnings
     print(f"{file}: {len(errors)} errors, {len(warnings)} warnings")
     return 1 if errors else 0
 

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
 from fundus_diag.data import duplicates, patients
-from fundus_diag.data.manifest import examine, labels_without_positive
+from fundus_diag.data.manifest import Manifest, examine, labels_without_positive
 from fundus_diag.data.paths import NO_FILE, escaped, inside, not_there
 from fundus_diag.utils.errors import DataError
 
@@ -21,42 +22,74 @@ NARROW = "hold {} bits in 16 and so are nearly black"
 WORKERS = 4
 
 
+class Line(str):
+    """A line that a check says, and the `images` that it is about."""
+
+    images: tuple[str, ...] = ()
+
+    def about(self, images) -> "Line":
+        """The line, with the images that it is about."""
+        self.images = tuple(images)
+        return self
+
+
+class Checked(NamedTuple):
+    """What a check finds.
+
+    Attributes:
+        manifest: the table.
+        errors, warnings: `Line`s.
+        pictures: image, height, width (px), bytes and sharpness (`quality.sharpness`) of each
+            picture that can be read; None where the table alone was looked at.
+    """
+
+    manifest: Manifest
+    errors: list[Line]
+    warnings: list[Line]
+    pictures: pd.DataFrame | None
+
+
 def check_pictures(
     table: pd.DataFrame, labels: Sequence[str], path: Path, root: Path
-) -> tuple[list[str], list[str]]:
-    """(errors, warnings) about the files that a table names. Each is read and decoded once."""
+) -> tuple[list[Line], list[Line], pd.DataFrame]:
+    """(errors, warnings, `Checked.pictures`) of the files that a table names.
+
+    Each is read and decoded once.
+    """
     # TensorFlow takes seconds to import: tables alone shall not wait for it.
     from fundus_diag.imaging.image_file import MORE, narrow_bits, open_file
-    from fundus_diag.imaging.quality import NOTHING, is_blank
+    from fundus_diag.imaging.quality import NOTHING, is_blank, sharpness
     from fundus_diag.utils.progress import track
 
     def look(image):
-        """(what is wrong or None, hash, thumbnail, what is odd): little, so all can be held."""
+        """(what is wrong or None, hash, thumbnail, what is odd, facts): little: all can be held."""
         picture = inside(root, image)
         if picture is None:
-            return "", None, None, None  # reported among the table's own mistakes
+            return "", None, None, None, None  # reported among the table's own mistakes
         missing = not_there(picture)
         if missing:
             reason = f"{missing} under {root}" if missing == NO_FILE else missing
-            return reason, None, None, None
+            return reason, None, None, None, None
         content, pixels, reason, more = open_file(picture)
         if reason:
-            return reason, None, None, None
+            return reason, None, None, None, None
         bits = narrow_bits(content, pixels)
         odd = [NARROW.format(bits)] if bits else [NOTHING] if is_blank(pixels) else []
         odd += [MORE] if more else []
-        return None, hashlib.sha256(content).digest(), duplicates.thumbnail(pixels), odd
+        facts = (image, *pixels.shape[:2], len(content), sharpness(pixels))
+        return None, hashlib.sha256(content).digest(), duplicates.thumbnail(pixels), odd, facts
 
     table = table.drop_duplicates("image").reset_index(drop=True)
     with ThreadPoolExecutor(WORKERS) as pool:
         looks = list(track(pool.map(look, table["image"]), "checking pictures", len(table)))
     errors = [
-        f"{path}: {image}: {why}"
+        Line(f"{path}: {image}: {why}").about([image])
         for image, (why, *_) in zip(table["image"], looks, strict=True)
         if why
     ]
     table = table[[why is None for why, *_ in looks]].reset_index(drop=True)
-    hashes, thumbnails, odd = ([x[k] for x in looks if x[0] is None] for k in (1, 2, 3))
+    fine = [x for x in looks if x[0] is None]
+    hashes, thumbnails, odd, facts = ([x[k] for x in fine] for k in (1, 2, 3, 4))
     warnings = _oddities(table["image"], odd, path)
     for group in duplicates.same_content(hashes):
         same = table.loc[group]
@@ -66,18 +99,22 @@ def check_pictures(
             if {0.0, 1.0} <= set(same[label]):
                 pairs = zip(same["image"], same[label], strict=True)
                 said = [f"{image} ({label} {value:g})" for image, value in pairs]
-                errors.append(f"{path}: the same picture under two labels: {_some(said, GROUP)}")
+                line = f"{path}: the same picture under two labels: {_some(said, GROUP)}"
+                errors.append(Line(line).about(same["image"]))
         if same["patient"].nunique() > 1:
-            errors.append(
+            line = (
                 f"{path}: the same picture under two patients: {who}: leave one out, call both one "
                 "patient, or keep them together by `manifest split --keep-together`"
             )
+            errors.append(Line(line).about(same["image"]))
         else:
-            warnings.append(f"{path}: the same picture twice: {who}")
+            warnings.append(Line(f"{path}: the same picture twice: {who}").about(same["image"]))
     for i, j, alike in duplicates.near_pairs(thumbnails, table["patient"], hashes):
         who = " and ".join(f"{image} (patient {p})" for image, p in _pairs(table.loc[[i, j]]))
-        warnings.append(f"{path}: nearly the same picture ({alike:.2f}): {who}")
-    return errors, warnings
+        line = Line(f"{path}: nearly the same picture ({alike:.2f}): {who}")
+        warnings.append(line.about(table.loc[[i, j], "image"]))
+    columns = ["image", "height", "width", "bytes", "sharpness"]
+    return errors, warnings, pd.DataFrame(facts, columns=columns)
 
 
 def check_values(table: pd.DataFrame, labels: tuple[str, ...], path: Path) -> list[str]:
@@ -88,12 +125,14 @@ def check_values(table: pd.DataFrame, labels: tuple[str, ...], path: Path) -> li
         ages = sorted(Counter(table.loc[odd, "age"]).items(), key=lambda item: -item[1])
         text = ", ".join(f"{age:g} ({count} rows)" for age, count in ages[:NAMED])
         if ages:
-            warnings.append(f"{path}: {int(odd.sum())} rows with an odd age: {text}")
+            line = Line(f"{path}: {int(odd.sum())} rows with an odd age: {text}")
+            warnings.append(line.about(table.loc[odd, "image"]))
     ungraded = table[table[list(labels)].isna().all(axis=1)]["image"]
     if not labels:
         warnings.append(f"{path}: no label: `predict` and `pretrain` take it, `train` does not")
     elif len(ungraded):
-        warnings.append(f"{path}: {len(ungraded)} rows without a graded label: {_some(ungraded)}")
+        line = Line(f"{path}: {len(ungraded)} rows without a graded label: {_some(ungraded)}")
+        warnings.append(line.about(ungraded))
     eyes = table[table["eye"] != ""].drop_duplicates(["patient", "eye"])
     count = eyes.groupby("patient", sort=False).size()
     single = count.index[count == 1]
@@ -112,7 +151,8 @@ def _oddities(images, odd, path):
     kinds = list(dict.fromkeys(kind for kinds in odd for kind in kinds))
     found = {kind: images[[kind in x for x in odd]] for kind in kinds}
     return [
-        f"{path}: {len(names)} photographs {kind}: {_some(names)}" for kind, names in found.items()
+        Line(f"{path}: {len(names)} photographs {kind}: {_some(names)}").about(names)
+        for kind, names in found.items()
     ]
 
 
@@ -120,8 +160,8 @@ def _some(names, count=NAMED):
     return ", ".join(map(escaped, list(names)[:count])) + (" .." if len(names) > count else "")
 
 
-def check(path: Path, image_root: Path | None = None) -> tuple[list[str], list[str]]:
-    """Everything that is wrong with a manifest and its pictures: (errors, warnings), a line each.
+def check(path: Path, image_root: Path | None = None) -> Checked:
+    """Everything that is wrong with a manifest and its pictures, a line each.
 
     Errors: rows that break a rule of the table (duplicates and patients in two splits among them),
     pictures that are missing or unreadable, equal files under two patients or two labels.
@@ -130,16 +170,25 @@ def check(path: Path, image_root: Path | None = None) -> tuple[list[str], list[s
     graded label, eyes without a fellow, labels without a positive in a split, no label at all, what
     is odd about the patients.
 
+    Args:
+        path: manifest.
+        image_root: folder that its image paths start from; None looks at the table alone.
+
     Raises:
         DataError: the file cannot be read as a manifest, or the root is no folder.
     """
     manifest, errors = examine(path, need_labels=None)
-    table, warnings = manifest.table, []
+    table, warnings, pictures = manifest.table, [], None
     if image_root is not None:
         if not os.path.isdir(image_root):
             raise DataError(f"{image_root}: the image root is not a folder")
-        more, warnings = check_pictures(table, manifest.labels, manifest.path, Path(image_root))
+        more, warnings, pictures = check_pictures(
+            table, manifest.labels, manifest.path, Path(image_root)
+        )
         errors = errors + more
     warnings += check_values(table, manifest.labels, manifest.path)
     warnings += [f"{manifest.path}: {note}" for note in patients.notes(table)]
-    return errors, warnings
+    errors, warnings = (
+        [x if isinstance(x, Line) else Line(x) for x in lines] for lines in (errors, warnings)
+    )
+    return Checked(manifest, errors, warnings, pictures)

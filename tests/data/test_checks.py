@@ -136,7 +136,7 @@ def test_photographs_of_odir_that_stand_under_two_patients_are_found(data_dir, t
     names = sorted(path.name for path in (tmp_path / "images").glob("*.jpg"))
     rows = [f"images/{name},{name.split('_')[0]},left,train,1" for name in names]
     path = save(tmp_path / "m.csv", "image,patient,eye,split,D", *rows)
-    errors, warnings = check(path, tmp_path)
+    _, errors, warnings, _ = check(path, tmp_path)
     assert errors == []  # no two files are equal
     # Looked at one by one: four are the same photograph, the fifth is a second shot of one eye.
     found = [re.findall(r"images/(\w+)\.jpg", x) for x in warnings if "nearly the same" in x]
@@ -170,7 +170,7 @@ def test_check_tells_errors_from_warnings(tmp_path):
         "../x.jpg,p8,left,train,50,1,0",
     ]
     path = save(tmp_path / "m.csv", "image,patient,eye,split,age,N,D", *rows)
-    errors, warnings = check(path, tmp_path)
+    _, errors, warnings, _ = check(path, tmp_path)
     for expected in (
         "line 7: patient 'p3' stands in 'train' (line 6) and in 'test'",
         "line 12: image '0.jpg' stands already on line 2",
@@ -210,7 +210,7 @@ def test_photographs_that_show_nothing_and_12_bits_in_16_are_named(tmp_path):
         cv2.imwrite(str(tmp_path / name), pixels)
     rows = [f"{x},p,left,train,{k % 2}" for k, x in enumerate(files)]
     path = save(tmp_path / "m.csv", "image,patient,eye,split,D", *rows)
-    errors, warnings = check(path, tmp_path)
+    _, errors, warnings, _ = check(path, tmp_path)
     assert errors == []
     for expected in (
         "3 photographs show nothing (black, white or of one colour): black.png, white.png, black16",
@@ -225,7 +225,7 @@ def test_many_equal_files_are_one_line(tmp_path):
     for k in range(1, 60):
         (tmp_path / f"{k}.jpg").write_bytes((tmp_path / "0.jpg").read_bytes())
     rows = [f"{k}.jpg,p{k},left,train,1" for k in range(60)]
-    errors, _ = check(save(tmp_path / "m.csv", "image,patient,eye,split,D", *rows), tmp_path)
+    _, errors, *_ = check(save(tmp_path / "m.csv", "image,patient,eye,split,D", *rows), tmp_path)
     assert len(errors) == 1
     assert "60 files" in errors[0]
     assert "19.jpg (patient p19) .." in errors[0]
@@ -241,7 +241,7 @@ def test_check_reads_each_file_once(tmp_path, monkeypatch):
     rows = [f"{name},p{name[0]},left,train,1" for name in ("0.jpg", "1.jpg", "2.jpg", "3.tif")]
     rows.append("4.jpg,p4,left,train,0")
     path = save(tmp_path / "m.csv", "image,patient,eye,split,D", *rows)
-    expected = check(path, tmp_path)
+    expected = check(path, tmp_path)[1:3]
     # Text and equal files; near files, lone eyes, and that no patient has two pictures.
     assert [len(x) for x in expected] == [2, 3]
     read, read_bytes = [], Path.read_bytes
@@ -254,7 +254,7 @@ def test_check_reads_each_file_once(tmp_path, monkeypatch):
         return content
 
     monkeypatch.setattr(Path, "read_bytes", once)
-    assert check(path, tmp_path) == expected
+    assert check(path, tmp_path)[1:3] == expected
     assert sorted(read) == ["0.jpg", "1.jpg", "2.jpg", "3.tif", "4.jpg"]
 
 
@@ -266,7 +266,7 @@ def test_check_takes_a_table_without_labels(tmp_path, notes):
     more = ",good" if notes else ""
     rows = [f"0.jpg,p,left{more}", f"1.jpg,p,right{more}", f"2.jpg,q,x{more}"]
     path = save(tmp_path / "m.csv", f"image,patient,eye{notes}", *rows)
-    errors, warnings = check(path, tmp_path)
+    _, errors, warnings, _ = check(path, tmp_path)
     assert errors == [
         f"{path} line 4: eye 'x' is not one of left, right, nothing",
         f"{path}: 2.jpg: no such file under {tmp_path}",
@@ -276,7 +276,7 @@ def test_check_takes_a_table_without_labels(tmp_path, notes):
     ]
     rows = [f"{row},{k}" for k, row in enumerate(("0.jpg,p,left", "1.jpg,p,right"), start=1)]
     path = save(tmp_path / "m.csv", "image,patient,eye,D", *rows)
-    assert check(path, tmp_path)[0] == [f"{path} line 3: label 'D' is '2', not 1, 0 or nothing"]
+    assert check(path, tmp_path).errors == [f"{path} line 3: label 'D' is '2', not 1, 0 or nothing"]
 
 
 def test_check_finds_nothing_in_a_good_table(tmp_path):
@@ -285,7 +285,7 @@ def test_check_finds_nothing_in_a_good_table(tmp_path):
         draw(tmp_path / f"{i}.jpg", i)
         rows.append(f"{i}.jpg,p{i // 2},{'left' if i % 2 else 'right'},{split},60,{i % 2}")
     path = save(tmp_path / "m.csv", "image,patient,eye,split,age,D", *rows)
-    assert check(path, tmp_path) == ([], [])
+    assert check(path, tmp_path)[1:3] == ([], [])
     with pytest.raises(DataError, match="the image root is not a folder"):
         check(path, tmp_path / "none")
 
@@ -295,6 +295,6 @@ def test_one_picture_under_two_labels_is_an_error_that_shows_both(tmp_path):
         draw(tmp_path / name, seed)
     rows = ["a.jpg,p,left,1,", "b.jpg,p,left,0,1", "c.jpg,q,left,1,1", "d.jpg,q,left,,1"]
     path = save(tmp_path / "m.csv", "image,patient,eye,D,G", *rows)
-    errors, warnings = check(path, tmp_path)
+    _, errors, warnings, _ = check(path, tmp_path)
     assert errors == [f"{path}: the same picture under two labels: a.jpg (D 1), b.jpg (D 0)"]
     assert sum("the same picture twice" in line for line in warnings) == 2  # not graded is no label

@@ -86,7 +86,7 @@ def test_a_picture_that_cannot_be_looked_at_is_named_and_not_missing(tmp_path, f
     assert inputs.bad == [["STALE.jpg", reason]]
     path = tmp_path / "t.csv"
     path.write_text("image,patient,eye,D\nSTALE.jpg,1,left,1\n")
-    assert check(path, tmp_path)[0] == [f"{path}: STALE.jpg: {reason}"]
+    assert check(path, tmp_path).errors == [f"{path}: STALE.jpg: {reason}"]
     with pytest.raises(DataError, match=f"t.csv line 2: image 'STALE.jpg' {reason}"):
         build("csv", tmp_path, tmp_path / "out.csv", table=path)
 

@@ -80,7 +80,7 @@ def test_training_and_the_commands_over_tables_say_it(tmp_path, capsys):
     assert f"note: 4 of 4 {NOTE}" in capsys.readouterr().out
     for k in range(4):
         cv2.imwrite(str(tmp_path / f"{k}.jpg"), np.full((32, 32), 50 * k, np.uint8))
-    errors, warnings = check(path, tmp_path)
+    _, errors, warnings, _ = check(path, tmp_path)
     assert errors == []
     assert [x.split(": where")[0] for x in warnings if NOTE in x] == [f"{path}: 4 of 4 {NOTE}"]
 
