@@ -62,6 +62,7 @@ TOLD = {
     "imaging/convert.py": {"unreadable"},
     "imaging/dicom_header.py": {"NO_PYDICOM", "BROKEN", "NO_PICTURE"},
     "imaging/dicom_pixels.py": {"TRUNCATED", "DAMAGED"},
+    "imaging/foreign.py": {"NO_HEIF"},
     "imaging/image_file.py": {
         "MORE", "NO_FRAME", "NO_IMAGE", "why_not", "_unknown", "_read", "_png",
     },

@@ -9,7 +9,7 @@ from fundus_diag.imaging.decode import UPRIGHT
 from fundus_diag.imaging.header import MAX_PIXELS, exif_orientation
 from fundus_diag.imaging.raw import padded
 
-FOREIGN = {"GIF", "WebP", "AVIF", "JPEG 2000", "PNM"}
+FOREIGN = {"GIF", "WebP", "AVIF", "HEIC", "JPEG 2000", "PNM"}
 _MAX_BITS = 16  # a sample of a TIFF; more are real numbers or refused anyway, and take much memory
 
 

@@ -1,6 +1,7 @@
-"""Pictures of kinds that TensorFlow does not decode, to pixels: GIF, WebP, AVIF, JPEG 2000, PNM.
+"""Pictures of kinds that TensorFlow does not decode, to pixels.
 
-By Pillow, and the plain kinds of PNM by NumPy. What a file is says its content, not its name. Its
+GIF, WebP, AVIF, JPEG 2000, PNM; HEIC where pi-heif is installed, libheif with a decoder alone. By
+Pillow, and the plain kinds of PNM by NumPy. What a file is says its content, not its name. Its
 size is read before anything is decoded, by other means than Pillow's where that would reserve
 memory by it first, or believe a part of the file that the decoder does not.
 """
@@ -31,6 +32,8 @@ OPENERS = {
     "AVIF": AvifImagePlugin.AvifImageFile,
     "JPEG 2000": Jpeg2KImagePlugin.Jpeg2KImageFile,
 }
+HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")  # brands of such files
+NO_HEIF = "HEIC: pi-heif is not installed; pip install '.[heic]' in the clone, or save it as JPEG"
 _PNM = re.compile(  # a comment may stand wherever a blank may
     rb"P(?P<kind>[56])(?:\s|#[^\n]{0,999}\n){1,99}(?P<width>\d{1,6})(?:\s|#[^\n]{0,999}\n){1,99}"
     rb"(?P<height>\d{1,6})(?:\s|#[^\n]{0,999}\n){1,99}(?P<top>\d{1,5})\s"
@@ -63,7 +66,9 @@ def kind_of(data: bytes) -> str:
     if data[4:8] == b"ftyp":
         length = min(int.from_bytes(data[:4], "big"), 256)
         brands = [data[k : k + 4] for k in range(8, length, 4) if k != 12]
-        return "AVIF" if b"avif" in brands or b"avis" in brands else ""
+        if b"avif" in brands or b"avis" in brands:
+            return "AVIF"
+        return "HEIC" if set(brands) & set(HEIC) and _heif() else ""
     if data[4:12] == b"jP  \r\n\x87\n" or data[:4] == _J2K:
         return "JPEG 2000"
     return "PNM" if re.match(rb"P[56][\s#]", data[:3]) else ""
@@ -77,7 +82,7 @@ def size(data: bytes, kind: str) -> tuple[int, int]:
             return (int(found["height"]), int(found["width"])) if found else (0, 0)
         if kind == "WebP":
             return _size_of_webp(data)
-        with quiet(), OPENERS[kind](io.BytesIO(data)) as opened:
+        with quiet(), _opener(kind)(io.BytesIO(data)) as opened:
             width, height = opened.size
         return (height, width) if kind != "JPEG 2000" or _honest(data, height, width) else (0, 0)
     except Exception:  # whatever a decoder says of bytes that are no such file
@@ -90,7 +95,7 @@ def read(data: bytes, kind: str) -> Pixels | None:
         if kind == "PNM":
             return _read_pnm(data)
         with quiet():
-            opened = OPENERS[kind](io.BytesIO(data))
+            opened = _opener(kind)(io.BytesIO(data))
         with opened:
             more = bool(getattr(opened, "is_animated", False))
             info = dict(opened.info)
@@ -98,7 +103,20 @@ def read(data: bytes, kind: str) -> Pixels | None:
             pixels = rgb(opened)
     except Exception:  # as above
         return None
-    return Pixels(pixels, more, info.get("icc_profile"), _tiff_block(info.get("exif", b"")))
+    return Pixels(pixels, more, info.get("icc_profile"), _tiff_block(info.get("exif") or b""))
+
+
+def _opener(kind):
+    return _heif() if kind == "HEIC" else OPENERS[kind]
+
+
+def _heif():
+    """Pillow's class of HEIC files, or None where its library is not installed."""
+    try:
+        from pi_heif import HeifImageFile
+    except ImportError:
+        return None
+    return HeifImageFile
 
 
 def rgb(image: Image.Image) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import errno
 import resource
+import shutil
 
 import numpy as np
 import pytest
@@ -85,6 +86,60 @@ def test_report(tmp_path, capsys, most):
     (out / "report.html").write_text("the last good one")
     command = words("report", run, "--out", out, "--resamples", 100)
     check_every_step(lambda: main(command), out, capsys, min(most, 8))
+
+
+@MOST
+@pytest.mark.parametrize("what", ["check", "sample", "split", "merge", "guess"])
+def test_commands_over_tables(folder, tmp_path, capsys, most, what):
+    root, out = folder / "photographs", tmp_path / "out"
+    table = root / "manifest.csv"
+    out.mkdir()
+    written = {"check": "c.html", "guess": "m.toml"}.get(what, "t.csv")
+    if what != "guess":  # which writes over nothing
+        (out / written).write_text("the last good one")
+    command = {
+        "check": [table, "--image-root", root, "--page", out / written],
+        "sample": [table, "--per-label", 2, "--out", out / written],
+        "split": [table, "--out", out / written],
+        "merge": [table, "--out", out / written],
+        "guess": [table, "--root", root, "--out", out / written],
+    }[what]
+    again = words("manifest", what, *command)
+
+    def run():
+        if what == "guess":
+            (out / written).unlink(missing_ok=True)
+        return main(again)
+
+    check_every_step(run, out, capsys, most)
+
+
+@MOST
+def test_operate(tmp_path, capsys, most):
+    run = write_run(tmp_path / "out" / "run", n_patients=30)
+    command = words("operate", run, "--criterion", "f1", "--resamples", 100)
+
+    def once():
+        for path in run.glob("thresholds_*.json"):
+            path.unlink()
+        return main(command)
+
+    check_every_step(once, tmp_path / "out", capsys, most)
+
+
+@MOST
+@pytest.mark.usefixtures("opened")
+def test_recalibrate(folder, tmp_path, capsys, most):
+    manifest, out = make_photographs(tmp_path / "local", patients=80, seed=5), tmp_path / "out"
+    out.mkdir()
+    place = ["--manifest", manifest, "--image-root", manifest.parent]
+    command = words("recalibrate", folder / "run", *place, "--out", out / "new")
+
+    def once():
+        shutil.rmtree(out / "new", ignore_errors=True)
+        return main(command)
+
+    check_every_step(once, out, capsys, min(most, 4))
 
 
 @MOST

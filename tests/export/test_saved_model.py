@@ -217,7 +217,7 @@ def test_bad_files_are_said_in_their_rows_and_the_others_answered(folder, models
             "broken DICOM header": "DICOM, not JPEG, PNG or BMP",
             "1x1 pixels: smaller than 16": "smaller than 16 pixels",
             "900 megapixels, more than 100": "more than 100 megapixels",
-            "HEIC: save it as JPEG or PNG": "HEIC, not JPEG, PNG or BMP",
+            "broken HEIC header": "HEIC, not JPEG, PNG or BMP",
         }.get(reason, "broken header" if reason.startswith("broken") else reason)
         assert said == expected
     want = serve(models("eye"), image_bytes=good)["probability"]

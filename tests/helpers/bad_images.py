@@ -12,7 +12,7 @@ BAD = {
     "text.jpg": (b"image,patient\n" * 20, "not an image (JPEG, PNG, BMP, TIFF, DICOM)"),
     "heic.jpg": (
         b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200),
-        "HEIC: save it as JPEG or PNG",
+        "broken HEIC header",
     ),
     "dicom.jpg": (bytes(128) + b"DICM" + bytes(90), "broken DICOM header"),
     "closed.jpg": (FILES["rgb.jpg"][:-300] + b"\xff\xd9", "damaged JPEG"),

@@ -2,6 +2,7 @@
 
 import io
 import struct
+from pathlib import Path
 
 import numpy as np
 import odd_images
@@ -48,8 +49,8 @@ def test_a_file_that_was_cut_is_said_to_be_or_shows_what_is_there(name, share, t
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200), "HEIC: save it as JPEG or PNG"),
-        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(200), "HEIC: save it as JPEG or PNG"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200), "broken HEIC header"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(200), "broken HEIC header"),
         (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(200), "JPEG XL: save it as JPEG or PNG"),
         (b"%PDF-1.7" + bytes(200), "PDF: save it as JPEG or PNG"),
         (b"\0\0\0\x18ftypavif\0\0\0\0mif1avif" + bytes(200), "broken AVIF header"),
@@ -158,3 +159,24 @@ def test_real_pictures_of_these_kinds_are_read(data_dir):
         found = open_file(path)
         assert found.reason is None, path
         np.testing.assert_array_equal(found.picture, by_pillow(path.read_bytes()))
+
+
+def pattern():
+    """What lies in pattern.heic, which pillow-heif wrote."""
+    y, x = np.mgrid[:64, :96]
+    levels = 60 + 2 * x, 40 + 3 * y, 30 + (x // 16 + y // 16) % 2 * 60
+    return np.stack(levels, axis=-1).clip(0, 255)
+
+
+@pytest.mark.parametrize("name", ["pattern.heic", "turned.heic"])
+def test_heic_is_read_where_its_library_is(name, monkeypatch):
+    """The second says in EXIF that it is turned: of HEIC its own box counts alone (23008-12)."""
+    pytest.importorskip("pi_heif")
+    path = Path(__file__).parent / "files" / name
+    found = open_file(path)
+    assert found.reason is None
+    assert found.picture.shape == (64, 96, 3)
+    assert np.abs(found.picture.astype(int) - pattern()).mean() < 3
+    assert image_size(path.read_bytes())[2] == "HEIC"
+    monkeypatch.setattr(foreign, "_heif", lambda: None)
+    assert open_file(path).reason == foreign.NO_HEIF
