@@ -207,9 +207,8 @@ def _unknown(data):
     """What is said of a file of none of the kinds that are read."""
     code = _problem(data)
     kind = header.PROBLEMS[code].partition(",")[0] if code > header.DAMAGED else ""
-    if kind == "HEIC":
-        return foreign.NO_HEIF
-    return f"{kind}: save it as JPEG or PNG" if kind else NO_IMAGE
+    said = foreign.NO_HEIF if kind == "HEIC" else f"{kind}: save it as JPEG or PNG"
+    return said if kind else NO_IMAGE
 
 
 def _problem(data):

@@ -64,7 +64,7 @@ def test_answers(folder, tmp_path, capsys, most, kind):
         (out / name).write_text("the last good one")
     command = words("predict", folder / "run", photographs, "--out", out / f"a.{kind}")
     changing = ("a.xlsx",) if kind == "xlsx" else ()  # Excel's files hold the time
-    check_every_step(lambda: main(command), out, capsys, most, changing)
+    check_every_step(lambda: main(command), out, capsys, min(most, 10), changing)
 
 
 @MOST
@@ -111,11 +111,11 @@ def test_commands_over_tables(folder, tmp_path, capsys, most, what):
             (out / written).unlink(missing_ok=True)
         return main(again)
 
-    check_every_step(run, out, capsys, most)
+    check_every_step(run, out, capsys, min(most, 12))
 
 
 @MOST
-def test_operate(tmp_path, capsys, most):
+def test_operate(tmp_path, capsys, min(most, 12)):
     run = write_run(tmp_path / "out" / "run", n_patients=30)
     command = words("operate", run, "--criterion", "f1", "--resamples", 100)
 
@@ -124,7 +124,7 @@ def test_operate(tmp_path, capsys, most):
             path.unlink()
         return main(command)
 
-    check_every_step(once, tmp_path / "out", capsys, most)
+    check_every_step(once, tmp_path / "out", capsys, min(most, 12))
 
 
 @MOST

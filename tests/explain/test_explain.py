@@ -57,7 +57,7 @@ def test_the_arrays_are_the_maps_and_the_peak_is_in_pixels_of_the_photograph(fol
     assert run_explain(folder, "--images", path, "--out", tmp_path, "--labels", "B", "A") == 0
     run = load_run(folder / "eye")
     loaded = load_photograph(path, 32)
-    picture, box, photo, field = loaded
+    picture, box, photo, field, _ = loaded
     arrays = np.load(tmp_path / f"{path.stem}.npz")
     assert list(arrays["labels"]) == ["B", "A"]
     np.testing.assert_array_equal(arrays["size"], photo.shape[:2])

@@ -187,7 +187,7 @@ BESIDE = Cells((1.5, 3.0), (SIZE / 16, SIZE / 11), SIZE)  # as of a network that
 )  # fmt: skip
 def test_a_marked_place_is_found_again_in_the_original(photograph, cells, grid, spot, tmp_path):
     Image.fromarray(photograph).save(tmp_path / "a.png")
-    picture, box, whole, field = preprocess.load_photograph(tmp_path / "a.png", SIZE)
+    picture, box, whole, field, _ = preprocess.load_photograph(tmp_path / "a.png", SIZE)
     np.testing.assert_array_equal(field, locate_field(photograph))
     np.testing.assert_array_equal(picture, preprocess.load_picture(tmp_path / "a.png", SIZE))
     np.testing.assert_array_equal(whole, photograph)
