@@ -115,7 +115,7 @@ def test_commands_over_tables(folder, tmp_path, capsys, most, what):
 
 
 @MOST
-def test_operate(tmp_path, capsys, min(most, 12)):
+def test_operate(tmp_path, capsys, most):
     run = write_run(tmp_path / "out" / "run", n_patients=30)
     command = words("operate", run, "--criterion", "f1", "--resamples", 100)
 
