@@ -4,12 +4,13 @@ Beside it a table with every figure in full, as `predict` writes of a table: a r
 """
 
 import contextlib
+import io
 import json
 import math
 
 from fundus_diag.data.labels import EYES, label_text
 from fundus_diag.metrics.meaning import scored_alike
-from fundus_diag.utils.files import atomic, csv_text, growing
+from fundus_diag.utils.files import csv_text, growing, write_bytes
 
 FORMATS = ("csv", "json", "xlsx")
 FIELDS = (
@@ -148,9 +149,14 @@ def _excel(path):
         for row in rows:
             sheet.append([_cell(row[name]) for name in FIELDS])
 
-    yield write
-    with atomic(path) as partial:
-        book.save(partial)
+    try:
+        yield write
+    finally:
+        sheet.close()  # else its writer complains when it is dropped
+    # Not into the file: nor does a zip that cannot be finished end without a word.
+    content = io.BytesIO()
+    book.save(content)
+    write_bytes(path, content.getvalue())
 
 
 def _cell(value):
