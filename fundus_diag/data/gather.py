@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from fundus_diag.data.datasets import lookup
 from fundus_diag.data.manifest import read_photographs, resolve_images
 from fundus_diag.data.names import who
 from fundus_diag.data.paths import check_names, escaped, is_utf8
@@ -18,10 +19,7 @@ from fundus_diag.utils.progress import bar
 
 TABLES = (".csv", ".xlsx", ".xlsm")
 STDIN = "-"
-ENDINGS = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm",
-    ".pgm", ".jp2", ".dcm", ".dicom", ".heic", ".heif", ".avif", "",
-)  # fmt: skip
+ENDINGS = {*lookup.ENDINGS, ""}  # hospitals keep DICOM files without an ending
 NOTHING = "no photograph is there"
 
 
@@ -141,7 +139,7 @@ def _of_folder(folder, pattern, other):
 
 
 def _is_dicom(file):
-    """Whether a file begins as DICOM files do; hospitals keep them without an ending."""
+    """Whether a file begins as DICOM files do."""
     try:
         with open(file, "rb") as opened:
             return opened.read(132)[128:] == b"DICM"

@@ -37,7 +37,8 @@ class Pages:
 
     def add(self, answer):
         """Takes the next answer; writes a page when it is full, or the last answer is there."""
-        self.cards.append(_card(self.run, answer, self.validation, self.maps(self.done)))
+        maps = self.maps(self.done) if answer.pictures else None  # of what no decoder takes: none
+        self.cards.append(_card(self.run, answer, self.validation, maps))
         self.done += 1
         if len(self.cards) == PER_PAGE or self.done == self.total:
             self._write()
@@ -129,8 +130,7 @@ def write_answers(run, photographs, files, kind, precision, batch_size, maps=Fal
     counts = {"answers": 0, "not_gradable": 0}
 
     def link(number):
-        case = cases[number]
-        return quote(f"{folder.name}/{case.name}.png") if folder and case.paths else None
+        return quote(f"{folder.name}/{cases[number].name}.png") if folder else None
 
     pages = Pages(files["page"], run, len(units), validation, link) if "page" in files else None
     fields = full_fields(run)

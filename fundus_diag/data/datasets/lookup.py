@@ -12,7 +12,7 @@ from fundus_diag.utils.errors import DataError
 ANYWHERE = "**"  # among `folders`: in any folder below the root
 ENDINGS = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm",
-    ".pgm", ".jp2", ".dcm", ".heic", ".avif",
+    ".pgm", ".jp2", ".dcm", ".dicom", ".heic", ".heif", ".avif",
 )  # fmt: skip
 
 
