@@ -104,12 +104,13 @@ def check(file: File, /, image_root: Path | None = None, page: Path | None = Non
         print(f"warning: {text}")
     for text in checked.errors:
         print(f"error: {text}", file=sys.stderr)
-    for text in lines(overview(checked.manifest, checked.pictures)):
+    facts = overview(checked.manifest, checked.pictures)
+    for text in lines(facts):
         print(text)
     if page is not None:
         from fundus_diag.report.check_page import write_check
 
-        write_check(page, checked, image_root)
+        write_check(page, checked, facts, image_root)
         print(page)
     errors, warnings = checked.errors, checked.warnings
     print(f"{file}: {len(errors)} errors, {len(warnings)} warnings")

@@ -22,7 +22,7 @@ from fundus_diag.data.labels import SPLITS, nfc, task_of
 from fundus_diag.data.pairing import pair_table, without_healthy
 from fundus_diag.data.paths import NO_FILE, inside, not_there, wrong_path
 from fundus_diag.data.tables import read_table
-from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.utils.errors import DataError, UsageError, shortened
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def examine(
 
 def _examine(text, need_labels, need_split):
     table, labels, problems = parse(text, need_labels, need_split)
-    found = [f"{text.path} line {text.lines[i]}: {what}" for i, what in problems]
+    found = [shortened(f"{text.path} line {text.lines[i]}: {what}") for i, what in problems]
     task = task_of(text.path, labels)
     return Manifest(table, labels, text.path, text.sha256, task), found
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from fundus_diag.data.labels import label_text
 from fundus_diag.data.manifest import summary
-from fundus_diag.data.overview import overview
 from fundus_diag.data.paths import inside
 from fundus_diag.imaging.image_file import open_file
 from fundus_diag.report.environment import environment
@@ -22,19 +21,19 @@ THUMBNAIL = 150  # px
 SEED = 0  # of the pictures that are shown of a label
 
 
-def write_check(path, checked, image_root):
+def write_check(path, checked, facts, image_root):
     """Writes the page of a check.
 
     Args:
         path: HTML file.
         checked: `checks.Checked`.
+        facts: `overview.overview` of it.
         image_root: folder of the pictures, or None.
 
     Raises:
         DataError: it cannot be written.
     """
     manifest, pictures = checked.manifest, checked.pictures
-    facts = overview(manifest, pictures)
     rng, samples = np.random.default_rng(SEED), {}
     readable = set(pictures["image"]) if pictures is not None else set()
     for label in manifest.labels:

@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 from bad_images import FILES, TIFFS
+from damage import changed
 from dicoms import dicom, photographs
 from odd_images import foreign_files, pixels
 from pydicom.uid import DeflatedExplicitVRLittleEndian
@@ -35,34 +36,7 @@ def sources():
 
 
 SOURCES = sources()
-
-
-def changed(content, rng):
-    """The bytes with one to three faults of kinds that disks, networks and people make."""
-    data = bytearray(content)
-    for _ in range(rng.integers(1, 4)):
-        at, end = sorted(int(x) for x in rng.integers(0, len(data) + 1, 2))
-        head = int(rng.integers(0, min(len(data), 600) + 1))  # damage there means most
-        fault = rng.integers(0, 8)
-        if fault == 0 and len(data):
-            for place in rng.integers(0, len(data), rng.integers(1, 9)):
-                data[place] ^= 1 << int(rng.integers(0, 8))
-        elif fault == 1 and head < len(data):
-            data[head] = int(rng.choice([0, 1, 0x7F, 0x80, 0xFF]))
-        elif fault == 2:
-            del data[end:]
-        elif fault == 3:
-            del data[at : min(end, at + 300)]
-        elif fault == 4:
-            data[at:at] = data[at : min(end, at + 300)]
-        elif fault == 5:
-            other = SOURCES[str(rng.choice(list(SOURCES)))]
-            data[:head] = other[:head]
-        elif fault == 6:
-            data[head : head + 4] = rng.choice([b"\xff" * 4, bytes(4), b"\x7f\xff\xff\xff"])
-        else:
-            data[at : at + 64] = rng.integers(0, 256, 64, np.uint8).tobytes()
-    return bytes(data)
+OTHERS = [SOURCES[name] for name in sorted(SOURCES)]
 
 
 def look(path):
@@ -93,7 +67,7 @@ def rounds(number, seed, tmp_path):
             look(path)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for k in range(number):
-        content = changed(SOURCES[names[k % len(names)]], rng)
+        content = changed(SOURCES[names[k % len(names)]], rng, OTHERS)
         path.write_bytes(content)
         start = time.process_time()
         reason = look(path)

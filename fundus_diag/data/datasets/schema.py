@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from fundus_diag.utils.errors import DataError
 
+LISTED = 5  # faults that an error names; the rest are counted
 ONLY = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
@@ -64,7 +65,6 @@ def _refuse(what):
 
 
 Word = Annotated[str, BeforeValidator(_word)]
-Words = list[Word]
 Several = Annotated[list[Word], BeforeValidator(_several)]
 Pattern = Annotated[str, AfterValidator(_pattern)]
 Expression = Annotated[str, AfterValidator(_expression)]  # needs no group
@@ -80,21 +80,21 @@ class Rule(pydantic.BaseModel):
 
 
 class LabelRule(Rule):
-    positive: Words = ["1"]
-    negative: Words = ["0"]
-    not_graded: Words = []
+    positive: Several = ["1"]
+    negative: Several = ["0"]
+    not_graded: Several = []
     optional: bool = False
 
 
 class GradeRule(Rule):
     values: Annotated[list[Several], Field(min_length=2)]
-    not_graded: Words = []
+    not_graded: Several = []
 
 
 class LeaveOutRule(Rule):
     """Rows to leave out: those whose cell is one of the values, or holds anything where none is."""
 
-    values: Words = []
+    values: Several = []
 
 
 class MaskRule(pydantic.BaseModel):
@@ -184,14 +184,19 @@ def checked(path, content: dict) -> Description:
     """The description that a TOML file holds.
 
     Raises:
-        DataError: it does not fit; one line that names a key that does not.
+        DataError: it does not fit; one line that names the keys that do not.
     """
     try:
         return Description.model_validate({"title": path.stem} | content | {"path": path})
     except pydantic.ValidationError as error:
         faults = error.errors(include_url=False, include_input=False, include_context=False)
         # Of what may be one of two things the fault that lies deepest is the one that was meant.
-        raise DataError(f"{path}: {_said(max(faults, key=lambda x: len(x['loc'])))}") from error
+        deepest = {}
+        for fault in sorted(faults, key=lambda x: -len(x["loc"])):
+            deepest.setdefault(fault["loc"][:2], _said(fault))
+        said = list(deepest.values())
+        more = f"; and {len(said) - LISTED} more" if len(said) > LISTED else ""
+        raise DataError(f"{path}: {'; '.join(said[:LISTED])}{more}") from error
 
 
 def _said(fault):

@@ -163,6 +163,11 @@ def test_no_name_of_a_data_set_stands_in_code():
             "Normal = 7",
             "classes.Normal.0: input should be a valid string",
         ),
+        (
+            'Normal = "N"',
+            "Normal = 7\nOther = 8\n[masks]\nMA = 1",
+            "classes.Normal.0: input should be a valid string; classes.Other.0: .*; masks.MA: ",
+        ),
         ("[files]", "[files", "classes.toml: not a TOML file"),
     ],
 )
