@@ -1,7 +1,11 @@
 """Photographs decoded once, in memory or on disk."""
 
 import errno
+import hashlib
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -149,6 +153,55 @@ def test_what_dead_processes_left_in_the_cache_goes_and_what_lives_stays(
     with pytest.raises(KeyboardInterrupt):
         load_pictures(photographs, 48, cache="disk", cache_dir=tmp_path)
     assert {x.name for x in tmp_path.iterdir()} == left
+
+
+READER = """
+import hashlib, sys, time
+from fundus_diag.data import pictures
+real = pictures.preprocess.look_at
+def slow(*args):
+    time.sleep(0.4)
+    return real(*args)
+pictures.preprocess.look_at = slow
+print("ready", flush=True)
+sys.stdin.readline()
+found, bad = pictures.load_pictures(sys.argv[2:], 32, cache="disk", cache_dir=sys.argv[1])
+assert not bad
+print(hashlib.sha256(found.array.tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.slow
+def test_runs_that_share_a_cache_see_whole_files_though_one_is_killed(photographs, tmp_path):
+    want, _ = load_pictures(photographs, 32)
+    digest = hashlib.sha256(want.array.tobytes()).hexdigest()
+    words = [sys.executable, "-c", READER, tmp_path, *photographs]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    runs = [subprocess.Popen([str(x) for x in words], **pipes) for _ in range(3)]
+    for run in runs:
+        assert run.stdout.readline() == "ready\n"
+    for run in runs:
+        run.stdin.write("\n")
+        run.stdin.flush()
+    while len(list(tmp_path.glob("*.partial"))) < 3:  # each reads into a file of its own
+        time.sleep(0.02)
+        assert all(run.poll() is None for run in runs)
+    runs[0].kill()
+    seen = 0
+    while any(run.poll() is None for run in runs):
+        for finished in tmp_path.glob("*.npy"):
+            seen += 1
+            np.testing.assert_array_equal(np.load(finished), want.array)
+        time.sleep(0.02)
+    assert seen
+    assert [run.stdout.read().strip() for run in runs[1:]] == [digest, digest]
+    for run in runs:
+        run.stdin.close()
+        run.stdout.close()
+    assert len(list(tmp_path.glob("*.partial"))) == 1  # of the one that was killed
+    found, _ = load_pictures(photographs, 32, cache="disk", cache_dir=tmp_path)
+    np.testing.assert_array_equal(found.array, want.array)
+    assert [x.suffix for x in tmp_path.iterdir()] == [".npy"]
 
 
 def test_memory_is_counted_before_anything_is_decoded(photographs, monkeypatch):
