@@ -11,7 +11,7 @@ from fundus_diag.explain.explain import explain
 from fundus_diag.report.environment import environment
 from fundus_diag.report.parts import data_url
 from fundus_diag.runs.answer_files import full_fields, full_row, like, line_of, rows_of, writer
-from fundus_diag.runs.answers import answers, units_of, validation_of
+from fundus_diag.runs.answers import answers, at_odds, units_of, validation_of
 from fundus_diag.runs.cases import cases_of_answers
 from fundus_diag.utils.files import csv_text, growing, write_text
 
@@ -94,6 +94,7 @@ def _card(run, answer, validation, maps):
         "rows": rows,
         "called": [row["label"] for row in rows if row["called"]],
         "why": answer.why,
+        "at_odds": at_odds(run, answer),
         "maps": maps,
     }
 

@@ -10,6 +10,7 @@ import math
 
 from fundus_diag.data.labels import EYES, label_text
 from fundus_diag.metrics.meaning import scored_alike
+from fundus_diag.runs.answers import at_odds
 from fundus_diag.utils.files import csv_text, growing, write_bytes
 
 FORMATS = ("csv", "json", "xlsx")
@@ -22,6 +23,7 @@ FIELDS = (
 def rows_of(run, answer, validation):
     """Rows (dicts by `FIELDS`) of one answer: one a label, or one where there is no answer.
 
+    `why`: what keeps it from being graded, or that what is called contradicts itself.
     `scored_alike`: how many photographs of validation were scored like this one, `had_it`: how many
     of them had the disease; see `meaning.scored_alike`.
     """
@@ -30,7 +32,8 @@ def rows_of(run, answer, validation):
         "patient": answer.patient,
         "eye": " | ".join(answer.images),
     }
-    last = {"gradable": "yes" if answer.gradable else "no", "why": answer.why}
+    why = answer.why or at_odds(run, answer)
+    last = {"gradable": "yes" if answer.gradable else "no", "why": why}
     if answer.probabilities is None:
         return [about | dict.fromkeys(FIELDS[3:9], "") | last]
     rows = []
@@ -92,7 +95,7 @@ def line_of(run, answer, validation):
     if not chosen:
         highest = int(answer.probabilities.argmax())
         said = [f"nothing called; highest {_said(run, answer, highest, validation)}"]
-    return f"{name}: {'; '.join(said)}"
+    return f"{name}: {'; '.join([*said, *filter(None, [at_odds(run, answer)])])}"
 
 
 def _said(run, answer, k, validation):

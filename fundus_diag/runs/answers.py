@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from fundus_diag.data.inputs import warn_of_several
-from fundus_diag.data.labels import EYES
+from fundus_diag.data.labels import EYES, is_healthy
 from fundus_diag.data.pairing import stack_eyes
 from fundus_diag.imaging.preprocess import look_at
 from fundus_diag.imaging.quality import BLANK
@@ -21,6 +21,7 @@ from fundus_diag.utils.progress import track
 
 PART = 256  # photographs, or patients, in memory at a time
 NO_EYE = "the run reads both eyes, and which eye this is nobody knows (--patient-pattern)"
+AT_ODDS = "no disease and a disease are called at once: the run does not know"
 ANOTHER = "the run reads one photograph of an eye, and took {}"
 
 
@@ -170,6 +171,16 @@ def _answered(run, unit, probabilities):
     called = run.call(probabilities[None])[0]
     return Answer(unit.images, unit.paths, unit.patient, probabilities, called, unit.why,
                   unit.pictures)  # fmt: skip
+
+
+def at_odds(run, answer):
+    """`AT_ODDS` where what is called contradicts itself, else ""."""
+    if not answer.gradable or answer.probabilities is None:
+        return ""
+    healthy = {
+        is_healthy(label) for label, called in zip(run.labels, answer.called, strict=True) if called
+    }
+    return AT_ODDS if len(healthy) == 2 else ""
 
 
 def validation_of(run):

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from types import SimpleNamespace
 from urllib.parse import unquote
 
 import cv2
@@ -17,6 +18,7 @@ from fundus_diag import load_run
 from fundus_diag.imaging.quality import BLANK
 from fundus_diag.metrics.meaning import scored_alike
 from fundus_diag.runs import answers as module
+from fundus_diag.runs.answer_files import line_of, rows_of
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +94,28 @@ def test_answers_are_the_runs_own_figures(folder, mixed, tmp_path, capsys):
     np.testing.assert_allclose(got, want, atol=1e-6)
     assert (full.loc["text.jpg", [f"p_{x}" for x in run.labels]] == "").all()
     assert full["gradable"].to_dict()["black.png"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("labels", "called", "why", "said"),
+    [
+        (("N", "D", "G"), [1, 0, 1], "", module.AT_ODDS),
+        (("N", "D", "G"), [1, 0, 0], "", ""),
+        (("N", "D", "G"), [0, 1, 1], "", ""),
+        (("D", "Healthy", "G"), [1, 1, 0], "", module.AT_ODDS),
+        (("D", "G", "C"), [1, 1, 1], "", ""),
+        (("N", "D", "G"), [1, 1, 0], BLANK, ""),
+        (("N", "D", "G"), None, "truncated", ""),
+    ],
+)
+def test_what_is_called_may_contradict_itself(labels, called, why, said):
+    scores = None if called is None else np.full(3, 0.5)
+    called = None if called is None else np.array(called, bool)
+    answer = module.Answer({"": "x.jpg"}, {}, "", scores, called, why)
+    run = SimpleNamespace(labels=labels, thresholds=[0.4] * 3)
+    assert module.at_odds(run, answer) == said
+    assert {row["why"] for row in rows_of(run, answer, None)} == {why or said}
+    assert line_of(run, answer, None).endswith(why or said)
 
 
 def test_both_eyes_of_a_patient_are_one_answer(folder, mixed, tmp_path, capsys):
