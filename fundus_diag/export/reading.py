@@ -5,11 +5,11 @@ import functools
 import tensorflow as tf
 
 from fundus_diag.data.labels import EYES
-from fundus_diag.imaging.decode import traced_decode
-from fundus_diag.imaging.header import MAX_BYTES, PROBLEMS, find_problem, read_header
+from fundus_diag.imaging.decode import decode_known, look
+from fundus_diag.imaging.header import MAX_BYTES, PROBLEMS
 from fundus_diag.imaging.preprocess import resize_square, with_field
 from fundus_diag.imaging.quality import blank
-from fundus_diag.imaging.raw import is_jpeg, is_png, padded
+from fundus_diag.imaging.raw import is_jpeg, is_png
 
 AT_ONCE = 2  # photographs decoded side by side: one of 100 megapixels may take 2 GB meanwhile
 NO_EYE = "no photograph of either eye"
@@ -41,7 +41,7 @@ def _traced(image_size, crop, with_its_field):
 
 def _read(data, image_size, crop, with_its_field):
     def whole(data):
-        image = traced_decode(data)
+        image = decode_known(data, raw, header)
         if with_its_field:
             picture, box, field = with_field(image, image_size, crop)
         else:
@@ -61,8 +61,7 @@ def _read(data, image_size, crop, with_its_field):
         return one.concatenate(tf.data.Dataset.from_tensors(nothing())).take(1).get_single_element()
 
     with tf.device("CPU:0"):  # many small ops, and decoding runs nowhere else
-        raw = padded(tf.strings.substr(data, 0, MAX_BYTES + 1))  # one more: it is too heavy
-        code = find_problem(raw, read_header(raw))
+        code, raw, header = look(tf.strings.substr(data, 0, MAX_BYTES + 1))  # one more: too heavy
         picture, box, field, size, nothing_seen, decoded = tf.cond(code == 0, tried, nothing)
         kind = tf.where(is_jpeg(raw), "JPEG", tf.where(is_png(raw), "PNG", "BMP"))
         damaged = tf.where(decoded, "", tf.strings.join(["damaged ", kind]))

@@ -39,12 +39,28 @@ def decode(data):
         tf.errors.InvalidArgumentError: the data is no picture, broken or beyond the limits; the
             message is one of PROBLEMS where the header already shows it.
     """
-    raw = padded(data)
-    header = read_header(raw)
-    code = find_problem(raw, header)
+    code, raw, header = look(data)
     message = tf.gather(tf.constant(PROBLEMS), code)
     with tf.control_dependencies([tf.debugging.Assert(code == 0, [message])]):
         data = tf.identity(data)
+    return decode_known(data, raw, header)
+
+
+def _look(data):
+    raw = padded(data)
+    header = read_header(raw)
+    return find_problem(raw, header), raw, header
+
+
+look = traced(_look)  # of a file: what is wrong with it (`header.probe`), its bytes, its header
+
+
+def decode_known(data, raw, header):
+    """As `decode`, of a file in which `look` found nothing wrong; `raw` and `header` are from it.
+
+    Raises:
+        tf.errors.InvalidArgumentError: the data is broken behind its header.
+    """
 
     def not_jpeg():
         return tf.cond(is_png(raw), lambda: _decode_png(data, raw), lambda: _decode_bmp(data, raw))

@@ -51,10 +51,17 @@ def resize_square(image, image_size: int, crop: str = "fundus"):
     return _square(image, image_size, find_field(image) if crop == "fundus" else _frame(image))
 
 
+# The parts that know no size: of each size and crop only the rest is made anew.
+_traced_field = traced_once(locate_field, tf.TensorSpec((None, None, 3), tf.uint8))
+
+
 def with_field(image, image_size: int, crop: str = "fundus"):
-    """As `resize_square`, and the field of view (5,) of `field.locate_field`, found at any crop."""
+    """As `resize_square`, and the field of view (5,) of `field.locate_field`, found at any crop.
+
+    Of uint8 pixels.
+    """
     image = _checked(image, crop)
-    field = locate_field(image)
+    field = _traced_field(image)
     picture, box = _square(image, image_size, field[:4] if crop == "fundus" else _frame(image))
     return picture, box, field
 
@@ -87,10 +94,6 @@ def _square(image, image_size, region):
     )[0]
     picture = tf.clip_by_value(tf.round(picture), 0.0, 255.0)
     return tf.ensure_shape(picture, (image_size, image_size, 3)), box
-
-
-# The parts that know no size: of each size and crop only the rest is made anew.
-_traced_field = traced_once(locate_field, tf.TensorSpec((None, None, 3), tf.uint8))
 
 
 def _of(data, image_size, crop):
