@@ -28,7 +28,7 @@ FLAGS += ["--phase1-epochs", "1", "--phase2-epochs", "0"]
 
 def make(folder, rows):
     """A table of so many rows over links to drawn photographs; returns its path."""
-    drawn = draw_dataset(folder / "drawn", patients=60, size=224)
+    drawn = draw_dataset(folder / "drawn", patients=60, size=96)
     table = pd.read_csv(drawn, dtype={"patient": str})
     copies = -(-rows // len(table))
     many = pd.concat([table] * copies, ignore_index=True).iloc[:rows].copy()

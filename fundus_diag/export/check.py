@@ -11,7 +11,7 @@ from fundus_diag.explain.laying import map_box, picture_field, reached
 from fundus_diag.explain.methods.registry import layer_names
 from fundus_diag.export.pixels import as_arrays
 from fundus_diag.export.samples import drawn_photographs
-from fundus_diag.imaging.preprocess import Loaded, traced, traced_whole
+from fundus_diag.imaging.preprocess import loaded
 from fundus_diag.metrics.calibration import apply_calibration
 from fundus_diag.metrics.classification import macro_auc
 from fundus_diag.runs.run_files import own_table
@@ -117,8 +117,7 @@ def _samples(run):
     """Drawn photographs as a server is sent them and as the network is: two {name: array}."""
     files = list(drawn_photographs())
     size, crop = run.config["image_size"], run.config["crop"]
-    read = traced(size, crop)
-    pictures = np.stack([read(tf.constant(data))[0].numpy() for data in files])
+    pictures = np.stack([loaded(data, size, crop).picture for data in files])
     if run.config["unit"] == "eye":
         return {"image_bytes": files}, {"images": pictures}
     left, right = files[::2], [*files[1:-1:2], b""]  # the last has one eye
@@ -172,7 +171,7 @@ def _maps_apart(run, explain, files):
     label = len(run.labels) - 1
     found = explain(**{k: tf.constant(v) for k, v in one.items()}, label=tf.constant([label]))
     size, crop = run.config["image_size"], run.config["crop"]
-    seen = [Loaded(*traced_whole(size, crop)(tf.constant(data[0]))) for data in one.values()]
+    seen = [loaded(data[0], size, crop) for data in one.values()]
     pictures = np.stack([x.picture for x in seen])
     inside = np.stack([picture_field(x) for x in seen])
     grid = explainer.grid_of(run.model, "layer_cam", layer_names(run.model, "layer_cam"))

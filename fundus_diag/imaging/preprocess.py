@@ -51,8 +51,21 @@ def resize_square(image, image_size: int, crop: str = "fundus"):
     return _square(image, image_size, find_field(image) if crop == "fundus" else _frame(image))
 
 
-# The parts that know no size: of each size and crop only the rest is made anew.
-_traced_field = traced_once(locate_field, tf.TensorSpec((None, None, 3), tf.uint8))
+# The large graphs know no size: of each size and crop only a small one is made anew. Called one by
+# one, outside of a graph, each is prepared once for all sizes, which takes seconds.
+_PIXELS, _FIELD = tf.TensorSpec((None, None, 3), tf.uint8), tf.TensorSpec((5,), tf.float32)
+_traced_field = traced_once(locate_field, _PIXELS)
+_traced_seen = traced_once(lambda image: has_field(image[None])[0], _PIXELS)
+
+
+@functools.lru_cache(maxsize=16)
+def _traced_square(image_size, crop):
+    _check(crop)
+
+    def square(image, field):
+        return _square(image, image_size, field[:4] if crop == "fundus" else _frame(image))
+
+    return traced_once(square, _PIXELS, _FIELD)
 
 
 def with_field(image, image_size: int, crop: str = "fundus"):
@@ -62,13 +75,16 @@ def with_field(image, image_size: int, crop: str = "fundus"):
     """
     image = _checked(image, crop)
     field = _traced_field(image)
-    picture, box = _square(image, image_size, field[:4] if crop == "fundus" else _frame(image))
-    return picture, box, field
+    return *_traced_square(image_size, crop)(image, field), field
+
+
+def _check(crop):
+    if crop not in CROPS:
+        raise ValueError(f"crop must be one of {', '.join(CROPS)}; got {crop!r}")
 
 
 def _checked(image, crop):
-    if crop not in CROPS:
-        raise ValueError(f"crop must be one of {', '.join(CROPS)}; got {crop!r}")
+    _check(crop)
     return tf.ensure_shape(tf.convert_to_tensor(image), (None, None, 3))
 
 
@@ -98,16 +114,9 @@ def _square(image, image_size, region):
 
 def _of(data, image_size, crop):
     """(picture, box, photograph, field) of the content of a file, see `Loaded`."""
-    image = _checked(traced_decode(data), crop)
-    field = _traced_field(image)
-    picture, box = _square(image, image_size, field[:4] if crop == "fundus" else _frame(image))
+    image = traced_decode(data)
+    picture, box, field = with_field(image, image_size, crop)
     return picture, box, image, field
-
-
-@functools.lru_cache(maxsize=16)
-def traced(image_size: int, crop: str = "fundus"):
-    """`preprocess` of this size and crop as a compiled function of the data."""
-    return traced_once(lambda data: preprocess(data, image_size, crop))
 
 
 def load_picture(path, image_size: int, crop: str = "fundus") -> np.ndarray:
@@ -127,7 +136,10 @@ def look_at(path, image_size: int, crop: str = "fundus") -> tuple[np.ndarray, bo
     data, more = read_photograph(path)
     try:
         with decoding(data):
-            picture, seen = _traced_look(image_size, crop)(data)
+            image = traced_decode(data)
+            field = _traced_field(image) if crop == "fundus" else tf.zeros(5)  # not looked at
+            picture, _ = _traced_square(image_size, crop)(image, field)
+            seen = _traced_seen(image)
     except tf.errors.OpError as error:
         raise DataError(f"{path}: {why_not(data)}") from error
     return picture.numpy(), bool(seen), more
@@ -160,10 +172,19 @@ def load_photograph(path, image_size: int, crop: str = "fundus") -> Loaded:
     data, more = read_photograph(path)
     try:
         with decoding(data):
-            found = traced_whole(image_size, crop)(data)
+            found = loaded(data, image_size, crop)
     except tf.errors.OpError as error:
         raise DataError(f"{path}: {why_not(data)}") from error
-    return Loaded(*(x.numpy() for x in found), more)
+    return found._replace(more=more)
+
+
+def loaded(data, image_size: int, crop: str = "fundus") -> Loaded:
+    """As `load_photograph`, of the content of a file that `decode` takes.
+
+    Raises:
+        tf.errors.OpError: see `decode`.
+    """
+    return Loaded(*(x.numpy() for x in _of(data, image_size, crop)))
 
 
 def map_to_original(maps, box, height, width, grid):
@@ -235,18 +256,3 @@ def in_field(y, x, field, height, width):
     boxed = (tf.abs(v) <= 1)[:, None] & (tf.abs(u) <= 1)
     inside = tf.where(is_round > 0.5, v[:, None] ** 2 + u**2 <= 1, boxed)
     return inside & ((y >= 0) & (y <= height))[:, None] & ((x >= 0) & (x <= width))
-
-
-@functools.lru_cache(maxsize=16)
-def _traced_look(image_size, crop):
-    def look(data):
-        picture, _, image, _ = _of(data, image_size, crop)
-        return picture, has_field(image[None])[0]
-
-    return traced_once(look)
-
-
-@functools.lru_cache(maxsize=16)
-def traced_whole(image_size, crop):
-    """As `traced`, a function of the data to the four tensors of `Loaded`."""
-    return traced_once(lambda data: _of(data, image_size, crop))

@@ -4,6 +4,8 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
+from fundus_diag.imaging.thin import thinned
+
 BLANK = "no field of view: nothing stands out"
 NOTHING = "show nothing (black, white or of one colour)"  # in a line about several
 RANGE = "not a picture: values must lie from 0 to 255"
@@ -55,7 +57,7 @@ def has_field(images):
     sides = tf.shape(images)[1:3]
     step = tf.minimum(tf.reduce_max(sides) // 128, tf.reduce_min(sides) // 2)
     step = tf.maximum(1, step)
-    copy = tf.ensure_shape(tf.cast(images[:, ::step, ::step], tf.float32), (None, None, None, 3))
+    copy = tf.ensure_shape(tf.cast(thinned(images, step), tf.float32), (None, None, None, 3))
     brightness = tf.reduce_max(tf.nn.avg_pool2d(copy, 2, 2, "VALID"), axis=-1)
     levels = tf.sort(tf.reshape(brightness, (tf.shape(images)[0], -1)), axis=-1)
     last = tf.cast(tf.shape(levels)[1] - 1, tf.float32)

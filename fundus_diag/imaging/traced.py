@@ -8,29 +8,29 @@ CONTENT = tf.TensorSpec((), tf.string)  # of a file
 _LOCK = threading.RLock()
 
 
-def traced(function, takes=CONTENT):
-    """`function` of one tensor as a graph on the CPU, where decoding runs anyway.
+def traced(function, *takes):
+    """`function` of tensors as a graph on the CPU, where decoding runs anyway.
 
     Made when it is called first. Threads that come meanwhile wait: each would else make it anew,
     for seconds, and TensorFlow would warn of that. Called within another graph it is a step of
     that one, and not made again.
 
     Args:
-        function: of a tensor.
-        takes: what that tensor is; by default the content of a file.
+        function: of tensors.
+        takes: what they are (TensorSpec); by default one, the content of a file.
     """
-    made = []
+    made, takes = [], takes or (CONTENT,)
 
-    def graph(data):
+    def graph(*data):
         with tf.device("CPU:0"):  # many small ops
-            return function(data)
+            return function(*data)
 
-    def call(data):
+    def call(*data):
         if not made:
             with _LOCK:
                 if not made:
-                    whole = tf.function(graph, input_signature=[takes], autograph=False)
+                    whole = tf.function(graph, input_signature=takes, autograph=False)
                     made.append(whole.get_concrete_function())
-        return made[0](tf.convert_to_tensor(data))
+        return made[0](*map(tf.convert_to_tensor, data))
 
     return call

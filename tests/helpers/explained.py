@@ -59,8 +59,6 @@ def note_decoded(monkeypatch):
     def noting(graph):
         return lambda data: seen.append(data) or graph(data)
 
-    for name in ("traced", "traced_whole", "_traced_look"):
-        make = getattr(preprocess, name)
-        monkeypatch.setattr(preprocess, name, lambda *how, make=make: noting(make(*how)))
-    monkeypatch.setattr(image_file, "traced_decode", noting(image_file.traced_decode))
+    for module in (preprocess, image_file):
+        monkeypatch.setattr(module, "traced_decode", noting(module.traced_decode))
     return seen

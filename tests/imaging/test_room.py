@@ -17,13 +17,15 @@ def test_pictures_wait_for_room(monkeypatch, pixels, together):
     monkeypatch.setattr(rooms, "MAX_AT_ONCE", 100)
     monkeypatch.setattr(rooms, "_free", 100)
     inside, most, lock = [0], [0], threading.Lock()
+    all_there = threading.Barrier(together)  # so many do meet, on however busy a machine
 
     def work(_):
         with rooms.room(pixels):
             with lock:
                 inside[0] += 1
                 most[0] = max(most[0], inside[0])
-            time.sleep(0.05)
+            all_there.wait(60)
+            time.sleep(0.02)
             with lock:
                 inside[0] -= 1
 
