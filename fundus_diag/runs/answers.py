@@ -177,10 +177,8 @@ def at_odds(run, answer):
     """`AT_ODDS` where what is called contradicts itself, else ""."""
     if not answer.gradable or answer.probabilities is None:
         return ""
-    healthy = {
-        is_healthy(label) for label, called in zip(run.labels, answer.called, strict=True) if called
-    }
-    return AT_ODDS if len(healthy) == 2 else ""
+    called = [label for label, yes in zip(run.labels, answer.called, strict=True) if yes]
+    return AT_ODDS if len(set(map(is_healthy, called))) == 2 else ""
 
 
 def validation_of(run):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from fundus_diag.imaging import field
 from fundus_diag.imaging.field import find_field as eager_find_field
 from fundus_diag.imaging.quality import has_field
+from fundus_diag.imaging.thin import thinned
 
 find_field = tf.function(
     eager_find_field, input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)]
@@ -264,3 +265,11 @@ def test_no_original_loses_what_is_bright(data_dir):
         inside = bright[max(y0, 0) : y1, max(x0, 0) : x1].sum()
         assert inside > 0.995 * bright.sum(), path.name
         assert (y1 - y0) * (x1 - x0) < 1.5 * bright.sum() / (np.pi / 4), path.name
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 50))
+@settings(max_examples=30, deadline=None)
+def test_a_small_copy_has_every_so_manyth_pixel(height, width, step):
+    images = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), np.uint8)
+    np.testing.assert_array_equal(thinned(images, step), images[:, ::step, ::step])
+    np.testing.assert_array_equal(thinned(images[1], step), images[1, ::step, ::step])
