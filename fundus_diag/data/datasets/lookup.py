@@ -50,18 +50,23 @@ class Lookup:
         return None
 
     def _exact(self, path):
-        return wrong_path(path) is None and not_there(self.root / path) is None
+        """Whether a picture is there as it is written; the disk is asked of what is listed only."""
+        if wrong_path(path):
+            return False
+        folder, _, name = path.rpartition("/")
+        listed = name in self._list(folder)[2] or "#" in name  # the name of a frame is none of them
+        return listed and not_there(self.root / path) is None
 
     def _near(self, path):
         *parts, name = [part for part in path.split("/") if part not in ("", ".")] or [""]
         at = ""
         for part in parts:
-            (same, _), _ = self._list(at)
+            (same, _), *_ = self._list(at)
             actual = same.get(_key(part), [])
             if not actual:
                 return None
             at = f"{at}{actual[0]}/"
-        _, (names, stems) = self._list(at)
+        _, (names, stems), _ = self._list(at)
         found = _closest(names, stems, name)
         return self._one(path, [at + x for x in found])
 
@@ -91,7 +96,8 @@ class Lookup:
         return found[0] if found else None
 
     def _list(self, at):
-        """((folders, _), (files by name, files by stem)) of a folder below the root."""
+        """((folders, _), (files by name, files by stem), all names) of a folder below the root."""
+        at = at.strip("/")
         if at not in self._listed:
             folders, files = ({}, {}), ({}, {})
             try:
@@ -101,7 +107,7 @@ class Lookup:
                 found = []  # its pictures are missing, as the build says of each
             _index(folders, [name for name, is_dir in found if is_dir])
             _index(files, [name for name, is_dir in found if not is_dir])
-            self._listed[at] = folders, files
+            self._listed[at] = folders, files, {name for name, _ in found}
         return self._listed[at]
 
 
