@@ -82,10 +82,14 @@ def _solve(x, y, weights, round_only):
 
 
 def _plausible(shapes):
-    """(k,) bool: a field of .3 to 1.5 times the long side, squeezed by at most 1.6, near."""
+    """(k,) bool: a field of .3 to 1.5 times the long side, squeezed by at most 1.6, near.
+
+    Near is what has its middle within .6 of the half, or no more than its rim beyond the frame.
+    """
     cx, cy, rx, ry = tf.unstack(shapes, axis=1)
     size = tf.minimum(rx, ry), tf.maximum(rx, ry)
-    near = tf.maximum(tf.abs(cx), tf.abs(cy)) < 0.6
+    x, y = tf.abs(cx), tf.abs(cy)
+    near = ((x < 0.6) | (x + rx < 1.02)) & ((y < 0.6) | (y + ry < 1.02))
     return (size[0] > 0.3) & (size[1] < 1.5) & (size[1] < 1.6 * size[0]) & near
 
 

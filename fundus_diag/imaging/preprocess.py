@@ -21,7 +21,7 @@ from fundus_diag.imaging.quality import has_field
 from fundus_diag.imaging.traced import traced as traced_once
 from fundus_diag.utils.errors import DataError
 
-VERSION = "4"  # another number whenever the same file gives other pixels; names caches
+VERSION = "5"  # another number whenever the same file gives other pixels; names caches
 CROPS = ("fundus", "none")
 
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fundus_diag.imaging import field
@@ -110,6 +110,8 @@ def test_a_field_of_which_little_of_the_rim_shows_is_completed(shape, radius):
     noise=st.floats(0, 2),
     letters=st.booleans(),
 )
+@example(width=300, size=0.328, at=(0.0, 1.0), level=30, border=0, noise=0.0, letters=False)
+@example(width=640, size=0.34, at=(0.5, 1.0), level=40, border=0, noise=0.0, letters=False)
 @settings(max_examples=25, deadline=None, derandomize=True)
 def test_small_fields_are_found(width, size, at, level, border, noise, letters):
     """From a hundredth of the frame's area to where the levels of the frame tell of it."""
