@@ -45,6 +45,14 @@ def test_where_no_field_is_found_the_photograph_is_it_and_not_the_padding():
     np.testing.assert_array_equal(inside, np.tile(((rows >= 0) & (rows <= 40))[:, None], 32))
 
 
+def test_what_the_frame_cuts_off_a_round_field_does_not_count():
+    inside = laying.picture_field(loaded((-8, 0, 48, 56, 1)))
+    at = (np.arange(32) + 0.5) * 56 / 32
+    rows = at - 8  # of the photograph, 40 high
+    disc = (at[:, None] - 28) ** 2 + (at - 28) ** 2 <= 28**2
+    np.testing.assert_array_equal(inside, disc & ((rows >= 0) & (rows <= 40))[:, None])
+
+
 def test_on_another_grid_each_cell_takes_what_lies_at_its_middle():
     map = np.random.default_rng(1).random((1, 5, 4, 2)).astype("float32")
     onto = Grid((7, 9), (2.0, 0.5), (4.0, 3.0), 32)
