@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 LIST = Path(__file__).with_name("mutants.toml")
-COPIED = ("fundus_diag", "tests", "data_manifests", "pyproject.toml", "setup.cfg")
+LEFT = ("reports", "build", "dist", "data")  # folders of the checkout that no test needs
 DATA = "FUNDUS_DIAG_DATA"
 
 
@@ -49,14 +49,16 @@ def planted(mutant, root=ROOT):
 
 
 def copy(folder):
-    """A copy of what the tests need."""
-    for name in COPIED:
-        source = ROOT / name
+    """A copy of what the tests need; they read the documents too."""
+    folder.mkdir()
+    for source in ROOT.iterdir():
+        if source.name in LEFT or source.name.startswith(".") or source.suffix == ".egg-info":
+            continue
         if source.is_dir():
             ignored = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(source, folder / name, ignore=ignored)
+            shutil.copytree(source, folder / source.name, ignore=ignored)
         else:
-            shutil.copy(source, folder / name)
+            shutil.copy(source, folder / source.name)
     return folder
 
 
@@ -98,9 +100,7 @@ def main():
     with tempfile.TemporaryDirectory() as temporary:
         copies = queue.SimpleQueue()
         for k in range(args.processes):
-            folder = Path(temporary) / str(k)
-            folder.mkdir()
-            copies.put(copy(folder))
+            copies.put(copy(Path(temporary) / str(k)))
 
         def with_copy(function, *arguments):
             folder = copies.get()
