@@ -143,8 +143,10 @@ def test_pictures_are_never_turned_upside_down():
     [
         ({}, False), ({}, True), ({"mixup": 0.4}, True), ({"cutmix": 1.0}, False),
         ({"mixup": 0.4, "cutmix": 1.0}, True), ({"rand_augment": 0.1}, True),
+        ({"geometry": False}, False), ({"geometry": False, "colour": False, "mixup": 0.4}, False),
     ],
-    ids=["plain", "plain pairs", "mixup pairs", "cutmix", "both pairs", "rand_augment pairs"],
+    ids=["plain", "plain pairs", "mixup pairs", "cutmix", "both pairs", "rand_augment pairs",
+         "colour alone", "mixup alone"],
 )  # fmt: skip
 def test_the_same_seed_gives_the_same_epoch_and_another_seed_another(pairs, settings):
     images, y = batch(pairs=pairs), np.eye(6, dtype="float32")
