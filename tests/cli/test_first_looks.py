@@ -69,6 +69,15 @@ for words in json.load(sys.stdin):
 """
 
 
+def test_the_command_line_is_imported_with_no_library_that_it_can_do_without():
+    code = """
+import sys, fundus_diag.cli
+print(sorted({"pydantic", "pandas", "scipy", "PIL", "cv2", "keras", "tensorflow"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_what_is_mistyped_is_said_without_tensorflow(folder):
     cases = [(status, [str(x) for x in words]) for status, words in mistyped(folder)]
     done = subprocess.run(

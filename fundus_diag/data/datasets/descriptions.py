@@ -1,14 +1,19 @@
 """What is known about a data set: `data_manifests/<name>.toml`, read and checked."""
 
+from __future__ import annotations
+
 import tomllib
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fundus_diag.data.datasets.lookup import ANYWHERE, Lookup
-from fundus_diag.data.datasets.schema import Description, Files, TableForm, checked
 from fundus_diag.data.labels import nfc
 from fundus_diag.data.paths import NO_FILE, inside, not_there
 from fundus_diag.utils.errors import DataError, UsageError
+
+if TYPE_CHECKING:  # to build it takes a tenth of a second, which the command line does without
+    from fundus_diag.data.datasets.schema import Description
 
 
 class NotThere(DataError):
@@ -31,6 +36,8 @@ def describe(name: str, mapping: Path | None = None) -> Description:
         UsageError: no such data set.
         DataError: a file is missing or no TOML, or says what no description may say.
     """
+    from fundus_diag.data.datasets.schema import checked
+
     if name not in described():
         raise UsageError(f"no data set {name!r}: choose from {', '.join(described())}")
     path = descriptions_dir() / f"{name}.toml"
@@ -74,6 +81,8 @@ def parts_of(description: Description, labels: str) -> list[Description]:
 
 
 def _with(whole, part):
+    from fundus_diag.data.datasets.schema import Files, TableForm
+
     said = {}
     for name in part.model_fields_set:
         value = getattr(part, name)
