@@ -40,10 +40,13 @@ def write_check(path, checked, facts, image_root):
         images = manifest.table.loc[manifest.table[label] == 1, "image"].drop_duplicates()
         images = [image for image in images if image in readable]
         samples[label] = list(rng.permutation(images)[:SHOWN]) if images else []
-    # The page may be handed on: it does not say where the table lay.
+    # The page may be handed on: it does not say where table and pictures lay.
     faults = {
         kind: [
-            {"text": line.removeprefix(f"{manifest.path}: "), "images": list(line.images[:SHOWN])}
+            {
+                "text": line.removeprefix(f"{manifest.path}: ").replace(f" under {image_root}", ""),
+                "images": list(line.images[:SHOWN]),
+            }
             for line in lines[:FAULTS]
         ]
         for kind, lines in (("errors", checked.errors), ("warnings", checked.warnings))
