@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fundus_diag.data import masks
@@ -53,6 +53,7 @@ files = st.tuples(paths, st.sampled_from(TAILS)).map("".join)
     st.lists(paths.map(lambda x: x.strip("/") + ".jpg"), min_size=1, max_size=5, unique=True),
     st.lists(files.map(lambda x: x.strip("/") + ".PNG"), min_size=1, max_size=6, unique=True),
 )
+@example(["a/p1_EX.jpg", "b/p1.jpg"], ["b/p1_EX.PNG"])  # the longest stem is in another folder
 def test_every_mask_goes_where_a_search_through_all_pairs_says(images, names):
     with pytest.MonkeyPatch.context() as patch:
         folder = PurePosixPath("masks") / LESION
