@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tiny import make_photographs
 
@@ -94,6 +94,7 @@ def test_files_of_no_two_cases_are_alike(texts):
 
 @given(st.lists(st.text(max_size=200), max_size=6, unique=True))
 @settings(max_examples=150, deadline=None)
+@example(["眼" * 90])
 def test_names_of_files_fit_any_file_system(texts):
     names = cases._names(texts)
     assert len({x.casefold() for x in names}) == len(names)
