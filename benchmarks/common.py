@@ -9,6 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+# `fundus-diag`, of the interpreter at work.
+COMMAND = [sys.executable, "-c", "import sys; from fundus_diag.cli import main; sys.exit(main())"]
+
 
 def timed(function):
     """Seconds that one call takes."""
@@ -56,8 +59,7 @@ def resident():
 
 def fundus_diag(*words):
     """Runs `fundus-diag` in a process of its own; what it prints goes to the error stream."""
-    code = "import sys; from fundus_diag.cli import main; sys.exit(main())"
-    subprocess.run([sys.executable, "-c", code, *map(str, words)], check=True, stdout=sys.stderr)
+    subprocess.run([*COMMAND, *map(str, words)], check=True, stdout=sys.stderr)
 
 
 def scored(run, split):

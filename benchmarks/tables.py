@@ -8,17 +8,15 @@ files: no command here decodes any.
 
 import argparse
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from common import machine
+from common import COMMAND, machine
 
 LABELS = "NDGCAHMO"
-CODE = "import sys; from fundus_diag.cli import main; sys.exit(main(sys.argv[1:]))"
 MAPPING = """
 [columns]
 image = "{id}"
@@ -51,9 +49,9 @@ def make(folder, rows, seed=0):
 def measured(*words):
     """(seconds, MiB) of one command."""
     started = time.perf_counter()
-    process = os.posix_spawn(sys.executable, [sys.executable, "-c", CODE, *map(str, words)],
-                             os.environ, file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull,
-                                                        os.O_WRONLY, 0)])  # fmt: skip
+    quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+    command = [*COMMAND, *map(str, words)]
+    process = os.posix_spawn(command[0], command, os.environ, file_actions=quiet)
     _, status, used = os.wait4(process, 0)
     if status:
         raise SystemExit(f"{words[:2]} ended with {os.waitstatus_to_exitcode(status)}")

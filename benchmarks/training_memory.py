@@ -11,17 +11,15 @@ back when others need them.
 import argparse
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import pandas as pd
-from common import machine
+from common import COMMAND, machine
 
 from fundus_diag.data.synthetic.dataset import draw_dataset
 
-CODE = "import sys; from fundus_diag.cli import main; sys.exit(main(sys.argv[1:]))"
 FLAGS = ["--encoder", "se_xception_small", "--weights", "none", "--image-size", "64"]
 FLAGS += ["--phase1-epochs", "1", "--phase2-epochs", "0"]
 
@@ -69,7 +67,7 @@ def main():
                 words += ["--run-dir", folder / cache, "--cache", cache]
                 words += ["--cache-dir", folder / "cache"] * (cache == "disk")
                 started, most = time.perf_counter(), 0
-                command = [sys.executable, "-c", CODE, *map(str, words)]
+                command = [*COMMAND, *map(str, words)]
                 process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
                 while process.poll() is None:
                     most = max(most, anonymous(process.pid))

@@ -80,3 +80,12 @@ def test_a_table_alone_is_looked_at_without_pictures(tmp_path, capsys):
     assert main(["manifest", "check", str(path), "--page", str(tmp_path / "c.html")]) == 0
     assert "12 rows of 6 patients" in capsys.readouterr().out
     assert "<figure>" not in (tmp_path / "c.html").read_text()
+
+
+def test_the_page_does_not_say_where_a_missing_picture_was_looked_for(tmp_path):
+    path, page = tmp_path / "m.csv", tmp_path / "c.html"
+    path.write_text("image,patient,eye,D\ngone.jpg,p,left,1\n")
+    words = ["manifest", "check", path, "--image-root", tmp_path, "--page", page]
+    assert main([str(x) for x in words]) == 1
+    assert "gone.jpg: no such file" in page.read_text()
+    assert str(tmp_path) not in page.read_text()

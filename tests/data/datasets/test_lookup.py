@@ -87,3 +87,12 @@ def test_each_folder_is_listed_once(tmp_path, monkeypatch):
 def test_stems():
     names = ("a/b.jpg", "a\\b.JPG", "1.1", "RET1..JPG", "x.dcm", unicodedata.normalize("NFD", "é"))
     assert [stem_of(x) for x in names] == ["b", "b", "1.1", "RET1.", "x", "e\u0301"]
+
+
+def test_what_is_there_as_it_is_written_is_meant(tmp_path):
+    """Also where another ending is as near, and a frame, which no folder lists."""
+    lookup = Lookup(touch(tmp_path, "p/a.jpg", "p/a.JPG", "p/scan.dcm", "p/#2.jpg"), ["q", "p"])
+    for name in ("a.jpg", "a.JPG", "scan.dcm#2", "#2.jpg"):
+        assert lookup.find(name) == f"p/{name}"
+    assert lookup.find("gone.dcm#2") is None
+    assert Lookup(tmp_path / "p", ["."]).find("../p/a.jpg") is None
