@@ -5,9 +5,9 @@ import functools
 import tensorflow as tf
 
 from fundus_diag.data.labels import EYES
-from fundus_diag.imaging.decode import decode_known, look
+from fundus_diag.imaging.decode import look
 from fundus_diag.imaging.header import MAX_BYTES, PROBLEMS
-from fundus_diag.imaging.preprocess import resize_square, with_field
+from fundus_diag.imaging.preprocess import preprocess_known
 from fundus_diag.imaging.quality import blank
 from fundus_diag.imaging.raw import is_jpeg, is_png
 
@@ -41,13 +41,8 @@ def _traced(image_size, crop, with_its_field):
 
 def _read(data, image_size, crop, with_its_field):
     def whole(data):
-        image = decode_known(data, raw, header)
-        if with_its_field:
-            picture, box, field = with_field(image, image_size, crop)
-        else:
-            (picture, box), field = resize_square(image, image_size, crop), tf.zeros(5)
-        size = tf.shape(image)[:2]
-        return picture, box, field, size, blank(image[None])[0], tf.constant(True)
+        found = preprocess_known(data, raw, header, image_size, crop, with_its_field)
+        return *found[:4], blank(found[4][None])[0], tf.constant(True)
 
     def nothing():
         picture = tf.zeros((image_size, image_size, 3))

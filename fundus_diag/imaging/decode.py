@@ -12,8 +12,9 @@ import tensorflow as tf
 from fundus_diag.imaging import jpeg
 from fundus_diag.imaging.header import PROBLEMS, exif_orientation, find_problem, read_header
 from fundus_diag.imaging.raw import is_jpeg, is_png, number, padded
-from fundus_diag.imaging.traced import traced
+from fundus_diag.imaging.traced import CONTENT, traced
 
+REDUCTIONS = (1, 2, 4)
 # What makes a picture of EXIF orientation 1 to 8 upright: transpose it?, then reverse these axes.
 UPRIGHT = (
     *((False, axes) for axes in ([], [1], [0, 1], [0])),
@@ -39,11 +40,19 @@ def decode(data):
         tf.errors.InvalidArgumentError: the data is no picture, broken or beyond the limits; the
             message is one of PROBLEMS where the header already shows it.
     """
+    return decode_known(*sound(data))
+
+
+def sound(data):
+    """(data, raw, header) as `decode_known` takes them.
+
+    Raises:
+        tf.errors.InvalidArgumentError: `look` finds something wrong.
+    """
     code, raw, header = look(data)
     message = tf.gather(tf.constant(PROBLEMS), code)
     with tf.control_dependencies([tf.debugging.Assert(code == 0, [message])]):
-        data = tf.identity(data)
-    return decode_known(data, raw, header)
+        return tf.identity(data), raw, header
 
 
 def _look(data):
@@ -55,28 +64,71 @@ def _look(data):
 look = traced(_look)  # of a file: what is wrong with it (`header.probe`), its bytes, its header
 
 
-def decode_known(data, raw, header):
+def decode_known(data, raw, header, times=1):
     """As `decode`, of a file in which `look` found nothing wrong; `raw` and `header` are from it.
+
+    Args:
+        times: pixels of the photograph, along a side, that become one; of `reduction`. 1: the
+            photograph as it is.
 
     Raises:
         tf.errors.InvalidArgumentError: the data is broken behind its header.
     """
 
+    return _decoded(data, raw, times, *(header[name] for name in _HEADER))
+
+
+def _decode_known(data, raw, times, *header):
+    header = dict(zip(_HEADER, header, strict=True))
+
     def not_jpeg():
         return tf.cond(is_png(raw), lambda: _decode_png(data, raw), lambda: _decode_bmp(data, raw))
 
-    image = tf.cond(is_jpeg(raw), lambda: _decode_jpeg(data, raw, header), not_jpeg)
+    image = tf.cond(is_jpeg(raw), lambda: _decode_jpeg(data, raw, header, times), not_jpeg)
     orientation = exif_orientation(raw, tf.cast(header["exif"], tf.int64))
     return tf.ensure_shape(_upright(image, orientation), (None, None, 3))
 
 
+_HEADER = {  # of `read_header`
+    **{name: tf.TensorSpec((), tf.int32) for name in ("exif", "frame", "scan", "restarts")},
+    **{name: tf.TensorSpec((), tf.int64) for name in ("height", "width")},
+    "ends": tf.TensorSpec((4,), tf.int32),
+}
+# A large graph that others hold: once, however often it is a step of them.
+_decoded = traced(
+    _decode_known,
+    CONTENT,
+    tf.TensorSpec((None,), tf.uint8),
+    tf.TensorSpec((), tf.int32),
+    *_HEADER.values(),
+)
 traced_decode = traced(decode)
 
 
-def _decode_jpeg(data, raw, header):
+def reduction(raw, header, least):
+    """How many pixels of a photograph may become one along a side: 4, 2 or 1, int32.
+
+    Of a JPEG, which can be decoded so at a fraction of the cost: the transform of a block of 8 x 8
+    gives its low frequencies alone, 4 x 4 or 2 x 2 pixels. No more than leaves the shorter side
+    `least` pixels, and only what divides both sides, so that places stay exact.
+    """
+    sides = tf.stack([header["height"], header["width"]])
+    fits = [
+        tf.reduce_all((sides % times == 0) & (sides >= times * tf.cast(least, tf.int64)))
+        for times in REDUCTIONS
+    ]
+    found = tf.reduce_max(tf.where(tf.stack(fits), REDUCTIONS, 1))
+    return tf.where(is_jpeg(raw), found, 1)
+
+
+def _decode_jpeg(data, raw, header, times):
     data = jpeg.strict(data, raw, header)
-    # The accurate transform: the default one is off by up to 10 levels from other decoders.
-    return tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
+
+    def decoded(ratio):
+        # The accurate transform: the default one is off by up to 10 levels from other decoders.
+        return tf.io.decode_jpeg(data, 3, ratio, dct_method="INTEGER_ACCURATE")
+
+    return tf.switch_case(times // 2, [functools.partial(decoded, x) for x in REDUCTIONS])
 
 
 def _upright(image, orientation):

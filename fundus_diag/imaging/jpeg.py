@@ -27,6 +27,7 @@ _KINDS[0xC4], _KINDS[0xC8], _KINDS[0xCC] = _HUFFMAN, _TABLE, _TABLE
 _KINDS[0xE1], _KINDS[0xDD] = _APP1, _RESTARTS
 _KINDS[0xD9] = _KINDS[0xDA] = _SCAN
 _ZEROS = 64  # bytes: two blocks of 63 coefficients of -1, where zeros do not say "end of block"
+_PART = _ZEROS // 2
 # Zeros, because the decoder reads up to 8 bytes ahead; an FF that nothing follows lets it wait for
 # more, where the plain end of the data would be an error of its own.
 _TAIL = b"\0" * 8 + b"\xff"
@@ -180,11 +181,17 @@ def _has_hole(raw, header, at, codes):
     scan = header["scan"]
     table = tf.cast(number(raw, scan + 6, 1) % 4, tf.int32)  # of the first component
     body = raw[scan : _end(at, codes, raw, header)]
-    full = tf.concat([[-1], tf.cast(tf.where(body != 0)[:, 0], tf.int32), [tf.size(body)]], 0)
-    # Zeros before the end mark are no hole: some encoders fill up with them.
-    gaps = full[1:-1] - full[:-2] - 1
-    longest = tf.reduce_max(tf.concat([gaps, [0]], 0))
-    return (header["ends"][table] == 0) & (longest >= _ZEROS)
+    # A hole of that length holds a whole part of half of it: without an empty one there is none.
+    parts = body[: tf.size(body) // _PART * _PART]
+    empty = tf.reduce_any(tf.reduce_all(tf.reshape(parts, (-1, _PART)) == 0, 1))
+
+    def longest():
+        full = tf.concat([[-1], tf.cast(tf.where(body != 0)[:, 0], tf.int32), [tf.size(body)]], 0)
+        # Zeros before the end mark are no hole: some encoders fill up with them.
+        return tf.reduce_max(tf.concat([full[1:-1] - full[:-2] - 1, [0]], 0)) >= _ZEROS
+
+    suspect = empty & (header["ends"][table] == 0)
+    return tf.cond(suspect, longest, lambda: tf.constant(False))
 
 
 def _complete(raw, frame, at, codes):

@@ -5,7 +5,8 @@ on, so that an exported model contains it. Pictures are float32 RGB in [0, 255];
 the encoder's first layer. They hold whole levels, so a cache in uint8 loses nothing.
 
 Resizing is the triangle kernel widened by the factor of reduction (as Pillow's BILINEAR), in one
-step from the original: crop, padding and reduction meet on fractions of pixels, without copies.
+step: crop, padding and reduction meet on fractions of pixels, without copies. It starts from the
+original, a large JPEG from half or a quarter of it, decoded so (`reduced`).
 """
 
 import functools
@@ -15,13 +16,14 @@ import numpy as np
 import tensorflow as tf
 
 from fundus_diag.imaging.decode import traced_decode
-from fundus_diag.imaging.field import find_field, locate_field
+from fundus_diag.imaging.field import find_field
 from fundus_diag.imaging.image_file import decoding, read_photograph, why_not
 from fundus_diag.imaging.quality import has_field
+from fundus_diag.imaging.reduced import PIXELS, in_photograph, read_known, reader
 from fundus_diag.imaging.traced import traced as traced_once
 from fundus_diag.utils.errors import DataError
 
-VERSION = "5"  # another number whenever the same file gives other pixels; names caches
+VERSION = "6"  # another number whenever the same file gives other pixels; names caches
 CROPS = ("fundus", "none")
 
 
@@ -42,7 +44,10 @@ def preprocess(data, image_size: int, crop: str = "fundus"):
     Raises:
         tf.errors.InvalidArgumentError: see `decode`.
     """
-    return _of(data, image_size, crop)[:2]
+    _check(crop)
+    image, field, times = reader(crop, crop == "fundus")(data, image_size)
+    picture, box = _traced_square(image_size, crop)(image, field)
+    return picture, in_photograph(box, times)
 
 
 def resize_square(image, image_size: int, crop: str = "fundus"):
@@ -53,9 +58,7 @@ def resize_square(image, image_size: int, crop: str = "fundus"):
 
 # The large graphs know no size: of each size and crop only a small one is made anew. Called one by
 # one, outside of a graph, each is prepared once for all sizes, which takes seconds.
-_PIXELS, _FIELD = tf.TensorSpec((None, None, 3), tf.uint8), tf.TensorSpec((5,), tf.float32)
-_traced_field = traced_once(locate_field, _PIXELS)
-_traced_seen = traced_once(lambda image: has_field(image[None])[0], _PIXELS)
+_traced_seen = traced_once(lambda image: has_field(image[None])[0], PIXELS)
 
 
 @functools.lru_cache(maxsize=16)
@@ -65,17 +68,24 @@ def _traced_square(image_size, crop):
     def square(image, field):
         return _square(image, image_size, field[:4] if crop == "fundus" else _frame(image))
 
-    return traced_once(square, _PIXELS, _FIELD)
+    return traced_once(square, PIXELS, tf.TensorSpec((5,), tf.float32))
 
 
-def with_field(image, image_size: int, crop: str = "fundus"):
-    """As `resize_square`, and the field of view (5,) of `field.locate_field`, found at any crop.
+def preprocess_known(data, raw, header, image_size: int, crop: str, wanted: bool):
+    """As `preprocess`, of a file in which `decode.look` found nothing wrong; in a graph.
 
-    Of uint8 pixels.
+    Args:
+        data, raw, header, wanted: see `reduced.read_known`.
+
+    Returns:
+        picture, box: see `preprocess`. field: (5,) of the field of view in the photograph, see
+        `field.locate_field`; 0 where it is not wanted. size: (2,) int32, height and width of the
+        upright photograph. image: (h, w, 3) uint8, what of it was decoded.
     """
-    image = _checked(image, crop)
-    field = _traced_field(image)
-    return *_traced_square(image_size, crop)(image, field), field
+    image, field, times = read_known(data, raw, header, image_size, crop, wanted)
+    picture, box = _traced_square(image_size, crop)(image, field)
+    size = tf.shape(image)[:2] * times
+    return picture, in_photograph(box, times), in_photograph(field, times), size, image
 
 
 def _check(crop):
@@ -114,9 +124,11 @@ def _square(image, image_size, region):
 
 def _of(data, image_size, crop):
     """(picture, box, photograph, field) of the content of a file, see `Loaded`."""
-    image = traced_decode(data)
-    picture, box, field = with_field(image, image_size, crop)
-    return picture, box, image, field
+    _check(crop)
+    image, field, times = reader(crop, True)(data, image_size)
+    picture, box = _traced_square(image_size, crop)(image, field)
+    photograph = image if times == 1 else traced_decode(data)
+    return picture, in_photograph(box, times), photograph, in_photograph(field, times)
 
 
 def load_picture(path, image_size: int, crop: str = "fundus") -> np.ndarray:
@@ -136,8 +148,7 @@ def look_at(path, image_size: int, crop: str = "fundus") -> tuple[np.ndarray, bo
     data, more = read_photograph(path)
     try:
         with decoding(data):
-            image = traced_decode(data)
-            field = _traced_field(image) if crop == "fundus" else tf.zeros(5)  # not looked at
+            image, field, _ = reader(crop, crop == "fundus")(data, image_size)
             picture, _ = _traced_square(image_size, crop)(image, field)
             seen = _traced_seen(image)
     except tf.errors.OpError as error:

@@ -57,8 +57,10 @@ def note_decoded(monkeypatch):
     seen = []
 
     def noting(graph):
-        return lambda data: seen.append(data) or graph(data)
+        return lambda data, *further: seen.append(data) or graph(data, *further)
 
+    reader = preprocess.reader
+    monkeypatch.setattr(preprocess, "reader", lambda *of: noting(reader(*of)))
     for module in (preprocess, image_file):
         monkeypatch.setattr(module, "traced_decode", noting(module.traced_decode))
     return seen

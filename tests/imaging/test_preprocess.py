@@ -240,17 +240,16 @@ def test_the_field_is_an_ellipse_or_a_box_within_the_frame():
     np.testing.assert_array_equal(beyond, want)
 
 
-@pytest.mark.parametrize("crop", ["fundus", "none"])
-def test_the_field_is_found_at_any_crop_and_the_picture_is_the_same(photograph, crop):
-    picture, box, field = preprocess.with_field(photograph, SIZE, crop)
-    for got, want in zip(
-        (picture, box), preprocess.resize_square(photograph, SIZE, crop), strict=True
-    ):
-        np.testing.assert_array_equal(got, want)
-    np.testing.assert_array_equal(field, locate_field(photograph))
-    assert field[4] == 1
+@pytest.mark.parametrize("crop", preprocess.CROPS)
+def test_the_field_is_found_at_any_crop_and_the_picture_is_the_same(photograph, content, crop):
+    found = preprocess.loaded(tf.constant(content), SIZE, crop)
+    want = preprocess.resize_square(photograph, SIZE, crop)
+    for got, wanted in zip((found.picture, found.box), want, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    np.testing.assert_array_equal(found.field, locate_field(photograph))
+    assert found.field[4] == 1
     with pytest.raises(ValueError, match="crop must be"):
-        preprocess.with_field(photograph, SIZE, "round")
+        preprocess.loaded(tf.constant(content), SIZE, "round")
 
 
 def test_a_field_is_round_or_what_is_not_border_or_the_frame(photograph):
