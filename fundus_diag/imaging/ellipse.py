@@ -42,7 +42,9 @@ def fit_outline(x, y, shape):
 
 def _best(shapes, x, y, round_only):
     """The shape with most votes, (1, 4), fitted to all its voters, and its votes."""
-    votes = tf.where(_plausible(shapes), tf.reduce_sum(_votes(shapes, x, y), axis=1), 0.0)
+    # Every second point is enough to find the best of the trials; all of them fit it.
+    votes = tf.reduce_sum(_votes(shapes, x[::2], y[::2]), axis=1)
+    votes = tf.where(_plausible(shapes), votes, 0.0)
     best = shapes[tf.argmax(votes)][None]
     for widening in (3.0, 2.0, 1.0, 1.0):
         fitted = _solve(x[None], y[None], _votes(best, x, y, widening), round_only)

@@ -77,7 +77,7 @@ def _window(image):
     size = tf.shape(image)[:2]
     step = tf.maximum(1, tf.reduce_max(size) // SIDE)
     coarse = tf.ensure_shape(thinned(image, step), (None, None, 3))
-    brightness = tf.reduce_max(tf.cast(coarse, tf.float32), axis=-1)
+    brightness = _brightest(coarse)
     border, interior, noise = _levels(brightness, 0.001)
     least = 8.0 + 4.0 * noise  # levels above the border
     frame = tf.concat([[0, 0], size], 0)
@@ -112,10 +112,16 @@ def _without_paper(copy):
 
     Some photographs come cut out on white: where two corners are white, white counts as black.
     """
-    brightness, whiteness = tf.reduce_max(copy, axis=-1), tf.reduce_min(copy, axis=-1)
+    brightness, whiteness = _brightest(copy), -_brightest(-copy)
     white = [_percentiles(corner, (50,))[0] > 245.0 for corner in _corners(whiteness)]
     on_paper = tf.reduce_sum(tf.cast(tf.stack(white), tf.int32)) >= 2
     return tf.where(on_paper & (whiteness > 245.0), 0.0, brightness), on_paper
+
+
+def _brightest(image):
+    """The largest of each pixel's three values, float32; twice as fast as `tf.reduce_max`."""
+    red, green, blue = tf.unstack(image, axis=-1)
+    return tf.cast(tf.maximum(tf.maximum(red, green), blue), tf.float32)
 
 
 def _corners(values, k=SIDE // 32):
