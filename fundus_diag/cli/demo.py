@@ -7,7 +7,13 @@ from fundus_diag.cli.report import headline
 from fundus_diag.utils.errors import UsageError
 
 DRAWN_SIZE = 224  # px
-IMAGE_SIZE = 128  # px
+SETTINGS = {  # of its training
+    "encoder": "se_xception_small",
+    "weights": "none",
+    "image_size": 128,
+    "batch_size": 16,
+    "phase2_epochs": 13,
+}
 
 
 def draw_photographs(out, patients, size, seed):
@@ -45,7 +51,9 @@ def check_demo(out, photographs):
             return
         raise UsageError(f"--out {out}: holds something else than a demo; name another folder")
     config = read_config(out, finished=False)
-    if config["data"].get("image_root") != str(photographs.resolve()):
+    trained = {**config, **config["flags"]}
+    as_demos_are = all(trained.get(name) == value for name, value in SETTINGS.items())
+    if not as_demos_are or config["data"].get("image_root") != str(photographs.resolve()):
         raise UsageError(f"--out {out}: holds a run that is no demo; name another folder")
 
 
@@ -64,14 +72,10 @@ def demo_config(out, manifest, seed):
         manifest=manifest,
         image_root=manifest.parent,
         run_dir=out,
-        encoder="se_xception_small",
-        weights="none",
-        image_size=IMAGE_SIZE,
         seed=seed,
         resume=resume,
         overwrite=bool(before) and not resume,
-        batch_size=16,
-        phase2_epochs=13,
+        **SETTINGS,
     )
 
 

@@ -9,7 +9,7 @@ import tyro
 
 from fundus_diag.cli.parsing import File
 from fundus_diag.cli.quiet import import_tensorflow
-from fundus_diag.utils.errors import UsageError
+from fundus_diag.utils.errors import UsageError, counted
 from fundus_diag.utils.files import check_writable
 
 SHOWN = 40  # photographs that are told of on the terminal
@@ -87,7 +87,7 @@ def _predict(run, manifest, image_root, out, split, precision, batch_size, on_ba
 
     opened = load_run(run, config)
     rows = predict_table(opened, table, image_root, out, split, precision, batch_size, on_bad_image)
-    print(f"{out}: {rows} rows")
+    print(f"{out}: {counted(rows, 'row')}")
 
 
 def _check_out(run, out, read):

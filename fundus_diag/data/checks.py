@@ -13,7 +13,7 @@ import pandas as pd
 from fundus_diag.data import duplicates, patients
 from fundus_diag.data.manifest import Manifest, examine, labels_without_positive
 from fundus_diag.data.paths import NO_FILE, escaped, inside, not_there
-from fundus_diag.utils.errors import DataError
+from fundus_diag.utils.errors import DataError, counted
 
 AGES = (5, 105)  # years; outside, an age is taken for a placeholder or a slip
 NAMED = 3  # how many cases of one kind a warning names
@@ -123,21 +123,25 @@ def check_values(table: pd.DataFrame, labels: tuple[str, ...], path: Path) -> li
     if "age" in table:
         odd = table["age"].notna() & ~table["age"].between(*AGES)
         ages = sorted(Counter(table.loc[odd, "age"]).items(), key=lambda item: -item[1])
-        text = ", ".join(f"{age:g} ({count} rows)" for age, count in ages[:NAMED])
+        text = ", ".join(f"{age:g} ({counted(count, 'row')})" for age, count in ages[:NAMED])
         if ages:
-            line = Line(f"{path}: {int(odd.sum())} rows with an odd age: {text}")
+            line = Line(f"{path}: {counted(int(odd.sum()), 'row')} with an odd age: {text}")
             warnings.append(line.about(table.loc[odd, "image"]))
     ungraded = table[table[list(labels)].isna().all(axis=1)]["image"]
     if not labels:
         warnings.append(f"{path}: no label: `predict` and `pretrain` take it, `train` does not")
     elif len(ungraded):
-        line = Line(f"{path}: {len(ungraded)} rows without a graded label: {_some(ungraded)}")
+        line = Line(
+            f"{path}: {counted(len(ungraded), 'row')} without a graded label: {_some(ungraded)}"
+        )
         warnings.append(line.about(ungraded))
     eyes = table[table["eye"] != ""].drop_duplicates(["patient", "eye"])
     count = eyes.groupby("patient", sort=False).size()
     single = count.index[count == 1]
     if len(single):
-        warnings.append(f"{path}: {len(single)} patients with one eye only: {_some(single)}")
+        warnings.append(
+            f"{path}: {counted(len(single), 'patient')} with one eye only: {_some(single)}"
+        )
     return warnings + labels_without_positive(table, labels, path)
 
 
@@ -151,7 +155,7 @@ def _oddities(images, odd, path):
     kinds = list(dict.fromkeys(kind for kinds in odd for kind in kinds))
     found = {kind: images[[kind in x for x in odd]] for kind in kinds}
     return [
-        Line(f"{path}: {len(names)} photographs {kind}: {_some(names)}").about(names)
+        Line(f"{path}: photographs that {kind} ({len(names)}): {_some(names)}").about(names)
         for kind, names in found.items()
     ]
 

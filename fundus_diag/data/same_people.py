@@ -12,6 +12,7 @@ from scipy.sparse.csgraph import connected_components
 
 from fundus_diag.data import duplicates
 from fundus_diag.data.paths import inside
+from fundus_diag.utils.errors import counted
 
 NAMED = 3  # groups that a note names
 WORKERS = 4
@@ -50,7 +51,7 @@ def same_people(table: pd.DataFrame, image_root: Path) -> tuple[list[str], list[
     links += [(i, j) for i, j, _ in duplicates.near_pairs(thumbnails, owners, hashes)]
     person = one_person(table["patient"], [(owners[i], owners[j]) for i, j in links])
     unread = len(looks) - len(seen)
-    notes = [f"{unread} pictures cannot be read and were not compared"] if unread else []
+    notes = [f"{counted(unread, 'picture')} unreadable and not compared"] if unread else []
     shared = table["patient"].groupby(np.array(person), sort=False).unique()
     shared = [", ".join(group) for group in shared if len(group) > 1]
     if shared:

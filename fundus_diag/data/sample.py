@@ -10,7 +10,7 @@ from fundus_diag.data import patients
 from fundus_diag.data.manifest import read_manifest, summary
 from fundus_diag.data.paths import inside
 from fundus_diag.data.write import write_manifest
-from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.utils.errors import DataError, UsageError, counted
 from fundus_diag.utils.processes import cores
 from fundus_diag.utils.progress import track
 
@@ -108,5 +108,5 @@ def _sharpest(table, root, path):
     order = several.assign(sharpness=looks).sort_values("sharpness", ascending=False, kind="stable")
     drop = order.index[order.duplicated(["patient", "eye"])]
     rest = table.drop(index=drop).reset_index(drop=True)
-    note = f"{len(drop)} pictures left out, of eyes that have a sharper one"
+    note = f"{counted(len(drop), 'picture')} left out, of eyes that have a sharper one"
     return rest, [note] if len(drop) else []

@@ -19,7 +19,7 @@ from fundus_diag.data.manifest import Manifest, read_manifest, summary
 from fundus_diag.data.same_people import same_people
 from fundus_diag.data.tables import read_table
 from fundus_diag.data.write import write_manifest
-from fundus_diag.utils.errors import UsageError
+from fundus_diag.utils.errors import UsageError, counted
 
 TRIED_PATIENTS = 40_000  # a small table is dealt out several times and the best is kept ..
 MAX_TRIES = 8  # .. at most so often
@@ -128,8 +128,8 @@ def _kept(manifest, people, keep, notes):
         kept[i] = home[people[i]]
     if moved:
         notes.append(
-            f"{len(moved)} rows of people in a split that is kept go there too, such as "
-            f"{table['image'].iloc[moved[0]]!r}"
+            f"{counted(len(moved), 'row')} of people in a split that is kept put there too, "
+            f"such as {table['image'].iloc[moved[0]]!r}"
         )
     return kept
 

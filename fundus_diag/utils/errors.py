@@ -1,4 +1,4 @@
-"""The two mistakes a user can make; the command line prints either as one line."""
+"""The two mistakes a user can make; the command line prints either as one line. And its words."""
 
 import re
 
@@ -26,3 +26,8 @@ class DataError(_Mistake):
 
 class UsageError(_Mistake):
     """A flag is wrong or two flags contradict each other; the message names them. Exit status 2."""
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: "1 row", "2 rows"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -197,6 +197,11 @@ def test_a_demo_replaces_a_demo_and_nothing_else(tmp_path):
     config = json.loads((out / "config.json").read_text())
     config["data"]["image_root"] = str(drawn)
     (out / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UsageError, match="a run that is no demo"):  # one's own, on its photographs
+        demo.check_demo(out, drawn)
+    for name, value in demo.SETTINGS.items():
+        (config if name in config else config["flags"])[name] = value
+    (out / "config.json").write_text(json.dumps(config))
     demo.check_demo(out, drawn)
 
 

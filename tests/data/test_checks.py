@@ -183,8 +183,8 @@ def test_check_tells_errors_from_warnings(tmp_path):
     assert len(errors) == 6
     for expected in (
         "1.jpg (patient p1) and 7.jpg (patient p5)",
-        "1 rows with an odd age: 1 (1 rows)",
-        "1 rows without a graded label: 2.jpg",
+        "1 row with an odd age: 1 (1 row)",
+        "1 row without a graded label: 2.jpg",
         "7 patients with one eye only: p0, p1, p4 ..",
         "label 'D' has no positive in split 'val'",
         "label 'D' has no positive in split 'test'",
@@ -213,9 +213,9 @@ def test_photographs_that_show_nothing_and_12_bits_in_16_are_named(tmp_path):
     _, errors, warnings, _ = check(path, tmp_path)
     assert errors == []
     for expected in (
-        "3 photographs show nothing (black, white or of one colour): black.png, white.png, black16",
-        "2 photographs hold 12 bits in 16 and so are nearly black: 12.png, 12.tif",
-        "1 photographs hold 14 bits in 16 and so are nearly black: 14.png",
+        "photographs that show nothing (black, white or of one colour) (3): black.png, white.png",
+        "photographs that hold 12 bits in 16 and so are nearly black (2): 12.png, 12.tif",
+        "photographs that hold 14 bits in 16 and so are nearly black (1): 14.png",
     ):
         assert sum(expected in line for line in warnings) == 1, (expected, warnings)
 

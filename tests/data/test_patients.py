@@ -108,7 +108,7 @@ def test_patients_who_share_a_picture_are_dealt_out_together(tmp_path):
     person, notes = same_people(manifest.read_manifest(path).table, tmp_path)
     assert person == list("abadafgh")
     assert notes == [
-        "1 pictures cannot be read and were not compared",
+        "1 picture unreadable and not compared",
         "patients who share a picture are dealt out together: a, c, e",
     ]
     for seed in range(8):
@@ -155,7 +155,7 @@ def test_an_official_test_split_stays_and_the_rest_is_dealt(tmp_path, capsys):
     assert "test" not in after[40:]
     assert after[40:].count("val") == 20  # a tenth for every seven: 10 of 80 patients
     assert made["notes"] == [
-        "1 rows of people in a split that is kept go there too, such as '39.jpg'"
+        "1 row of people in a split that is kept put there too, such as '39.jpg'"
     ]
     flags = ["--out", str(tmp_path / "s.csv"), "--keep", "test"]
     assert main(["manifest", "split", str(path), *flags, "--ratios", ".5", ".5", "0"]) == 0

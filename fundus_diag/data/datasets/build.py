@@ -36,7 +36,7 @@ from fundus_diag.data.labels import (
 from fundus_diag.data.manifest import from_table, summary
 from fundus_diag.data.paths import escaped
 from fundus_diag.data.write import write_manifest
-from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.utils.errors import DataError, UsageError, counted
 
 READERS = {
     "csv": csv_rows,
@@ -194,7 +194,8 @@ def _left_out(rows):
         if row["left_out"]:
             reasons.setdefault(row["left_out"], []).append(row)
     return [
-        f"{len(found)} rows, {reason} (such as {escaped(found[0]['image'])!r}, {found[0]['where']})"
+        f"{counted(len(found), 'row')}, {reason} "
+        f"(such as {escaped(found[0]['image'])!r}, {found[0]['where']})"
         for reason, found in reasons.items()
     ]
 

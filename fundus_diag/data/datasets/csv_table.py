@@ -12,7 +12,7 @@ from fundus_diag.data.labels import EYE_WORDS, SPLIT_WORDS, nfc
 from fundus_diag.data.paths import NO_FILE, not_there, wrong_path
 from fundus_diag.data.patients import is_nobody
 from fundus_diag.data.tables import Form, read_table
-from fundus_diag.utils.errors import DataError
+from fundus_diag.utils.errors import DataError, counted
 
 META = ("image", "patient", "eye", "split", "age", "sex")
 MISSING = "picture missing"
@@ -47,7 +47,7 @@ def csv_rows(root: Path, description: Description, labels: str, table: Path | No
             row |= masks(stem_of(row["image"]), row)
         rows.append(row | {"where": f"line {line}", "left_out": left_out})
     if nobody:
-        notes.append(f"{nobody} rows name nobody as their patient: each is one of its own")
+        notes.append(f"{counted(nobody, 'row')} with nobody for a patient: each is one of its own")
     return {
         "rows": rows,
         "labels": list(graded),
@@ -106,11 +106,13 @@ def _meta(text, name, description, notes):
         required = name in ("image", "patient") or rule.pattern is not None
         found, strange = values.cells(text, rule, required, name)
     if strange:
-        notes.append(f"{len(strange)} rows do not fit the pattern of {name} ({strange[0]!r})")
+        notes.append(
+            f"{counted(len(strange), 'row')} not of the pattern of {name} ({strange[0]!r})"
+        )
     if name == "age":
         years, odd = values.ages(found)
         if odd:
-            notes.append(f"{len(odd)} ages are no number of years and left out ({odd[0]!r})")
+            notes.append(f"{counted(len(odd), 'age')} left out, no number of years ({odd[0]!r})")
         return years
     meanings = {
         "eye": EYE_WORDS,

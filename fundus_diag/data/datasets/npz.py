@@ -13,7 +13,7 @@ import numpy as np
 from fundus_diag.data.datasets.descriptions import find_file
 from fundus_diag.data.labels import SPLITS
 from fundus_diag.data.paths import wrong_path
-from fundus_diag.utils.errors import DataError
+from fundus_diag.utils.errors import DataError, counted
 
 MAX_BYTES = 2_000_000_000  # of the arrays; the largest published size takes 240 MB
 
@@ -47,7 +47,7 @@ def npz_rows(root: Path, description, labels: str, table: Path | None, out: Path
             }
             row |= {label: float(k == grade) for k, label in enumerate(columns)}
             rows.append(row)
-    notes = [f"{len(rows)} pictures written to {folder}"]
+    notes = [f"{counted(len(rows), 'picture')} written to {folder}"]
     return {
         "rows": rows,
         "labels": columns,

@@ -12,7 +12,7 @@ from fundus_diag.runs.run_files import PRETRAINING
 from fundus_diag.training.devices import at_work, check_shares, start
 from fundus_diag.training.epochs import say
 from fundus_diag.training.pretraining.loop import fit, prepare
-from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.utils.errors import DataError, UsageError, counted
 from fundus_diag.utils.version import __version__
 
 
@@ -99,7 +99,7 @@ def load_photographs(config, manifest):
         say("warning: learning from val or test: later scores on it mislead")
     unknown = int((table["split"] == "").sum()) if splits else 0
     if unknown:
-        say(f"note: {config.manifest}: {unknown} rows without a split left out")
+        say(f"note: {config.manifest}: {counted(unknown, 'row')} without a split left out")
     inputs = load_inputs(
         manifest,
         config.image_root,

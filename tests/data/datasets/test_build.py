@@ -74,8 +74,8 @@ def test_odir_is_built_from_either_table_and_every_layout(tmp_path, kaggle, fold
     )
     assert counts["rows"] == 4
     assert [re.sub(r"line \d+", "line", x) for x in counts["left_out"]] == [
-        f"1 rows, no diagnosis, only remarks on the picture (such as '{folder}/8_left.jpg', line)",
-        "1 rows, picture missing (such as '9_right.jpg', line)",
+        f"1 row, no diagnosis, only remarks on the picture (such as '{folder}/8_left.jpg', line)",
+        "1 row, picture missing (such as '9_right.jpg', line)",
     ]
     assert counts["notes"] == ["keyword 'a new word' is not known: counted as O, 1 eyes"]
     assert manifest.resolve_images(manifest.read_manifest(tmp_path / "out.csv"), root)

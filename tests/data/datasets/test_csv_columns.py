@@ -43,8 +43,8 @@ def test_patient_and_eye_may_be_parts_of_a_column(build):
     assert read["patient"].tolist() == ["10", "10", "7", "train/odd.jpeg"]
     assert read["eye"].tolist() == ["left", "right", "right", ""]
     assert notes == [
-        "1 rows do not fit the pattern of patient ('odd')",
-        "1 rows do not fit the pattern of eye ('odd')",
+        "1 row not of the pattern of patient ('odd')",
+        "1 row not of the pattern of eye ('odd')",
         "1 of 4 pictures are patients of their own: where nothing tells who is who, both eyes of a "
         "person may stand on two sides of a split",
     ]
@@ -135,7 +135,7 @@ def test_an_age_that_is_none_is_a_note_and_not_the_end(build, age):
     table = f"image,patient,age,D\na.jpg,1,nan,1\nb.jpg,2,{age},0\nc.jpg,3,50,0\n"
     read, notes = build(mapping, table, "a.jpg", "b.jpg", "c.jpg")
     assert read["age"].isna().tolist() == [True, True, False]
-    assert f"1 ages are no number of years and left out ('{age}')" in notes
+    assert f"1 age left out, no number of years ('{age}')" in notes
 
 
 def test_a_row_that_the_next_command_would_refuse_is_named(build, tmp_path):

@@ -49,7 +49,7 @@ def test_the_worked_example_builds(page, tmp_path):
     assert cells(found, "patient", "eye", "dataset", "grade_2") == {
         "photos/P012-OD.jpg": "screening-P012 right screening 1"
     }
-    assert built["left_out"] == ["1 rows, not gradable (such as 'P012-OS', line 3)"]
+    assert built["left_out"] == ["1 row, not gradable (such as 'P012-OS', line 3)"]
     assert cells(made("csv", root, out, "odir", **options)[0], "D", "G") == {
         "photos/P012-OD.jpg": "1 -"
     }

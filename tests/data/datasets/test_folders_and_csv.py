@@ -1,11 +1,17 @@
 """Data sets of one's own: folders per class and tables with a mapping."""
 
+import tomllib
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from fundus_diag.data import manifest
 from fundus_diag.data.datasets.build import build as build_manifest
+from fundus_diag.data.names import PATTERN
 from fundus_diag.utils.errors import DataError, UsageError
+
+DESCRIPTIONS = Path(__file__).parents[3] / "data_manifests"
 
 
 def touch(root, *names):
@@ -51,6 +57,11 @@ def test_a_folder_per_class_grades_its_own_labels_only(tmp_path):
         "2 of 4 pictures are patients of their own: where nothing tells who is who, both eyes of a "
         "person may stand on two sides of a split",
     ]
+
+
+def test_names_of_a_folder_tell_what_those_of_photographs_without_a_table_tell():
+    description = tomllib.loads((DESCRIPTIONS / "folders.toml").read_text("utf-8"))
+    assert description["files"]["name"] == PATTERN
 
 
 def test_folders_of_splits_give_the_split(tmp_path):
@@ -124,7 +135,7 @@ def eyes(tmp_path):
 
 def test_any_table_is_read_through_a_mapping(eyes, tmp_path):
     read, counts = build("csv", eyes, mapping=tmp_path / "map.toml")
-    assert counts["left_out"] == ["1 rows, picture missing (such as 'pictures/3_OD.png', line 5)"]
+    assert counts["left_out"] == ["1 row, picture missing (such as 'pictures/3_OD.png', line 5)"]
     assert (tmp_path / "out.csv").read_text() == (
         "image,patient,eye,age,dataset,D,G\n"
         "pictures/1_OD.png,mine-1,right,60,mine,1,1\n"
@@ -142,8 +153,8 @@ def test_a_table_of_grades_leaves_out_rows_without_one(eyes, tmp_path):
     assert read.task == "grade"
     np.testing.assert_array_equal(read.table[list(read.labels)], [[0, 0, 1], [1, 0, 0]])
     assert counts["left_out"] == [
-        "1 rows, no grade (such as 'pictures/2_OD.png', line 4)",
-        "1 rows, picture missing (such as 'pictures/3_OD.png', line 5)",
+        "1 row, no grade (such as 'pictures/2_OD.png', line 4)",
+        "1 row, picture missing (such as 'pictures/3_OD.png', line 5)",
     ]
     with pytest.raises(UsageError, match="'grade_0' is no label of ODIR"):
         build("csv", eyes, mapping=tmp_path / "map.toml", labels="odir")

@@ -176,7 +176,7 @@ def test_eye_diseases_has_a_folder_that_is_not_what_it_is_called(tmp_path):
         f"{folder}/10_right.jpeg": "right - 1 - -",
     }
     assert table["patient"][f"{folder}/10_left.jpeg"] == "eye_diseases-eyepacs-10"
-    assert built["left_out"] == ["1 rows, picture missing (such as '13_left', line 4)"]
+    assert built["left_out"] == ["1 row, picture missing (such as '13_left', line 4)"]
     assert [note[:5] for note in built["notes"]] == ["1 of "]
 
 
@@ -257,6 +257,6 @@ def test_drishti_has_one_table_for_both_parts(tmp_path):
         f"{at}/Training/Images/drishtiGS_004.png": "drishti-12 train 1 - 0 - - - - -",
     }
     assert sorted(built["left_out"]) == [
-        "1 rows, no picture is named (such as '', line 5)",
-        "1 rows, picture missing (such as 'drishtiGS_003', line 8)",
+        "1 row, no picture is named (such as '', line 5)",
+        "1 row, picture missing (such as 'drishtiGS_003', line 8)",
     ]

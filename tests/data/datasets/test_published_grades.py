@@ -41,7 +41,7 @@ def test_idrid_has_the_same_names_in_both_parts(idrid, tmp_path):
         two: f"idrid-{two} - train idrid",
         three: f"idrid-{three} - test idrid",
     }
-    assert built["left_out"] == ["1 rows, picture missing (such as 'IDRiD_003', line 4)"]
+    assert built["left_out"] == ["1 row, picture missing (such as 'IDRiD_003', line 4)"]
     assert len(built["notes"]) == 1
     assert built["notes"][0].startswith(f"3 of 3 {OWN}")
     assert built["licence"] == "CC BY 4.0"
@@ -107,7 +107,7 @@ def test_eyepacs_tells_patients_and_eyes_by_name(tmp_path):
         "test/1_right.jpeg": "eyepacs-1 right test",
     }
     assert built["notes"] == []
-    assert built["left_out"] == ["1 rows, picture missing (such as '13_left', line 4)"]
+    assert built["left_out"] == ["1 row, picture missing (such as '13_left', line 4)"]
 
 
 def test_the_real_photographs_of_eyepacs(data_dir, tmp_path):
@@ -228,7 +228,7 @@ def test_deepdrid_fills_the_column_of_the_eye_of_the_row(tmp_path):
         last: "deepdrid-347 left test",
     }
     assert built["left_out"] == [
-        "1 rows, graded as the other eye (such as 'Images/56/56_r3', line 5)"
+        "1 row, graded as the other eye (such as 'Images/56/56_r3', line 5)"
     ]
     (note,) = built["notes"]
     assert "regular-fundus-validation.csv" in note
@@ -255,7 +255,7 @@ def test_ddr_lists_without_a_header(tmp_path):
     table, built = made("ddr", root, tmp_path / "out.csv")
     assert list(grade(table).values()) == [0, 4, 2]
     assert table["split"].tolist() == ["train", "val", "test"]
-    assert built["left_out"] == ["1 rows, not gradable (such as '007-0005-000.jpg', line 2)"]
+    assert built["left_out"] == ["1 row, not gradable (such as '007-0005-000.jpg', line 2)"]
     assert built["notes"][0].startswith("ddr.toml: its layout was not seen as published")
     table, _ = made("ddr", root, tmp_path / "out.csv", "odir")
     assert table["D"].tolist() == ["0", "1", "1"]

@@ -44,7 +44,7 @@ def test_rows_are_left_out_for_a_reason_before_their_cells_are_read(mapped, tmp_
     assert table.index.tolist() == ["a.jpg"]
     assert built["left_out"] == [
         "2 rows, not gradable (such as 'b.jpg', line 3)",
-        "1 rows, with a remark (such as 'c.jpg', line 4)",
+        "1 row, with a remark (such as 'c.jpg', line 4)",
     ]
     text(tmp_path / "root/t.csv", rows.replace("gradable", "good"))
     with pytest.raises(DataError, match="t.csv: no column 'gradable'"):
@@ -186,7 +186,7 @@ def test_a_row_of_a_shared_table_is_missing_only_where_no_part_has_its_picture(m
     mapping = '[columns]\nimage = "image"\n[labels]\nD = "D"\n'
     table, built = mapped("csv", mapping + part.format("train", "a") + part.format("test", "b"))
     assert cells(table, "split", "D") == {"a/1.jpg": "train 1", "b/2.jpg": "test 0"}
-    assert built["left_out"] == ["1 rows, picture missing (such as '3', line 4)"]
+    assert built["left_out"] == ["1 row, picture missing (such as '3', line 4)"]
 
 
 def test_both_eyes_of_the_odir_rows_of_a_line_are_kept(tmp_path):
