@@ -102,7 +102,8 @@ def test_the_first_of_several_is_said_once_a_run(folder, capsys):
     assert "several pictures" not in capsys.readouterr().err
     assert main(words("manifest", "check", folder / "one.csv", "--image-root", folder / "in")) == 0
     printed = capsys.readouterr()
-    assert f"1 {said}" in printed.out + printed.err
+    kind, _, name = said.rpartition(": ")
+    assert f"{kind.replace('hold', 'that hold')} (1): {name}" in printed.out + printed.err
     both = pd.read_csv(folder / "maps" / "explanations.csv")["file"].unique()
     assert len(both) == 2
     assert main(words("explain", folder / "run", "--images", f"{scan}#3", *explained)) == 1
