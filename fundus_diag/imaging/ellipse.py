@@ -10,6 +10,7 @@ import tensorflow as tf
 SIDE = 256  # long side of the copy that the outline was read from, pixels
 TOLERANCE = 0.012  # a vote's largest distance from the outline: 1.5 pixels of the copy / 128
 TRIALS = 160  # circles and as many ellipses
+WIDENINGS = (3.0, 2.0, 1.0, 1.0)  # of the tolerance, from fit to fit
 DRAWS = np.random.default_rng(0).random((TRIALS, 4)).astype("float32")
 
 
@@ -46,9 +47,14 @@ def _best(shapes, x, y, round_only):
     votes = tf.reduce_sum(_votes(shapes, x[::2], y[::2]), axis=1)
     votes = tf.where(_plausible(shapes), votes, 0.0)
     best = shapes[tf.argmax(votes)][None]
-    for widening in (3.0, 2.0, 1.0, 1.0):
-        fitted = _solve(x[None], y[None], _votes(best, x, y, widening), round_only)
-        best = tf.where(_plausible(fitted)[:, None], fitted, best)
+
+    def refit(turn, best):
+        votes = _votes(best, x, y, tf.gather(WIDENINGS, turn))
+        fitted = _solve(x[None], y[None], votes, round_only)
+        return turn + 1, tf.where(_plausible(fitted)[:, None], fitted, best)
+
+    # A loop, so that the graph, which is made at every start, holds it once.
+    _, best = tf.while_loop(lambda turn, _: turn < len(WIDENINGS), refit, (0, best))
     return best, tf.reduce_sum(_votes(best, x, y))
 
 

@@ -113,8 +113,8 @@ def _without_paper(copy):
     Some photographs come cut out on white: where two corners are white, white counts as black.
     """
     brightness, whiteness = _brightest(copy), -_brightest(-copy)
-    white = [_percentiles(corner, (50,))[0] > 245.0 for corner in _corners(whiteness)]
-    on_paper = tf.reduce_sum(tf.cast(tf.stack(white), tf.int32)) >= 2
+    white = _percentiles(_corners(whiteness), (50,))[:, 0] > 245.0
+    on_paper = tf.reduce_sum(tf.cast(white, tf.int32)) >= 2
     return tf.where(on_paper & (whiteness > 245.0), 0.0, brightness), on_paper
 
 
@@ -125,14 +125,17 @@ def _brightest(image):
 
 
 def _corners(values, k=SIDE // 32):
-    return values[:k, :k], values[:k, -k:], values[-k:, :k], values[-k:, -k:]
+    """The four corners of (h, w), each (k, k) or what there is of it, as rows: (4, n)."""
+    top, bottom = values[:k], values[-k:]
+    corners = tf.stack([top[:, :k], top[:, -k:], bottom[:, :k], bottom[:, -k:]])
+    return tf.reshape(corners, (4, -1))
 
 
 def _percentiles(values, percents):
-    values = tf.sort(tf.reshape(values, [-1]))
-    last = tf.cast(tf.size(values) - 1, tf.float32)
+    """Of each row of (n, m): (n, percents)."""
+    last = tf.cast(tf.shape(values)[1] - 1, tf.float32)
     at = tf.cast(tf.round(np.array(percents, "float32") / 100 * last), tf.int32)
-    return tf.gather(values, at)
+    return tf.gather(tf.sort(values), at, axis=1)
 
 
 def _levels(brightness, tie=0.0):
@@ -141,10 +144,9 @@ def _levels(brightness, tie=0.0):
     The darkest corner is the border: letters stand in one corner at most, and where the field
     fills a corner that one is not the darkest. `tie` above 0: of equally dark ones the calmest.
     """
-    corners = _corners(brightness)
-    middle, high = tf.unstack(tf.stack([_percentiles(c, (50, 90)) for c in corners]), axis=1)
+    middle, high = tf.unstack(_percentiles(_corners(brightness), (50, 90)), axis=1)
     darkest = tf.argmin(middle + tie * high)
-    interior = _percentiles(brightness[::4, ::4], (90,))[0]
+    interior = _percentiles(tf.reshape(brightness[::4, ::4], (1, -1)), (90,))[0, 0]
     return middle[darkest], interior, (high - middle)[darkest]
 
 
