@@ -67,7 +67,8 @@ def run(folder, tests):
     data = os.environ.get(DATA, ROOT.parent / "shared" / "data")
     environment = {**os.environ, "PYTHONPATH": str(folder), DATA: str(data)}
     environment["PYTHONDONTWRITEBYTECODE"] = "1"  # a change within a second keeps its old bytecode
-    words = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+    words = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    words += ["-m", "not slow", *tests]  # of whole files too: the default tests have to notice
     done = subprocess.run(
         words, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )

@@ -127,6 +127,7 @@ def test_operate(tmp_path, capsys, most):
     check_every_step(once, tmp_path / "out", capsys, min(most, 12))
 
 
+@pytest.mark.slow
 @MOST
 @pytest.mark.usefixtures("opened")
 def test_recalibrate(folder, tmp_path, capsys, most):

@@ -27,6 +27,7 @@ def unbatched(export):
     ]
 
 
+@pytest.mark.slow
 def test_every_input_and_output_has_a_batch_axis(models):
     assert unbatched(models("eye")) == []
 
@@ -36,6 +37,7 @@ def test_every_input_and_output_of_pairs_has_a_batch_axis(models):
     assert unbatched(models("patient", exported=True)) == []
 
 
+@pytest.mark.slow
 def test_merged_requests_are_answered_as_alone(folder, models):
     data = different(folder)
     requests = [{"image_bytes": x} for x in (data[:1], data[1:4], data[4:])]

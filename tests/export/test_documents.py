@@ -83,6 +83,7 @@ def warmed_up(model, kind):
     return seen
 
 
+@pytest.mark.slow
 def test_the_requests_to_warm_up_on_can_be_read_and_are_answered(model):
     named = ["serving_default", "serving_default", "serve_pixels", "explain"]
     assert warmed_up(model, prediction_log()) == named
@@ -170,6 +171,7 @@ def test_a_model_that_computes_something_else_is_refused(folder, model, monkeypa
         assert "a map differs by 0." in refusal()
 
 
+@pytest.mark.slow
 def test_a_cell_of_a_map_may_be_off_by_more_than_the_others(folder, model, monkeypatch):
     """Rounding turns a ReLU on, and the gradient there jumps."""
     run, clean = run_of(folder, "eye"), check.clean

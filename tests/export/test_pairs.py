@@ -1,11 +1,13 @@
 """What is answered of pairs: equal to the run, whatever is sent. One file: tracing them is dear."""
 
 import numpy as np
+import pytest
 from exported import SIZE, alike, contents, different, photographs, rest, run_of, serve, texts
 
 from fundus_diag.imaging.preprocess import load_picture
 
 
+@pytest.mark.slow
 def test_pairs_are_answered_as_the_run_does_with_one_eye_or_two(folder, models):
     models("patient")  # makes the run
     run = run_of(folder, "patient")

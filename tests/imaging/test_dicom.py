@@ -449,6 +449,7 @@ def test_without_pydicom_a_line_says_what_to_install(tmp_path, monkeypatch):
         dicoms.facts(tmp_path / "x.dcm", "salt")
 
 
+@pytest.mark.slow
 def test_pydicom_is_imported_for_dicom_only(tmp_path):
     (tmp_path / "x.png").write_bytes(save(Image.fromarray(PICTURE), "PNG"))
     program = (

@@ -257,6 +257,7 @@ def test_fields_of_originals_lie_where_they_were_measured(data_dir):
         assert np.abs(box - want).max() < 0.02 * (want[2] - want[0])
 
 
+@pytest.mark.slow
 def test_no_original_loses_what_is_bright(data_dir):
     paths = sorted((data_dir / "odir5k" / "fullres").glob("*.jpg"))
     assert paths

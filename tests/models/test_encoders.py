@@ -144,6 +144,7 @@ def upstream(images):
     return model
 
 
+@pytest.mark.slow
 def test_se_xception_without_gates_equals_keras_xception(upstream, images):
     encoder = ENCODERS["se_xception"](SIZE, se_ratio=None)
     port_xception(upstream, encoder)

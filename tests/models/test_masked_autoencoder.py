@@ -312,6 +312,7 @@ def test_a_step_in_mixed_precision_learns_in_float32(images, policy):
     np.testing.assert_allclose(outputs["patches"], exact, atol=0.1 * np.abs(exact).max())
 
 
+@pytest.mark.slow
 @pytest.mark.traced
 def test_the_network_learns_to_paint(images):
     network = build(depth=1, decoder_depth=1)

@@ -236,6 +236,7 @@ def test_predictions_of_other_photographs_are_reported_elsewhere(runs, tmp_path)
     assert (runs / "eye" / "report.html").read_text() == before
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1400, 390])
 @pytest.mark.parametrize("kind", ["eye", "patient", "grade"])

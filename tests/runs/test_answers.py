@@ -136,6 +136,7 @@ def test_both_eyes_of_a_patient_are_one_answer(folder, mixed, tmp_path, capsys):
     assert all(x["probability"] is None for x in found if x["image"] == "black.png")
 
 
+@pytest.mark.slow
 def test_the_served_model_says_the_same_of_what_cannot_be_graded(folder, mixed, tmp_path):
     """One rule for `predict` and for the exported graph."""
     assert run_predict(folder / "eye", mixed, "--out", tmp_path / "a.csv", "--no-page") == 0

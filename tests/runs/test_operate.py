@@ -95,6 +95,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_clinic_fits_what_its_own_photographs_can_tell(folder, tmp_path, capsys, monkeypatch):
     table = pd.read_csv(folder / "local" / "manifest.csv")
     table["patient"] = "clinic-" + table["patient"]

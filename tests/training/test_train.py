@@ -131,6 +131,7 @@ def test_a_run_over_pairs_trains_and_predicts_with_an_eye_missing(manifest, tmp_
         run.predict([[None, None]])
 
 
+@pytest.mark.slow
 def test_a_run_over_grades_trains_and_gives_probabilities_that_sum_to_one(tmp_path):
     manifest = make_photographs(tmp_path / "graded", grades=True)
     run_dir = tmp_path / "run"

@@ -135,6 +135,7 @@ def test_the_methods_possible_have_maps(images):
         assert method_name(text) in NEW
 
 
+@pytest.mark.slow
 @pytest.mark.traced
 def test_the_sanity_check_goes_from_the_head_down_block_by_block(images):
     model = build_classifier("cvt_13", SIZE, LABELS, **NARROW["cvt_13"])

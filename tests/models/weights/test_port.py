@@ -248,6 +248,7 @@ def test_the_file_records_where_it_comes_from_and_keras_reads_it(tmp_path, capsy
     compare(got, as_map(arrays["output"]))
 
 
+@pytest.mark.slow
 def test_published_xception_ports(tmp_path):
     keras.utils.set_random_seed(0)
     upstream = keras.applications.Xception(weights=None, include_top=False)
