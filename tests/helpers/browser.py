@@ -84,3 +84,18 @@ def _post(url, body):
     request.add_header("Content-Type", "application/json")
     with urllib.request.urlopen(request, timeout=60) as answer:
         return json.load(answer)["value"]
+
+
+def check_fit(call, width):
+    """Sees that a page fits its window, shows every picture and says nothing in the console."""
+    found = script(call, "return [window.innerWidth, document.documentElement.scrollWidth]")
+    assert found == [width, width]
+    pictures = "[...document.images].filter(x => !x.complete || !x.naturalWidth || !x.width)"
+    assert script(call, f"return {pictures}.length") == 0
+    # Nothing sticks out of the page but what scrolls inside its own box.
+    outside = (
+        "return [...document.querySelectorAll('main *')].filter(x => !x.closest('.scroll') "
+        f"&& x.getBoundingClientRect().right > {width} + 1).length"
+    )
+    assert script(call, outside) == 0
+    assert call("se/log", {"type": "browser"}) == []

@@ -242,16 +242,6 @@ def test_predictions_of_other_photographs_are_reported_elsewhere(runs, tmp_path)
 @pytest.mark.parametrize("kind", ["eye", "patient", "grade"])
 def test_the_page_fits_the_window_and_shows_every_picture(runs, tmp_path, kind, width):
     with browser.page((runs / kind / "report.html").as_uri(), width, tmp_path / "profile") as call:
-        assert browser.script(call, "return window.innerWidth") == width
-        assert browser.script(call, "return document.documentElement.scrollWidth") <= width
-        pictures = "[...document.images].filter(x => !x.complete || !x.naturalWidth || !x.width)"
-        assert browser.script(call, f"return {pictures}.length") == 0
-        # Nothing sticks out of the page but what scrolls inside its own box.
-        outside = (
-            "return [...document.querySelectorAll('main *')].filter(x => !x.closest('.scroll') "
-            f"&& x.getBoundingClientRect().right > {width} + 1).length"
-        )
-        assert browser.script(call, outside) == 0
-        assert call("se/log", {"type": "browser"}) == []
+        browser.check_fit(call, width)
         browser.screenshot(call, tmp_path / "page.png")
     assert (tmp_path / "page.png").stat().st_size > 50_000

@@ -6,6 +6,7 @@ import re
 from types import SimpleNamespace
 from urllib.parse import unquote
 
+import browser
 import cv2
 import numpy as np
 import openpyxl
@@ -216,3 +217,18 @@ def test_maps_are_linked_on_the_page(folder, mixed, tmp_path):
     links = re.findall(r'href="(a_maps/[^"]+)"', page)
     assert len(links) == 4  # those that no decoder takes have none
     assert all((tmp_path / unquote(link)).is_file() for link in links)
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1400, 390])
+def test_the_page_fits_the_window_and_shows_every_picture(folder, mixed, tmp_path, width):
+    long = mixed / ("a name without any place to break it " + "x" * 150 + "_OS.png")
+    long.write_bytes((mixed / "000_left.png").read_bytes())
+    words = ["--out", tmp_path / "a.csv", "--maps"]
+    assert run_predict(folder / "eye", mixed, *words) == 0
+    with browser.page((tmp_path / "a.html").as_uri(), width, tmp_path / "profile") as call:
+        browser.check_fit(call, width)
+        assert browser.script(call, "return document.images.length") == 5
+        browser.screenshot(call, tmp_path / "page.png")
+    assert (tmp_path / "page.png").stat().st_size > 20_000
