@@ -15,7 +15,7 @@ def port(source: File, /, encoder: str, out: Path, image_size: int | None = None
     fit is listed and nothing is written.
 
     Args:
-        source: Checkpoint, .safetensors; .pth or .bin with PyTorch installed; .h5 of Keras.
+        source: Checkpoint, .safetensors, .pth, .pt, .bin; .h5 of Keras.
         encoder: Encoder that it is for.
         out: File to write, .weights.h5.
         image_size: Width and height of the pictures, px. Default: the source's, or 224.

@@ -203,6 +203,8 @@ def test_a_demo_replaces_a_demo_and_nothing_else(tmp_path):
         (config if name in config else config["flags"])[name] = value
     (out / "config.json").write_text(json.dumps(config))
     demo.check_demo(out, drawn)
+    with pytest.raises(UsageError, match="a run that is no demo"):  # on other photographs
+        demo.check_demo(out, tmp_path / "other_photographs")
 
 
 def test_an_interrupted_demo_is_gone_on_with_and_every_other_is_made_anew(tmp_path):

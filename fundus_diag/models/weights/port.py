@@ -33,8 +33,8 @@ def port(source, encoder, out, image_size=None):
     """Writes a published checkpoint as weights of one of our encoders.
 
     Args:
-        source: `.safetensors`; `.pth`, `.pt` or `.bin`, which need PyTorch; the `.h5` without top
-            of `keras.applications`, for encoders whose network is there.
+        source: `.safetensors`, `.pth`, `.pt`, `.bin`; the `.h5` without top of
+            `keras.applications`, for encoders whose network is there.
         encoder: name in `ENCODERS`.
         out: `.weights.h5` to write; an older one is replaced.
         image_size: px. Position embeddings are resized to it. None: that of the source's, or

@@ -3,8 +3,6 @@
 import builtins
 import os
 import shlex
-import subprocess
-import sys
 import zipfile
 
 import h5py
@@ -201,8 +199,11 @@ def test_pickles_that_hold_no_plain_arrays_are_refused(tmp_path, refused, torch)
     for content, part in (
         ({"norm.bias": [1.0, 2.0]}, "no arrays: norm.bias"),
         ({"model": {"norm.bias": zero}, "ema": {"norm.bias": zero}}, "unknown beside 'model': ema"),
-        ({"norm.bias": zero.to_sparse()}, "norm.bias is no plain array"),
-        ({"norm.bias": torch.empty(3, device="meta")}, "norm.bias is no plain array"),
+        ({"norm.bias": zero.to_sparse()}, "it calls torch.serialization._get_layout"),
+        (
+            {"norm.bias": torch.empty(3, device="meta")},
+            "it calls torch._utils._rebuild_meta_tensor_no_storage",
+        ),
         ([zero], "not a dictionary"),
         ({3: zero}, "not a dictionary"),
     ):
@@ -214,7 +215,7 @@ def test_pickles_that_hold_no_plain_arrays_are_refused(tmp_path, refused, torch)
         assert "odd.pth: refused" in refused(path)
     # An expanded array is 12 bytes on disk and could be any size in memory.
     torch.save({"patch_embed.proj.bias": torch.zeros(1).expand(2**40)}, path)
-    assert f"patch_embed.proj.bias is ({2**40},), not (24,)" in refused(path)
+    assert "no arrays: patch_embed.proj.bias" in refused(path)
 
 
 def test_a_damaged_archive_and_one_that_asks_for_all_memory_are_refused(tmp_path, refused, torch):
@@ -223,18 +224,11 @@ def test_a_damaged_archive_and_one_that_asks_for_all_memory_are_refused(tmp_path
     content = bytearray(path.read_bytes())
     content[content.rindex(b"PK\x01\x02") + 1] = 0  # the last entry of the archive's directory
     path.write_bytes(content)
-    assert "bad.pth: damaged" in refused(path)
-    # Protocol 2: bytearray(10 ** 14), which `weights_only` allows.
+    assert "bad.pth: refused: a damaged archive" in refused(path)
+    # Protocol 2: bytearray(10 ** 14).
     path.write_bytes(b"\x80\x02c__builtin__\nbytearray\n\x8a\x06" + (10**14).to_bytes(6, "little")
                      + b"\x85R.")  # fmt: skip
     assert "bad.pth: refused" in refused(path)
-
-
-def test_a_pytorch_whose_protection_has_holes_is_refused(tmp_path, refused, torch, monkeypatch):
-    torch.save({"norm.bias": torch.zeros(24)}, tmp_path / "a.pth")
-    for version in ("2.9.1+cpu", "2.5.0", "1.13.1"):
-        monkeypatch.setattr(torch, "__version__", version)
-        assert f"PyTorch {version} may run code" in refused(tmp_path / "a.pth")
 
 
 def test_a_compressed_archive_is_refused(tmp_path, refused, torch):
@@ -245,24 +239,7 @@ def test_a_compressed_archive_is_refused(tmp_path, refused, torch):
     ):
         for name in plain.namelist():
             bomb.writestr(name, plain.read(name))
-    assert "bomb.pth: compressed" in refused(tmp_path / "bomb.pth")
-
-
-def test_without_pytorch_the_line_says_how_to_convert(tmp_path, refused, torch, monkeypatch):
-    _, state = golden("vit_timm")
-    torch.save({"model": {k: torch.from_numpy(x) for k, x in state.items()}, "epoch": 3},
-               tmp_path / "mae.pth")  # fmt: skip
-    name = "a patient's $(touch ran).pth"
-    (tmp_path / "mae.pth").rename(tmp_path / name)
-    with monkeypatch.context() as patch:
-        patch.setitem(sys.modules, "torch", None)
-        line = refused(tmp_path / name)
-    assert "PyTorch, which reads it, is not installed" in line
-    command = line[line.index("python -c") :].replace("python", sys.executable, 1)
-    subprocess.run(command, cwd=tmp_path, check=True, shell=True)
-    assert not (tmp_path / "ran").exists()
-    words = ["port", (tmp_path / name).with_suffix(".safetensors"), "--encoder", "mae_vit_narrow"]
-    assert main([str(x) for x in (*words, "--out", tmp_path / "a.weights.h5")]) == 0
+    assert "bomb.pth: refused: compressed" in refused(tmp_path / "bomb.pth")
 
 
 def test_without_safetensors_the_line_says_what_to_install(tmp_path, refused, monkeypatch):

@@ -1,0 +1,169 @@
+"""Files of PyTorch (`.pth`, `.pt`, `.bin`) without PyTorch: arrays by name, nothing that could run.
+
+`torch.save` writes a pickle (`pickled`) of which each tensor points to numbers that lie beside it:
+since PyTorch 1.6 in parts of a ZIP archive that is not compressed, before that one behind the
+other, each with its count in front. Numbers are read when they are asked for.
+"""
+
+import contextlib
+import functools
+import io
+import math
+import zipfile
+
+import ml_dtypes
+import numpy as np
+
+from fundus_diag.models.weights import pickled
+from fundus_diag.models.weights.pickled import Refused
+
+KINDS = {
+    "FloatStorage": np.dtype("<f4"),
+    "DoubleStorage": np.dtype("<f8"),
+    "HalfStorage": np.dtype("<f2"),
+    "BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
+    "LongStorage": np.dtype("<i8"),
+    "IntStorage": np.dtype("<i4"),
+    "ShortStorage": np.dtype("<i2"),
+    "CharStorage": np.dtype("i1"),
+    "ByteStorage": np.dtype("u1"),
+    "BoolStorage": np.dtype("?"),
+}
+MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of the older form
+DAMAGED = "a damaged archive"
+MISSING = "numbers are missing: the file is cut off or damaged"
+MAX_PICKLE = 64 * 2**20  # bytes
+MAX_PARTS = 100_000
+
+
+def load(path):
+    """What a file holds.
+
+    Returns:
+        (value, read): the value as `pickled.read` gives it; `read(tensor)` is the array of a
+        `pickled.Tensor` in it.
+
+    Raises:
+        Refused: the file is damaged, or holds more than plain values and arrays. OSError: see
+        `open`.
+    """
+    value, bytes_of = (_archive if zipfile.is_zipfile(path) else _older)(path)
+    # Tensors may share a part: the last one is kept.
+    return value, functools.partial(_array, functools.lru_cache(maxsize=1)(bytes_of))
+
+
+def fits(tensor):
+    """Whether a tensor lies within what is stored for it, none of its numbers used twice over."""
+    if 0 in tensor.shape:
+        return True
+    pairs = zip(tensor.shape, tensor.strides, strict=True)
+    last = tensor.offset + sum((side - 1) * stride for side, stride in pairs)
+    return last < tensor.stored.count and math.prod(tensor.shape) <= tensor.stored.count
+
+
+def dtype(tensor):
+    """NumPy's name of a tensor's type."""
+    return KINDS[tensor.stored.kind].name
+
+
+def _array(bytes_of, tensor):
+    kind = KINDS[tensor.stored.kind]
+    if 0 in tensor.shape:
+        return np.zeros(tensor.shape, kind)
+    numbers = np.frombuffer(bytes_of(tensor.stored), kind)
+    strides = [kind.itemsize * stride for stride in tensor.strides]
+    return np.lib.stride_tricks.as_strided(
+        numbers[tensor.offset :], tensor.shape, strides, writeable=False
+    )
+
+
+def _size(part):
+    """Bytes of what is stored."""
+    if part.kind not in KINDS:
+        raise Refused(f"numbers of the kind {part.kind[:80]}")
+    return part.count * KINDS[part.kind].itemsize
+
+
+def _older(path):
+    """Of the form before PyTorch 1.6."""
+    with open(path, "rb") as file:
+        end = file.seek(0, 2)
+        file.seek(0)
+        for wanted in (MAGIC, PROTOCOL):
+            if pickled.read(file)[0] != wanted:
+                raise Refused("not a file of PyTorch")
+        about, _ = pickled.read(file)
+        if not isinstance(about, dict) or about.get("little_endian") is not True:
+            raise Refused("numbers in an order of bytes that is not read")
+        value, parts = pickled.read(file)
+        keys, _ = pickled.read(file)
+        if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(parts):
+            raise Refused(MISSING)
+        places = {}
+        for key in keys:
+            count = int.from_bytes(file.read(8), "little")
+            begin = file.tell()
+            if count != parts[key].count or begin + _size(parts[key]) > end:
+                raise Refused(MISSING)
+            places[key] = begin
+            file.seek(begin + _size(parts[key]))
+
+    def bytes_of(part):
+        with open(path, "rb") as file:
+            file.seek(places[part.key])
+            return file.read(_size(part))
+
+    return value, bytes_of
+
+
+def _archive(path):
+    """Of the form since PyTorch 1.6."""
+    with _opened(path) as archive:
+        entries = _entries(archive)
+        found = [name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]
+        if len(found) != 1 or entries[found[0]].file_size > MAX_PICKLE:
+            raise Refused(DAMAGED)
+        root = found[0].removesuffix("data.pkl")
+        order = entries.get(f"{root}byteorder")
+        if order is not None and (order.file_size > 16 or archive.read(order) != b"little"):
+            raise Refused("numbers in an order of bytes that is not read")
+        value, parts = pickled.read(io.BytesIO(archive.read(found[0])))
+    for part in parts.values():
+        entry = entries.get(f"{root}data/{part.key}")
+        if entry is None or entry.file_size != _size(part):
+            raise Refused(MISSING)
+
+    def bytes_of(part):
+        with _opened(path) as archive:
+            return archive.read(f"{root}data/{part.key}")  # its checksum is compared
+
+    return value, bytes_of
+
+
+@contextlib.contextmanager
+def _opened(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+        raise Refused(DAMAGED) from error
+
+
+def _entries(archive):
+    """{name: entry} of an archive, of which no two may share bytes or a name."""
+    infos = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
+    if len(infos) > MAX_PARTS:
+        raise Refused(DAMAGED)
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in infos):
+        raise Refused("compressed, which PyTorch's files are not")
+    ends = [entry.header_offset for entry in infos[1:]] + [archive.start_dir]
+    for entry, end in zip(infos, ends, strict=True):
+        least = 30 + len(entry.orig_filename)  # the header in front of the numbers
+        if entry.flag_bits & 1 or entry.file_size != entry.compress_size:
+            raise Refused(DAMAGED)
+        if entry.header_offset + least + entry.file_size > end:
+            raise Refused(DAMAGED)
+    entries = {entry.filename: entry for entry in infos}
+    if len(entries) != len(infos):
+        raise Refused(DAMAGED)
+    return entries
