@@ -43,9 +43,7 @@ def fit_outline(x, y, shape):
 
 def _best(shapes, x, y, round_only):
     """The shape with most votes, (1, 4), fitted to all its voters, and its votes."""
-    # Every second point is enough to find the best of the trials; all of them fit it.
-    votes = tf.reduce_sum(_votes(shapes, x[::2], y[::2]), axis=1)
-    votes = tf.where(_plausible(shapes), votes, 0.0)
+    votes = tf.where(_plausible(shapes), tf.reduce_sum(_votes(shapes, x, y), axis=1), 0.0)
     best = shapes[tf.argmax(votes)][None]
 
     def refit(turn, best):
@@ -104,14 +102,9 @@ def _plausible(shapes):
 def _votes(shapes, x, y, widening=1.0):
     """(k, n) weight in [0, 1] of every point for every ellipse: 1 on it, 0 beyond tolerance."""
     cx, cy, rx, ry = tf.split(shapes, 4, axis=1)
-    # ((x - cx) / rx)^2 + ((y - cy) / ry)^2 as one product: fewer passes over (k, n) numbers.
-    p, q = 1.0 / rx**2, 1.0 / ry**2
-    factors = tf.concat([p, q, -2.0 * cx * p, -2.0 * cy * q, cx**2 * p + cy**2 * q], axis=1)
-    squared = tf.matmul(factors, tf.stack([x**2, y**2, x, y, tf.ones_like(x)]))
-    distance = (tf.sqrt(tf.maximum(squared, 0.0)) - 1.0) * (
-        tf.sqrt(rx * ry) / (TOLERANCE * widening)
-    )
-    return tf.nn.relu(1.0 - distance**2)
+    radius = tf.sqrt(((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2)
+    distance = (radius - 1.0) * tf.sqrt(rx * ry)
+    return tf.maximum(0.0, 1.0 - (distance / (TOLERANCE * widening)) ** 2)
 
 
 def _support(shape, x, y, half_width, half_height, bins=90):
