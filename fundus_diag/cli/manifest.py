@@ -11,7 +11,7 @@ from fundus_diag.cli.parsing import File
 from fundus_diag.cli.paths import check_file, check_folder
 from fundus_diag.cli.quiet import import_tensorflow
 from fundus_diag.data.datasets.descriptions import describe, described
-from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.utils.errors import DataError, UsageError, counted
 from fundus_diag.utils.files import check_writable
 
 
@@ -113,7 +113,7 @@ def check(file: File, /, image_root: Path | None = None, page: Path | None = Non
         write_check(page, checked, facts, image_root)
         print(page)
     errors, warnings = checked.errors, checked.warnings
-    print(f"{file}: {len(errors)} errors, {len(warnings)} warnings")
+    print(f"{file}: {counted(len(errors), 'error')}, {counted(len(warnings), 'warning')}")
     return 1 if errors else 0
 
 
