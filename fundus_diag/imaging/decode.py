@@ -74,7 +74,6 @@ def decode_known(data, raw, header, times=1):
     Raises:
         tf.errors.InvalidArgumentError: the data is broken behind its header.
     """
-
     return _decoded(data, raw, times, *(header[name] for name in _HEADER))
 
 

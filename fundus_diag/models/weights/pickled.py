@@ -152,9 +152,6 @@ class _Machine:
             raise Refused(DAMAGED)
         self.stack.pop()
 
-    def pop_mark(self, _):
-        self.since_mark()
-
     def put(self, number):
         value = self.pop()
         self.memory[len(self.memory) if number is None else number] = value
@@ -210,10 +207,10 @@ class _Machine:
         if len(found) not in (5, 6) or found[0] != "storage" or found[5:] not in ((), (None,)):
             raise Refused(DAMAGED)
         kind, key, count = found[1], found[2], found[4]
-        if not isinstance(kind, Name) or kind.module not in ("torch", "torch.cuda"):
-            raise Refused(f"numbers of the kind {_shown(kind)}")
-        if not isinstance(key, str) or not _whole(count):
+        if not isinstance(kind, Name) or not isinstance(key, str) or not _whole(count):
             raise Refused(DAMAGED)
+        if kind.module not in ("torch", "torch.cuda"):
+            raise Refused(f"numbers of the kind {_shown(kind)}")
         found = Stored(kind.name, key, count)
         if self.parts.setdefault(key, found) != found:
             raise Refused(DAMAGED)
@@ -227,7 +224,7 @@ class _Object(dict):
 _OPERATIONS = {
     "MARK": _Machine.mark,
     "POP": _Machine.pop_one,
-    "POP_MARK": _Machine.pop_mark,
+    "POP_MARK": lambda machine, _: machine.since_mark(),
     **{name: _Machine.put for name in ("BINPUT", "LONG_BINPUT", "MEMOIZE")},
     **{name: _Machine.get for name in ("BINGET", "LONG_BINGET")},
     "TUPLE1": lambda machine, _: machine.tuple_of(1),
@@ -281,7 +278,8 @@ def _pairs(values):
 
 def _key(key):
     # No tuples: a few operations nest them so deep that comparing them never ends.
-    if not isinstance(key, str | int | float | bytes | None):
+    long = isinstance(key, int) and abs(key) >= 2**63  # Python writes none of many digits
+    if long or not isinstance(key, str | int | float | bytes | None):
         raise Refused("a pickle with keys other than texts and numbers")
     return key
 

@@ -34,6 +34,7 @@ DAMAGED = "a damaged archive"
 MISSING = "numbers are missing: the file is cut off or damaged"
 MAX_PICKLE = 64 * 2**20  # bytes
 MAX_PARTS = 100_000
+MAX_EMPTY = 2**40  # numbers that an array without any would have, were its empty sides 1
 
 
 def load(path):
@@ -55,7 +56,7 @@ def load(path):
 def fits(tensor):
     """Whether a tensor lies within what is stored for it, none of its numbers used twice over."""
     if 0 in tensor.shape:
-        return True
+        return math.prod(side or 1 for side in tensor.shape) < MAX_EMPTY
     pairs = zip(tensor.shape, tensor.strides, strict=True)
     last = tensor.offset + sum((side - 1) * stride for side, stride in pairs)
     return last < tensor.stored.count and math.prod(tensor.shape) <= tensor.stored.count
@@ -68,9 +69,14 @@ def dtype(tensor):
 
 def _array(bytes_of, tensor):
     kind = KINDS[tensor.stored.kind]
+    if not fits(tensor):
+        raise Refused(MISSING)
     if 0 in tensor.shape:
         return np.zeros(tensor.shape, kind)
-    numbers = np.frombuffer(bytes_of(tensor.stored), kind)
+    content = bytes_of(tensor.stored)
+    if len(content) != _size(tensor.stored):  # the file has changed since
+        raise Refused(MISSING)
+    numbers = np.frombuffer(content, kind)
     strides = [kind.itemsize * stride for stride in tensor.strides]
     return np.lib.stride_tricks.as_strided(
         numbers[tensor.offset :], tensor.shape, strides, writeable=False
@@ -97,7 +103,8 @@ def _older(path):
             raise Refused("numbers in an order of bytes that is not read")
         value, parts = pickled.read(file)
         keys, _ = pickled.read(file)
-        if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(parts):
+        named = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
+        if not named or sorted(keys) != sorted(parts):
             raise Refused(MISSING)
         places = {}
         for key in keys:
@@ -145,7 +152,7 @@ def _opened(path):
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, UnicodeDecodeError) as error:
         raise Refused(DAMAGED) from error
 
 

@@ -137,6 +137,7 @@ def test_a_file_put_together_by_hand_is_read(tmp_path):
         (tensor(stored(3), side=-1), "damaged"),
         (tensor(stored(3)) + b"0" + tensor(stored(4)), "damaged"),
         (tensor(stored(3, b"1")), "numbers are missing"),
+        (b"}\x8b\x00\x10\x00\x00" + b"\x7f" * 4096 + b"K\x01s", "keys other than"),
     ],
 )
 def test_a_program_that_does_something_else_is_refused_by_its_name(tmp_path, program, message):
@@ -160,8 +161,10 @@ def test_a_name_is_not_looked_up(tmp_path):
 def test_what_lies_beyond_what_is_stored_does_not_fit(tmp_path, offset, side, stride):
     path = tmp_path / "a.pth"
     path.write_bytes(older_form(tensor(stored(3), offset, side, stride), [b"0"], numbers(3)))
-    content, _ = pth.load(path)
+    content, read = pth.load(path)
     assert not pth.fits(content["a"])
+    with pytest.raises(Refused, match="numbers are missing"):  # never read beyond the end
+        read(content["a"])
 
 
 @pytest.mark.parametrize(
@@ -181,6 +184,30 @@ def test_numbers_that_are_missing_or_left_over_are_refused(tmp_path, keys, parts
     path.write_bytes(older_form(tensor(stored(3)), keys, parts))
     with pytest.raises(Refused, match="numbers are missing"):
         pth.load(path)
+
+
+def test_keys_of_numbers_that_are_no_texts_are_refused_at_once(tmp_path):
+    """Tuples that hold the one before twice: to write one out would never end."""
+    path = tmp_path / "a.pth"
+    whole = older_form(tensor(stored(3)), [b"0"], numbers(3))
+    for key in (b"K\0", b"K\x01" + b"q\x00h\x00\x86" * 100):
+        path.write_bytes(whole.replace(b"](X\x01\0\0\x000e.", b"](" + key + b"e."))
+        assert path.read_bytes() != whole
+        with pytest.raises(Refused, match="numbers are missing"):
+            pth.load(path)
+    deep = stored(3).replace(b"ctorch\nFloatStorage\n", b"K\x01" + b"q\x00h\x00\x86" * 100)
+    path.write_bytes(older_form(deep, [b"0"], numbers(3)))
+    with pytest.raises(Refused, match="damaged"):
+        pth.load(path)
+
+
+def test_a_file_that_was_cut_off_since_is_not_read_beyond_its_end(tmp_path):
+    path = tmp_path / "a.pth"
+    path.write_bytes(older_form(tensor(stored(3)), [b"0"], numbers(3)))
+    content, read = pth.load(path)
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(Refused, match="numbers are missing"):
+        read(content["a"])
 
 
 def test_a_count_without_its_numbers_takes_no_memory(tmp_path):
