@@ -22,7 +22,7 @@ def port(source: File, /, encoder: str, out: Path, image_size: int | None = None
     """
     check_file(source)
     import_tensorflow()
-    from fundus_diag.models.weights.namings import note_of
+    from fundus_diag.models.weights.port import note_of
     from fundus_diag.models.weights.port import port as port_file
 
     record = port_file(source, encoder, out, image_size)

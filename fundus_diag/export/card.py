@@ -4,7 +4,7 @@ import datetime
 from pathlib import Path
 
 from fundus_diag.data.labels import label_text
-from fundus_diag.models.weights.load import WEIGHT_TERMS
+from fundus_diag.models.weights.load import weight_terms
 from fundus_diag.runs.run import WEIGHTS
 from fundus_diag.runs.run_files import leaks
 from fundus_diag.utils.files import read_json, sha256, write_json, write_text
@@ -66,7 +66,7 @@ def _card(run, facts):
     train = config["data"]["splits"]["train"]
     grade = config["task"] == "grade"
     unit = "both eyes of a patient" if config["unit"] == "patient" else "single eyes"
-    weights = WEIGHT_TERMS.get(config["weights"], f"the file {_last(config['weights'])}")
+    weights = weight_terms(config["encoder"], config["weights"])
     chosen = "Calibrated" if grade else "Calibrated, and thresholds chosen"
     how = "" if grade else f" by {points['criterion']}"
     own = {x: e["criterion"] for x, e in points["labels"].items() if e.get("criterion")}

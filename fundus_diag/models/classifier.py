@@ -95,12 +95,24 @@ def cam_layers(model):
     return CAM_LAYERS[encoder]([x.name for x in model.layers])
 
 
+# Layers before and behind the blocks, where their names do not say so.
+_OUTSIDE = {
+    **dict.fromkeys(("conv_stem", "bn0"), "stem"),
+    **dict.fromkeys(("conv_head", "bn1"), "top"),
+}
+
+
 def block_of(name):
     """The block that a layer belongs to, by its name: head, block3, blocks.7, stage1.blocks.0, ..
 
-    What comes before the first block of a transformer is its `embed`; of a stage, `stage1`.
+    What comes before the first block of a transformer is its `embed`; of a stage, `stage1`; of
+    EfficientNet, its `stem`, and behind the last one its `top`.
     """
-    found = re.match(r"(\w+\.)?blocks\.\d+|stage\d+|block\d+", name)
+    outside = _OUTSIDE.get(name.removesuffix("_act"))
+    if outside:
+        return outside
+    known = r"(\w+\.)?blocks\.\d+|stage\d+|block\d+[a-z]?|conv\d+_block\d+|mixed\d+"
+    found = re.match(known, name)
     if found:
         return found[0]
     first = re.split(r"[_.]", name)[0]

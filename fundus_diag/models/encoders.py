@@ -22,7 +22,16 @@ import inspect
 
 import keras
 
-from fundus_diag.models import cvt, mae_vit, med_former, se_xception
+from fundus_diag.models import (
+    cvt,
+    efficientnet_lite,
+    efficientnet_v2,
+    inception,
+    mae_vit,
+    med_former,
+    resnet,
+    se_xception,
+)
 from fundus_diag.models.family import Preset
 from fundus_diag.models.layers.preprocessing import LARGEST, SMALLEST
 from fundus_diag.utils.errors import UsageError
@@ -92,5 +101,14 @@ def feature_map(name, images, image_size, options):
     return FEATURE_MAPS[name](images, **options)
 
 
-for _module in (se_xception, cvt, mae_vit, med_former):
+for _module in (
+    se_xception,
+    efficientnet_lite,
+    resnet,
+    inception,
+    efficientnet_v2,
+    cvt,
+    mae_vit,
+    med_former,
+):
     add_family(_module)

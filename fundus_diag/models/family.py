@@ -1,7 +1,27 @@
 """What the file of a family of encoders says of them, beside the network itself."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import ModuleType
+
+
+@dataclass(frozen=True)
+class Published:
+    """Weights of ImageNet that a network is published with.
+
+    Attributes:
+        title: what is said of them.
+        terms: their licence, and what else binds who uses them.
+        suffix: of the files that they are published as, which `file` reads.
+        imagenet: `imagenet(encoder)` sets the encoder to them; a `DataError` where they cannot be
+            had.
+        file: `file(path, encoder)`, the same from a file as upstream writes it.
+    """
+
+    title: str
+    terms: str
+    suffix: str
+    imagenet: Callable
+    file: Callable
 
 
 @dataclass(frozen=True)
@@ -12,9 +32,7 @@ class Preset:
         options: of the family's `feature_map`, where they are not its defaults.
         image_size: side of the pictures where no flag says, px.
         recipe: name of the schedule, in `training.recipes.RECIPES`, of its fine-tuning.
-        keras_weights: module that ports the weights of a network of `keras.applications`, as
-            `weights.keras_xception` does: `TITLE`, `port_imagenet(encoder)` for "imagenet" and
-            `port_file(path, encoder)` for a `.h5`. None where there is no such network.
+        published: the weights of "imagenet". None where there are none.
         decoder: blocks and channels of the decoder that pretrains it as a masked autoencoder.
             None is the published one.
     """
@@ -22,7 +40,7 @@ class Preset:
     options: dict = field(default_factory=dict)
     image_size: int = 224
     recipe: str = "se_xception"
-    keras_weights: ModuleType | None = None
+    published: Published | None = None
     decoder: tuple | None = None
 
 

@@ -12,12 +12,12 @@ from keras import layers
 
 from fundus_diag.models.family import Preset
 from fundus_diag.models.layers.squeeze_excite import squeeze_excite
-from fundus_diag.models.weights import keras_xception
+from fundus_diag.models.weights.keras_xception import PUBLISHED
 from fundus_diag.utils.errors import UsageError
 
 HEAD = {"hidden": 512}  # ReLU, as in the original system
 PRESETS = {
-    "se_xception": Preset(image_size=299, keras_weights=keras_xception),
+    "se_xception": Preset(image_size=299, published=PUBLISHED),
     # For small pictures and quick runs: a quarter of the channels, two middle blocks.
     "se_xception_small": Preset({"width": 0.25, "middle_blocks": 2}, image_size=128),
 }

@@ -16,7 +16,7 @@ from fundus_diag.data.datasets.descriptions import dataset_facts
 from fundus_diag.data.labels import LABELS, label_text
 from fundus_diag.data.patients import own_patients_of_run
 from fundus_diag.metrics import classification, evaluate
-from fundus_diag.models.weights.load import WEIGHT_TERMS
+from fundus_diag.models.weights.load import weight_terms
 from fundus_diag.report import figures, parts
 from fundus_diag.report.environment import environment
 from fundus_diag.report.selection import worst_errors
@@ -160,7 +160,7 @@ def _page(run_dir, config, points, table, metrics, images, split, source):
         errors_note=note,
         datasets=dataset_facts(table),
         own_patients=own_patients_of_run(config),
-        weight_terms=WEIGHT_TERMS,
+        weight_terms=weight_terms(config["encoder"], config["weights"]),
         leaks=run_files.leaks(config.get("weights_record")),
         source=source.name,
         foreign="table" in metrics,

@@ -17,8 +17,9 @@ class TrainConfig(RunConfig):
     """Train a classifier in two phases: the head alone, then everything."""
 
     encoder: str = "se_xception"
-    """Network: se_xception (_small: for small pictures and quick runs), cvt_13, mae_vit_base,
-    retfound, med_former or another of docs/encoders.md. A name that is unknown lists all."""
+    """Network: se_xception (_small: for small pictures and quick runs), efficientnet_lite0 (its
+    weights come with pip), resnet50, cvt_13, mae_vit_base, retfound, med_former or another of
+    docs/encoders.md. A name that is unknown lists all."""
     encoder_options: tuple[str, ...] = ()
     """Changes of the network, NAME=VALUE, such as depths=1,1,4 or patch=8."""
     weights: str = "imagenet"

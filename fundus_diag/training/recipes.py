@@ -31,6 +31,15 @@ RECIPES = {
         "dropout": 0.5,
     },
     "scratch": {**_PLAIN, "phase2_epochs": 24, "phase2_rate": 1e-3, "ema": 1.0, "dropout": 0.5},
+    # AdamW, a cosine and nothing else: a pretrained network of few parameters.
+    "efficientnet_lite": {
+        **_PLAIN,
+        "phase2_epochs": 8,
+        "phase2_rate": 3e-4,
+        "warmup": 0.0,
+        "weight_decay": 0.01,
+        "dropout": 0.2,
+    },
     # Wu et al. 2021, section 4.1, with the rates of the published configuration of CvT-13, for 256
     # pictures a step; 80 epochs as in the RetinaMNIST study instead of ImageNet's 300. The larger
     # CvT decay by .1. RandAugment and random erasing are left out.

@@ -11,7 +11,7 @@ from flat_head import LABELS, flat_head, photographs
 from keras import layers
 from laid import placed
 from scipy import ndimage
-from small_encoders import NARROW, SIZE, shake
+from small_encoders import NARROW, OPTIONS, SIZE, shake
 
 from fundus_diag import explain
 from fundus_diag.explain.fusion import fused
@@ -34,7 +34,7 @@ def images():
 def classifier(name, unit="eye"):
     """A classifier whose logits vary with the picture; not to be changed."""
     keras.utils.set_random_seed(0)
-    model = build_classifier(name, SIZE, LABELS, unit=unit, **NARROW[name])
+    model = build_classifier(name, SIZE, LABELS, unit=unit, **OPTIONS[name])
     shake(model)
     inputs = photographs() if unit == "eye" else as_pairs(photographs())
     calibrate_batch_norm(model, [inputs])
@@ -213,7 +213,7 @@ def test_a_layer_is_divided_by_its_maximum_inside_the_field():
     "name",
     [
         "se_xception",
-        *(pytest.param(x, marks=pytest.mark.slow) for x in NARROW if x != "se_xception"),
+        *(pytest.param(x, marks=pytest.mark.slow) for x in OPTIONS if x != "se_xception"),
         pytest.param("cvt_13", marks=[pytest.mark.traced, pytest.mark.slow]),
     ],
 )

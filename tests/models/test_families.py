@@ -11,11 +11,11 @@ from tiny import main, tiny
 
 from fundus_diag.models import ENCODERS, build_classifier, encoders
 from fundus_diag.models.classifier import cam_layers
-from fundus_diag.models.family import Preset
+from fundus_diag.models.family import Preset, Published
 from fundus_diag.models.layers.preprocessing import LARGEST, SMALLEST
 from fundus_diag.models.options import parse_options
 from fundus_diag.models.weights.load import load_encoder
-from fundus_diag.models.weights.namings import namings
+from fundus_diag.models.weights.port import namings
 from fundus_diag.training.config import TrainConfig
 from fundus_diag.training.recipes import RECIPES
 from fundus_diag.utils.errors import UsageError
@@ -133,16 +133,18 @@ def test_weights_of_a_new_encoder_are_ported_by_the_names_in_its_file(plain, tmp
 
 def test_imagenet_and_a_file_of_keras_are_for_the_encoders_that_say_so(unchanged, tmp_path, capsys):
     done = []
-    upstream = SimpleNamespace(
-        TITLE="a network of Keras",
-        port_imagenet=lambda encoder: done.append(encoder.name),
-        port_file=lambda path, encoder: done.append((path.name, encoder.name)),
+    upstream = Published(
+        title="a network of Keras",
+        terms="MIT",
+        suffix=".h5",
+        imagenet=lambda encoder: done.append(encoder.name),
+        file=lambda path, encoder: done.append((path.name, encoder.name)),
     )
     family = SimpleNamespace(
         feature_map=lambda images: tiny(images),
         cam_layers=lambda names: (),
         HEAD={"hidden": 0},
-        PRESETS={"one": Preset(keras_weights=upstream), "other": Preset()},
+        PRESETS={"one": Preset(published=upstream), "other": Preset()},
         NAMINGS=(),
     )
     encoders.add_family(family)
@@ -158,7 +160,9 @@ def test_imagenet_and_a_file_of_keras_are_for_the_encoders_that_say_so(unchanged
     with pytest.raises(UsageError, match="imagenet: there are none for --encoder other"):
         load_encoder("other", 32, "imagenet")
     assert main([*words, "other"]) == 2
-    assert "a .h5 of Keras is for se_xception, one\n" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "a .h5 of Keras is for se_xception, resnet50, " in said
+    assert said.endswith(", one\n")
 
 
 def test_an_encoder_that_is_described_nowhere_has_the_defaults():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from small_encoders import NARROW
+from small_encoders import OPTIONS
 from tiny import tiny
 
 from fundus_diag.models import build_classifier
@@ -19,13 +19,13 @@ from fundus_diag.utils.errors import UsageError
 NORMS = (layers.LayerNormalization, layers.BatchNormalization)
 # Sides of pictures for which cells in the middle see no edge; those of CvT and SE-Xception even and
 # odd, those of patches an even and an odd number of them.
-SIZES = {"se_xception": (500, 511), "cvt_13": (128, 133), "mae_vit_tiny": (96, 80),
-         "med_former": (96, 80)}  # fmt: skip
+SIZES = {"se_xception": (500, 511), "efficientnet_lite0": (448, 449), "cvt_13": (128, 133),
+         "mae_vit_tiny": (96, 80), "med_former": (96, 80)}  # fmt: skip
 
 
 @functools.lru_cache(maxsize=2)
 def classifier(name, size):
-    return build_classifier(name, size, 2, **NARROW[name])
+    return build_classifier(name, size, 2, **OPTIONS[name])
 
 
 def shown(model):
@@ -120,6 +120,28 @@ def test_a_cell_stands_where_the_gradient_of_an_even_network_has_its_middle(name
         ("se_xception", 128, [(3.5, 2), (3.5, 4), (3.5, 8), (7.5, 16), (7.5, 16), (15.5, 32)]),
         ("mae_vit_tiny", 96, [(8, 16)] * 3),
         ("med_former", 96, [(2, 4), (4, 8), (8, 16)]),
+        # TensorFlow's padding of even maps at stride 2: none before the first cell.
+        ("efficientnet_lite0", 224, [(1.5, 2), (3.5, 4), (7.5, 8), (15.5, 16), (31.5, 32)]),
+        pytest.param(
+            "efficientnet_v2_s",
+            384,
+            [(1.5, 2), (3.5, 4), (7.5, 8), (15.5, 16), (31.5, 32)],
+            marks=pytest.mark.slow,
+        ),
+        # Padding of its own, 3 of 7: cell k stands on pixel 2 k.
+        pytest.param(
+            "resnet50",
+            224,
+            [(0.5, 2), (0.5, 4), (0.5, 8), (0.5, 16), (0.5, 32)],
+            marks=pytest.mark.slow,
+        ),
+        # No padding in the stem and where a map is halved.
+        pytest.param(
+            "inception_v3",
+            299,
+            [(3.5, 2), (9.5, 4), (13.5, 8), (21.5, 16), (37.5, 32)],
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_offsets_and_strides_by_hand(name, size, want):

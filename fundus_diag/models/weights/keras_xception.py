@@ -5,19 +5,19 @@ ImageNet; layer names are the same but for the four shortcut convolutions, which
 unnamed and which are matched in order.
 """
 
-import keras
 import numpy as np
 
+from fundus_diag.models.family import Published
 from fundus_diag.models.weights.h5 import keras_arrays
-from fundus_diag.models.weights.strict import Array, fill, own_targets
-from fundus_diag.utils.errors import DataError
+from fundus_diag.models.weights.keras_networks import IMAGENET, arrays_of, fetched
+from fundus_diag.models.weights.strict import fill, own_targets
 
 TITLE = "keras.applications.Xception"
 # Of these weights, not of Keras, which is under Apache-2.0: "trained by ourselves and [..] released
 # under the MIT license", docs/templates/applications.md of Keras 2. What they were trained on has
 # terms of its own.
 LICENCE = "MIT"
-TERMS = f"{LICENCE}, by Keras's documentation; ImageNet's own terms are for non-commercial research"
+TERMS = f"{LICENCE}, by Keras's documentation; {IMAGENET}"
 SHORTCUT_BLOCKS = ("block2", "block3", "block4", "block13")
 OPEN_GATE = 4.0  # bias of a gate's sigmoid: .982, nearly the network without gates
 
@@ -31,7 +31,7 @@ def port_xception(upstream, encoder):
     Raises:
         DataError: an array of either side is left over or has another shape.
     """
-    _fill(TITLE, {x.name: _arrays_of(x) for x in upstream.layers if x.weights}, encoder)
+    _fill(TITLE, arrays_of(upstream), encoder)
 
 
 def port_file(path, encoder):
@@ -49,15 +49,7 @@ def port_imagenet(encoder):
     Raises:
         DataError: they can be had from neither.
     """
-    try:
-        upstream = keras.applications.Xception(weights="imagenet", include_top=False)
-    except Exception as error:  # Keras raises a bare Exception when the download fails
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(
-            "--weights imagenet: the weights could not be fetched and are not in Keras's cache "
-            f"({reason}); give the file with --weights FILE, or train with --weights none"
-        ) from error
-    port_xception(upstream, encoder)
+    port_xception(fetched("Xception"), encoder)
 
 
 def _fill(path, source, encoder):
@@ -75,8 +67,4 @@ def _fill(path, source, encoder):
             layer.set_weights([0.1 * kernel, np.full_like(bias, OPEN_GATE)])
 
 
-def _arrays_of(layer):
-    return [
-        Array(f"{layer.name}/{i}", x.shape, str(x.dtype), lambda x=x: x)
-        for i, x in enumerate(layer.get_weights())
-    ]
+PUBLISHED = Published(TITLE, TERMS, ".h5", port_imagenet, port_file)

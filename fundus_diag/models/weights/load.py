@@ -1,19 +1,26 @@
 """Weights of encoders: published ones ported by name, and files of our own. Loading is strict."""
 
+import re
 from pathlib import Path
 
 from fundus_diag.models.encoders import build_encoder, has_option, preset_of
-from fundus_diag.models.weights import h5, keras_xception
+from fundus_diag.models.weights import h5
 from fundus_diag.models.weights.namings import POSITIONS
 from fundus_diag.models.weights.strict import fill, fit_positions, own_targets
 from fundus_diag.utils.errors import DataError, UsageError
 
 MOST_LISTED = 8  # differences of a file that was written for another encoder
-# What `--weights` names on the command line, with its terms.
-WEIGHT_TERMS = {
-    "none": "none: trained from scratch",
-    "imagenet": f"ImageNet weights of {keras_xception.TITLE} ({keras_xception.TERMS})",
-}
+
+
+def weight_terms(encoder, weights):
+    """What an encoder started from, `--weights` of its run, with its terms: one line."""
+    if weights == "none":
+        return "none: trained from scratch"
+    upstream = preset_of(encoder).published
+    if weights == "imagenet" and upstream is not None:
+        return f"ImageNet weights of {upstream.title} ({upstream.terms})"
+    name = re.split(r"[/\\]", str(weights))[-1]
+    return f"the file {name}: its owner's terms apply"
 
 
 def load_encoder(encoder, image_size, weights, **options):
@@ -23,9 +30,9 @@ def load_encoder(encoder, image_size, weights, **options):
         encoder: name in `ENCODERS`.
         image_size: px.
         weights: "none", "imagenet" or a file: `.weights.h5` as `encoder.save_weights` and
-            `fundus-diag port` write it, or the `.h5` without top of `keras.applications`, where
-            that has the encoder's network. A position embedding of another grid is resized. Where
-            the file has no final `norm`, as after fine-tuning, the encoder has none.
+            `fundus-diag port` write it, or one as the encoder's weights of ImageNet are published.
+            A position embedding of another grid is resized. Where the file has no final `norm`, as
+            after fine-tuning, the encoder has none.
         **options: of the encoder.
 
     Returns:
@@ -37,7 +44,7 @@ def load_encoder(encoder, image_size, weights, **options):
     """
     if weights == "none":
         return build_encoder(encoder, image_size, **options), False
-    upstream = preset_of(encoder).keras_weights
+    upstream = preset_of(encoder).published
     if weights == "imagenet":
         if upstream is None:
             raise UsageError(
@@ -45,16 +52,16 @@ def load_encoder(encoder, image_size, weights, **options):
                 "use --weights none or a file"
             )
         model = build_encoder(encoder, image_size, **options)
-        upstream.port_imagenet(model)
+        upstream.imagenet(model)
         return model, True
     path = Path(weights)
     if not path.is_file():
         raise DataError(f"{path}: no such weights file (--weights imagenet | none | FILE)")
     if path.name.endswith(".weights.h5"):
         return _load_own(path, encoder, image_size, options), True
-    if path.suffix == ".h5" and upstream is not None:
+    if upstream is not None and path.suffix == upstream.suffix:
         model = build_encoder(encoder, image_size, **options)
-        upstream.port_file(path, model)
+        upstream.file(path, model)
         return model, True
     raise DataError(
         f"{path}: weights of --encoder {encoder} end in .weights.h5; `fundus-diag port` makes them"

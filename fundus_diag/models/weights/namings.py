@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from keras import layers
 
-from fundus_diag.models.encoders import FAMILIES
 from fundus_diag.models.weights.strict import Target
 
 POSITIONS = "pos_embed"
@@ -29,24 +28,6 @@ _AXES = {
     layers.DepthwiseConv2D: (2, 3, 0, 1),
     layers.Dense: (1, 0),
 }
-
-
-def namings():
-    """[(module of the family, `Naming`)] of all families."""
-    return [(family, naming) for family in FAMILIES for naming in family.NAMINGS]
-
-
-def note_of(title):
-    """What who ports weights should know, by the title of their naming; "" where nothing."""
-    return next((naming.note for _, naming in namings() if naming.title == title), "")
-
-
-def recognise(names):
-    """(module of the family, `Naming`) that array names follow, or None."""
-    for family, naming in namings():
-        if any(re.fullmatch(naming.mark, name) for name in names):
-            return family, naming
-    return None
 
 
 def translate(naming, arrays):

@@ -3,9 +3,11 @@
 Which checkpoints there are and how they name their arrays stands in the files of the encoders.
 """
 
+import re
 from pathlib import Path
 
 from fundus_diag.models.encoders import (
+    FAMILIES,
     PRESETS,
     build_encoder,
     defaults,
@@ -13,13 +15,7 @@ from fundus_diag.models.encoders import (
     preset_of,
 )
 from fundus_diag.models.weights import h5
-from fundus_diag.models.weights.namings import (
-    POSITIONS,
-    namings,
-    recognise,
-    torch_targets,
-    translate,
-)
+from fundus_diag.models.weights.namings import POSITIONS, torch_targets, translate
 from fundus_diag.models.weights.pytorch import PICKLES, checkpoint_arrays
 from fundus_diag.models.weights.strict import fill, fit_positions, grid
 from fundus_diag.utils.errors import DataError, UsageError
@@ -69,20 +65,38 @@ def port(source, encoder, out, image_size=None):
     return record
 
 
+def namings():
+    """[(module of the family, `Naming`)] of all families."""
+    return [(family, naming) for family in FAMILIES for naming in family.NAMINGS]
+
+
+def note_of(title):
+    """What who ports weights should know, by the title of their naming; "" where nothing."""
+    return next((naming.note for _, naming in namings() if naming.title == title), "")
+
+
+def _recognise(names):
+    """(module of the family, `Naming`) that array names follow, or None."""
+    for family, naming in namings():
+        if any(re.fullmatch(naming.mark, name) for name in names):
+            return family, naming
+    return None
+
+
 def _keras(source, encoder, image_size):
-    upstream = preset_of(encoder).keras_weights
-    if upstream is None:
-        known = [name for name, preset in PRESETS.items() if preset.keras_weights is not None]
+    upstream = preset_of(encoder).published
+    if upstream is None or upstream.suffix != ".h5":
+        known = [k for k, x in PRESETS.items() if x.published and x.published.suffix == ".h5"]
         raise UsageError(f"--encoder {encoder}: a .h5 of Keras is for {', '.join(known)}")
     size = preset_of(encoder).image_size if image_size is None else image_size
     model = build_encoder(encoder, size)
-    upstream.port_file(source, model)
-    return model, {"naming": upstream.TITLE, "left_out": []}
+    upstream.file(source, model)
+    return model, {"naming": upstream.title, "left_out": []}
 
 
 def _torch(source, encoder, image_size):
     arrays, beside = checkpoint_arrays(source)
-    found = recognise(arrays)
+    found = _recognise(arrays)
     if found is None:
         titles = ", ".join(naming.title for _, naming in namings())
         raise DataError(f"{source}: names of no network that is known: {titles}")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fundus_diag.models.weights.keras_xception import LICENCE
-from fundus_diag.models.weights.load import WEIGHT_TERMS
+from fundus_diag.models.weights.load import weight_terms
 
 README = Path(__file__).resolve().parents[3] / "README.md"
 
@@ -11,8 +11,9 @@ README = Path(__file__).resolve().parents[3] / "README.md"
 def test_weights_of_xception_are_under_the_licence_that_keras_gave_them():
     """Keras 2, docs/templates/applications.md, of Xception: "released under the MIT license"."""
     assert LICENCE == "MIT"
-    assert "keras.applications.Xception (MIT, " in WEIGHT_TERMS["imagenet"]
-    assert "Apache" not in WEIGHT_TERMS["imagenet"]
+    terms = weight_terms("se_xception", "imagenet")
+    assert "keras.applications.Xception (MIT, " in terms
+    assert "Apache" not in terms
     text = " ".join(README.read_text().split())
     (sentence,) = [x for x in text.split(". ") if "weights of Xception" in x]
     assert f"under the {LICENCE} licence" in sentence
