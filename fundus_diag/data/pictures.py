@@ -1,9 +1,7 @@
 """The photographs of a table, each decoded once, in memory or on disk."""
 
-import contextlib
 import hashlib
 import os
-import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain
@@ -11,14 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
+from fundus_diag.data.cache_files import (
+    cache_files,
+    finished_array,
+    megabytes,
+    removed_unless_whole,
+    reserved,
+)
 from fundus_diag.imaging import preprocess
 from fundus_diag.imaging.frames import split_frame
 from fundus_diag.utils.errors import DataError, UsageError
-from fundus_diag.utils.files import NO_ROOM, make_folder, reason, reserve, writing
-from fundus_diag.utils.processes import alive, cores, free_memory, host, started
+from fundus_diag.utils.files import writing
+from fundus_diag.utils.processes import cores, free_memory
 from fundus_diag.utils.progress import track
-
-PARTIAL = re.compile(r"pictures-[0-9a-f]{16}\.(?P<host>.+)\.(?P<pid>\d+)-(?P<start>\d*)\.partial")
 
 
 @dataclass(frozen=True)
@@ -76,13 +79,12 @@ def load_pictures(
     paths = tuple(Path(p) for p in paths)
     shape = (len(paths), image_size, image_size, 3)
     if cache == "disk":
-        finished, partial = _cache_files(paths, image_size, crop, cache_dir)
-        _remove_left_behind(finished.parent)
-        if finished.exists():
-            array = np.lib.format.open_memmap(finished, mode="r")
-            if array.shape == shape and array.dtype == np.uint8:
-                return Pictures(paths, image_size, crop, array), []
-        array = _reserve(partial, shape)
+        name = key(paths, image_size, crop)
+        finished, partial = cache_files(Path(cache_dir), "pictures", name)
+        array = finished_array(finished, shape, np.uint8)
+        if array is not None:
+            return Pictures(paths, image_size, crop, array), []
+        array = reserved(partial, shape, np.uint8)
     else:
         array = _in_memory(shape) if cache == "ram" else None
 
@@ -102,7 +104,7 @@ def load_pictures(
         return None
 
     # One alone: threads that meet the decoding graph unprepared would each prepare it, for seconds.
-    with _removed_unless_whole(partial if cache == "disk" else None):
+    with removed_unless_whole(partial if cache == "disk" else None):
         first = [load(index) for index in range(len(paths))[:1]]
         with ThreadPoolExecutor(workers or cores()) as pool:
             reasons = chain(first, pool.map(load, range(len(paths))[1:]))
@@ -113,15 +115,7 @@ def load_pictures(
                 array.flush()
                 os.replace(partial, finished)
     odd = [tuple(paths[i] for i in sorted(found)) for found in (blank, several)]
-    # What is mapped stays readable, though its file is removed.
     return Pictures(paths, image_size, crop, array, [], *odd), bad
-
-
-def megabytes(size):
-    """A number of bytes as people read it: "63 GB", "3.1 MB", "21 kB"."""
-    if size >= 1e9:
-        return f"{size / 1e9:.0f} GB" if size >= 1e10 else f"{size / 1e9:.1f} GB"
-    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.0f} kB"
 
 
 def _in_memory(shape):
@@ -135,47 +129,8 @@ def _in_memory(shape):
     raise UsageError(f"--cache ram needs {megabytes(needed)}{there}: --cache disk or none")
 
 
-def _reserve(partial, shape):
-    """A file mapped as an array (n, S, S, 3) uint8 for which there is room: a page of a mapped file
-    that found none would end the process without a word.
-    """
-    size = int(np.prod(shape))
-    try:
-        array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
-        with open(partial, "r+b") as file:
-            reserve(file, os.fstat(file.fileno()).st_size, kept=128)  # NumPy wrote its head
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        where = partial.parent
-        if error.errno in NO_ROOM:
-            advice = f"no room for the cache of {megabytes(size)} (--cache-dir, --cache none)"
-            raise DataError(f"{where}: {advice}") from error
-        raise DataError(f"{where}: cannot be written: {reason(error)} (--cache-dir)") from error
-    return array
-
-
-@contextlib.contextmanager
-def _removed_unless_whole(partial):
-    try:
-        yield
-    finally:
-        if partial is not None:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
-
-
-def _remove_left_behind(cache_dir):
-    """Removes what processes of this machine that are gone were reading into."""
-    for path in cache_dir.glob("pictures-*.partial"):
-        name = PARTIAL.fullmatch(path.name)
-        if name and name["host"] == host() and not alive(int(name["pid"]), name["start"]):
-            with contextlib.suppress(OSError):
-                path.unlink()
-
-
-def _cache_files(paths, image_size, crop, cache_dir):
-    """(finished, partial) file of the disk cache; its name changes when any photograph does."""
+def key(paths, image_size, crop):
+    """16 digits that change when any photograph does, or the way it is read."""
     facts = [f"{preprocess.VERSION} {image_size} {crop}"]
     for path in paths:
         try:
@@ -183,8 +138,4 @@ def _cache_files(paths, image_size, crop, cache_dir):
             facts.append(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}")
         except OSError:
             facts.append(f"{path} missing")
-    key = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
-    cache_dir = Path(cache_dir)
-    make_folder(cache_dir)
-    reader = f"{host()}.{os.getpid()}-{started(os.getpid())}"
-    return cache_dir / f"pictures-{key}.npy", cache_dir / f"pictures-{key}.{reader}.partial"
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]

@@ -16,7 +16,7 @@ from fundus_diag.imaging.image_file import check_files, read_bytes
 from fundus_diag.utils.errors import DataError
 
 
-def training_batches(pictures, rows, y, order, batch_size, augmentation):
+def training_batches(pictures, rows, y, order, batch_size, augmentation, *, drop_remainder=True):
     """One epoch of training batches.
 
     Args:
@@ -27,6 +27,7 @@ def training_batches(pictures, rows, y, order, batch_size, augmentation):
         batch_size: an incomplete last batch is left out (batch statistics of one or two pictures
             say little, and each epoch is drawn anew), unless it is the only one.
         augmentation: arguments of `augmenter`.
+        drop_remainder: False keeps that last batch.
 
     Returns:
         tf.data.Dataset of (inputs, y), the same bit by bit at every call; inputs are (B, S, S, 3)
@@ -41,7 +42,7 @@ def training_batches(pictures, rows, y, order, batch_size, augmentation):
         return _inputs(images, mask), labels
 
     return (
-        _fetch(pictures, rows, np.asarray(order), batch_size, drop_remainder=True)
+        _fetch(pictures, rows, np.asarray(order), batch_size, drop_remainder)
         .enumerate()
         .map(lambda step, batch: prepare(step, *batch), num_parallel_calls=tf.data.AUTOTUNE)
         .prefetch(2)

@@ -119,6 +119,13 @@ def block_of(name):
     return {"norm": "head", "patch": "embed", "cls": "embed", "pos": "embed"}.get(first, first)
 
 
+def blocks_of(model):
+    """The blocks of a classifier's encoder that hold weights, from the picture up."""
+    blocks = dict.fromkeys(block_of(x.name) for x in encoder_layers(model))
+    blocks.pop("head", None)  # a transformer's last norm
+    return list(blocks)
+
+
 def encoder_layers(model):
     """Layers of a classifier that hold weights and are not of the head."""
     return [x for x in model.layers if x.weights and not x.name.startswith("head_")]

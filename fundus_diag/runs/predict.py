@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fundus_diag.data.cache_files import megabytes
 from fundus_diag.data.inputs import load_inputs, settle_bad, warn_of_several
 from fundus_diag.data.manifest import for_run, pair_eyes, resolve_images
-from fundus_diag.data.pictures import megabytes
 from fundus_diag.data.pipeline import scoring_batches
 from fundus_diag.metrics.calibration import apply_calibration
 from fundus_diag.runs.contents import CONFIG

@@ -9,7 +9,7 @@ from fundus_diag.training.run_config import RunConfig
 from fundus_diag.utils.errors import UsageError
 
 # What a run did before there was a flag for it.
-BEFORE = {"most_repeats": 0.0, "select": "composite"}
+BEFORE = {"most_repeats": 0.0, "phase1_views": 0, "select": "composite"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +42,13 @@ class TrainConfig(RunConfig):
     """Epochs with the encoder frozen. Default: the recipe's."""
     phase2_epochs: int | None = None
     """Epochs with everything training. Default: the recipe's."""
+    phase1_views: int = 1
+    """Views of each training photograph that phase 1 of a pretrained encoder learns from; the
+    encoder looks at each once, in whatever number of epochs. 1: the photograph; more: augmented
+    ones too; 0: the encoder looks anew in every step, at another view."""
+    unfreeze_from: str | None = None
+    """First block of the encoder that phase 2 trains, named as its layers are (blocks.9, block12);
+    those before it stay frozen. Default: all train. A name that is unknown lists all."""
     phase1_rate: float | None = None
     """Highest learning rate of phase 1. Default: the recipe's."""
     phase2_rate: float | None = None
@@ -137,6 +144,7 @@ class TrainConfig(RunConfig):
             "image_size": (SMALLEST, LARGEST),
             "phase1_epochs": (0, 10_000),
             "phase2_epochs": (0, 10_000),
+            "phase1_views": (0, 100),
             "phase1_rate": (0, 1),
             "phase2_rate": (0, 1),
             "final_rate": (0, 1),

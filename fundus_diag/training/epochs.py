@@ -77,16 +77,18 @@ def stop_unless_finite(value, what, epoch, config, rate):
     )
 
 
-def keep(folder, model, state, others=None, files=()):
+def keep(folder, model, optimizer, state, others=None, files=()):
     """Writes the state of a finished epoch in place of the one before.
 
     Args:
+        model: whose variables are kept, all of them.
+        optimizer: of what was fitted, which may be a part of it.
         others: {group: list of arrays} beside those of model and optimizer.
         files: names of files of the folder that stay.
     """
     arrays = {
         "model": values(model.variables),
-        "optimizer": values(model.optimizer.variables),
+        "optimizer": values(optimizer.variables),
         **(others or {}),
     }
     checkpoint.save_state(folder, len(state["history"]), arrays, state, files)

@@ -4,7 +4,7 @@ The loop is written out: draw the epoch's rows, fit them, score `val`, write the
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import keras
@@ -15,7 +15,7 @@ from fundus_diag.data.inputs import Inputs
 from fundus_diag.data.pipeline import scoring_batches, training_batches
 from fundus_diag.models.batch_norm import calibrate_batch_norm
 from fundus_diag.runs.freeze import inference
-from fundus_diag.training import checkpoint, epochs, phases, sampling, validation
+from fundus_diag.training import checkpoint, epochs, features, phases, sampling, validation
 from fundus_diag.training.callbacks import label_scores, summary_line
 from fundus_diag.training.config import TrainConfig
 from fundus_diag.training.losses import WeightedBinaryCrossentropy, grade_loss
@@ -39,9 +39,6 @@ class Fitting:
     factors: np.ndarray
     weights: np.ndarray
     loss: keras.losses.Loss
-    val_batches: tf.data.Dataset
-    statistics_batches: tf.data.Dataset
-    score: Callable
     state: dict
 
     @property
@@ -53,24 +50,88 @@ class Fitting:
         return max(1, int(self.factors.sum()) // self.config.batch_size)
 
 
+@dataclass(frozen=True)
+class Learner:
+    """What a phase fits and scores: the whole network on pictures, or its head on features.
+
+    Attributes:
+        model: that is fitted; its variables are of `Fitting.model`.
+        batches: function of the epoch's number, from 1, and of its row numbers, that gives its
+            training batches.
+        val: inputs of val, in order.
+        some: inputs of train that statistics of averaged weights are taken from.
+        score: function from inputs to logits.
+    """
+
+    model: keras.Model
+    batches: Callable
+    val: Iterable
+    some: Iterable
+    score: Callable
+
+
 def prepare(config, model, inputs, labels, pretrained, plan):
     """`Fitting` of a new run; `plan` is what `sampling.sampling_plan` gives."""
     factors, _, weights = plan
     graded = config.task == "grade"
     smoothing = config.label_smoothing
     loss = grade_loss(smoothing) if graded else WeightedBinaryCrossentropy(weights, smoothing)
-    val = scoring_batches(inputs.pictures, inputs.splits["val"].pictures, config.batch_size)
-    rows = inputs.splits["train"].pictures
-    rows = rows[statistics_rows(len(rows), config.batch_size, config.seed)]
-    some = scoring_batches(inputs.pictures, rows, config.batch_size)
-    # Not `model.predict`: over several devices it hands one of them the empty rest of the last
-    # batch, on which BatchNorm fails.
-    score = inference(model)
     state = {"history": [], "best": None, "best_epoch": None, "seconds": 0.0}
-    labels = list(labels)
-    return Fitting(
-        config, model, inputs, labels, pretrained, factors, weights, loss, val, some, score, state
+    return Fitting(config, model, inputs, list(labels), pretrained, factors, weights, loss, state)
+
+
+def _learner(fitting, phase):
+    """The `Learner` of a phase: the head alone where a pretrained encoder is frozen."""
+    if phase == 2 or not fitting.pretrained or not fitting.config.phase1_views:
+        return _whole(fitting)
+    started = time.monotonic()
+    learner = _head(fitting)
+    fitting.state["seconds"] += time.monotonic() - started
+    return learner
+
+
+def _whole(fitting):
+    """The `Learner` of all of the network."""
+    config, inputs = fitting.config, fitting.inputs
+    train, val = inputs.splits["train"], inputs.splits["val"]
+    rows = train.pictures
+    some = rows[statistics_rows(len(rows), config.batch_size, config.seed)]
+
+    def batches(epoch, order):
+        augmented = augmentation(config, epoch)
+        return training_batches(inputs.pictures, rows, train.y, order, config.batch_size, augmented)
+
+    return Learner(
+        fitting.model,
+        batches,
+        scoring_batches(inputs.pictures, val.pictures, config.batch_size),
+        scoring_batches(inputs.pictures, some, config.batch_size),
+        # Not `model.predict`: over several devices it hands one of them the empty rest of the last
+        # batch, on which BatchNorm fails.
+        inference(fitting.model),
     )
+
+
+def _head(fitting):
+    """The `Learner` of the head, on features that are computed here."""
+    config, inputs = fitting.config, fitting.inputs
+    # Of pictures, not of features: there is nothing to mix in them.
+    changes = {**augmentation(config, 0), "mixup": 0.0, "cutmix": 0.0}
+    del changes["seed"]
+    found = {}
+    for split, views in (("train", config.phase1_views), ("val", 1)):
+        found[split] = features.of_rows(
+            *(config, fitting.model, inputs.pictures, inputs.splits[split].pictures),
+            *(views, changes, f"features of {split}"),
+        )
+    head, y = features.head_alone(fitting.model), inputs.splits["train"].y
+
+    def batches(epoch, order):
+        numbers = [config.seed, epoch, 1]
+        return features.batches(found["train"], y, order, config.batch_size, numbers)
+
+    val = features.scoring(found["val"], config.batch_size)
+    return Learner(head, batches, val, (), inference(head))
 
 
 def statistics_rows(count, batch_size, seed):
@@ -100,13 +161,20 @@ def fit(fitting):
     for phase, length in ((1, config.phase1_epochs), (2, config.phase2_epochs)):
         if length == 0 or (history and history[-1]["phase"] > phase):
             continue
-        phases.compile_phase(model, phase, config, fitting.loss, fitting.steps, fitting.pretrained)
-        if history and history[-1]["phase"] == phase:
-            assign(model.optimizer.variables, arrays["optimizer"], "optimizer")
-        while sum(row["phase"] == phase for row in history) < length:
-            if validation.stopped(history, phase, config.patience, config.select):
-                break
-            _run_epoch(fitting, phase)
+
+        def over(phase=phase, length=length):
+            finished = sum(row["phase"] == phase for row in history) >= length
+            return finished or validation.stopped(history, phase, config.patience, config.select)
+
+        if not over():
+            learner = _learner(fitting, phase)
+            phases.compile_phase(
+                learner.model, phase, config, fitting.loss, fitting.steps, fitting.pretrained
+            )
+            if history and history[-1]["phase"] == phase:
+                assign(learner.model.optimizer.variables, arrays["optimizer"], "optimizer")
+        while not over():
+            _run_epoch(fitting, learner, phase)
             epochs.write_history(config.run_dir, history)
             _write_board(board, history[-1])
         best, _ = checkpoint.load_arrays(fitting.folder / _best_name(state["best_epoch"]))
@@ -114,29 +182,22 @@ def fit(fitting):
     return state
 
 
-def _run_epoch(fitting, phase):
+def _run_epoch(fitting, learner, phase):
     """Fits one epoch, scores `val`, appends to the history and writes the state."""
-    config, model, state = fitting.config, fitting.model, fitting.state
+    config, model, state = fitting.config, learner.model, fitting.state
     history, started = state["history"], time.monotonic()
     epoch = len(history) + 1
-    rows = fitting.inputs.splits["train"]
-    batches = training_batches(
-        fitting.inputs.pictures,
-        rows.pictures,
-        rows.y,
-        sampling.draw_epoch(fitting.factors, config.seed, epoch),
-        config.batch_size,
-        augmentation(config, epoch),
-    )
+    order = sampling.draw_epoch(fitting.factors, config.seed, epoch)
     title = f"epoch {epoch} of {config.phase1_epochs + config.phase2_epochs}, phase {phase}"
     scores = label_scores(history, fitting.labels)
     numbers = [config.seed, epoch]
     rate, judge = RATES[phase], validation.JUDGES[config.select]
+    batches = learner.batches(epoch, order)
     loss = epochs.fit_epoch(model, batches, numbers, title, fitting.steps, scores)
     epochs.stop_unless_finite(loss, "loss", epoch, config, rate)
     y = fitting.inputs.splits["val"].y
-    with phases.averaged(model, fitting.statistics_batches):
-        logits = np.concatenate([fitting.score(inputs) for inputs in fitting.val_batches])
+    with phases.averaged(model, learner.some):
+        logits = np.concatenate([learner.score(inputs) for inputs in learner.val])
         # Not `loss(..)`: inside a strategy Keras divides that by the number of devices.
         val_loss = float(np.mean(fitting.loss.call(tf.constant(y), tf.constant(logits))))
         epochs.stop_unless_finite(val_loss, "val loss", epoch, config, rate)
@@ -150,7 +211,7 @@ def _run_epoch(fitting, phase):
         }
         if validation.improves(row[judge], state["best"]):
             state |= {"best": row[judge], "best_epoch": epoch}
-            weights = {"model": values(model.variables)}
+            weights = {"model": values(fitting.model.variables)}
             checkpoint.save_arrays(fitting.folder, _best_name(epoch), weights)
     if config.reweight:
         confusion = validation.confusion_at_zero(y, logits)
@@ -164,7 +225,8 @@ def _run_epoch(fitting, phase):
     others = {}
     if config.task == "multi_label":
         others["pos_weight"] = [fitting.loss.pos_weight.numpy()]
-    epochs.keep(fitting.folder, model, state, others, [_best_name(state["best_epoch"])])
+    files = [_best_name(state["best_epoch"])]
+    epochs.keep(fitting.folder, fitting.model, model.optimizer, state, others, files)
     epochs.say(f"{title}, {seconds:.0f} s: {summary_line(row, fitting.labels)}")
 
 

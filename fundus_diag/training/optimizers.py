@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from fundus_diag.models.classifier import block_of
+from fundus_diag.models.classifier import block_of, blocks_of
 from fundus_diag.training.recipes import STEPS
 
 
@@ -67,11 +67,8 @@ def layer_rates(model, decay):
     embedding of the picture. Source: Bao et al. 2022, "BEiT", appendix on fine-tuning,
     https://arxiv.org/abs/2106.08254; MAE and RETFound fine-tune so.
     """
-    blocks = []
-    for layer in model.layers:
-        if layer.weights and block_of(layer.name) not in ("head", *blocks):
-            blocks.append(block_of(layer.name))
-    depth = {"head": 0} | {name: i for i, name in enumerate(reversed(blocks), start=1)}
+    depth = {"head": 0}
+    depth |= {name: i for i, name in enumerate(reversed(blocks_of(model)), start=1)}
     return {
         variable.path: decay ** depth[block_of(layer.name)]
         for layer in model.layers

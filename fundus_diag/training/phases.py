@@ -10,15 +10,32 @@ import contextlib
 import keras
 
 from fundus_diag.models.batch_norm import batch_norms, calibrate_batch_norm
+from fundus_diag.models.classifier import block_of, blocks_of
 from fundus_diag.training.optimizers import AdamW, TenthSteps, layer_rates
+from fundus_diag.utils.errors import UsageError
 from fundus_diag.utils.variables import assign, values
 
 
-def set_trainable(model, phase, pretrained):
-    """Freezes and unfreezes layers for a phase. The model has to be compiled after it."""
+def set_trainable(model, phase, pretrained, unfreeze_from=None):
+    """Freezes and unfreezes layers for a phase. The model has to be compiled after it.
+
+    Args:
+        unfreeze_from: the first block of the encoder, see `block_of`, that phase 2 trains; None is
+            the first of all.
+    """
+    blocks = blocks_of(model)
+    frozen = blocks[: blocks.index(unfreeze_from)] if unfreeze_from else []
     for layer in model.layers:
         frozen_statistics = pretrained and isinstance(layer, keras.layers.BatchNormalization)
-        layer.trainable = layer.name.startswith("head_") or (phase == 2 and not frozen_statistics)
+        still = frozen_statistics or block_of(layer.name) in frozen
+        layer.trainable = layer.name.startswith("head_") or (phase == 2 and not still)
+
+
+def check_block(model, name):
+    """Raises UsageError where `--unfreeze-from` names no block of the classifier's encoder."""
+    blocks = blocks_of(model)
+    if name is not None and name not in blocks:
+        raise UsageError(f"--unfreeze-from {name}: the blocks are {', '.join(blocks)}")
 
 
 def compile_phase(model, phase, config, loss, steps, pretrained):
@@ -29,7 +46,7 @@ def compile_phase(model, phase, config, loss, steps, pretrained):
         loss: Keras loss.
         steps: steps of an epoch.
     """
-    set_trainable(model, phase, pretrained)
+    set_trainable(model, phase, pretrained, config.unfreeze_from if phase == 2 else None)
     for layer in batch_norms(model):
         # Keras's .99 reaches back a hundred steps: where an epoch has fewer, the statistics would
         # be of weights long gone.

@@ -18,6 +18,7 @@ from fundus_diag.runs.thresholds import check_possible, save_operating_points
 from fundus_diag.training.devices import at_work, check_shares, start
 from fundus_diag.training.epochs import say
 from fundus_diag.training.loop import fit, prepare
+from fundus_diag.training.phases import check_block
 from fundus_diag.training.sampling import held_back, sampling_plan
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import write_csv
@@ -60,6 +61,7 @@ def _train(config, manifest, before):
     check_shares(strategy, config.batch_size)
     with at_work(config, strategy) as arithmetic:
         model, pretrained = _build(config, manifest.labels)
+    check_block(model, config.unfreeze_from)
     inputs, test = load_training_inputs(config, manifest)
     plan = sampling_plan(config, inputs.splits["train"].y)
     for warning in held_back(config, inputs.splits["train"].y, manifest.labels):

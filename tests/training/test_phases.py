@@ -6,10 +6,11 @@ import pytest
 from fitted import a_batch, config, fit, network, statistics
 
 from fundus_diag.models.batch_norm import calibrate_batch_norm
-from fundus_diag.models.classifier import encoder_layers
+from fundus_diag.models.classifier import block_of, blocks_of, encoder_layers
 from fundus_diag.training import phases
 from fundus_diag.training.losses import WeightedBinaryCrossentropy
 from fundus_diag.training.validation import improves, stopped
+from fundus_diag.utils.errors import UsageError
 
 
 @pytest.fixture(params=["tiny"])
@@ -173,3 +174,31 @@ def test_a_score_improves_on_nothing_and_on_an_undefined_one():
     assert improves(0.1, nan)
     assert not improves(nan, nan)
     assert not improves(nan, 0.5)
+
+
+@on_se_xception_too
+def test_phase_2_from_a_block_on_leaves_what_is_below_it_untouched(model, batch):
+    blocks = blocks_of(model)
+    start = blocks[len(blocks) // 2]
+    below = blocks[: blocks.index(start)]
+    frozen = [x for x in encoder_layers(model) if block_of(x.name) in below]
+    moving = [v for x in encoder_layers(model) if x not in frozen for v in x.weights]
+    before = [a for x in frozen for a in x.get_weights()]
+    old = [v.numpy() for v in moving]
+    fit(model, 2, batch, pretrained=False, unfreeze_from=start)
+    assert below
+    for a, b in zip(before, (a for x in frozen for a in x.get_weights()), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for a, v in zip(old, moving, strict=True):
+        assert np.any(a != v.numpy()), v.path
+    fit(model, 1, batch, pretrained=False, unfreeze_from=start)
+    assert not any(x.trainable for x in encoder_layers(model))
+
+
+def test_a_block_that_there_is_not_is_refused_with_those_that_there_are(model):
+    phases.check_block(model, None)
+    with pytest.raises(UsageError, match="^--unfreeze-from conv9: the blocks are conv1, conv2$"):
+        phases.check_block(model, "conv9")
+    for name in ("head", "head_logits"):
+        with pytest.raises(UsageError, match=f"--unfreeze-from {name}: "):
+            phases.check_block(model, name)

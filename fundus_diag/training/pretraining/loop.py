@@ -149,7 +149,7 @@ def _run_epoch(run, see):
         _draw(run, see)
     seconds = time.monotonic() - started
     state["seconds"] += seconds
-    epochs.keep(run.folder, model, state)
+    epochs.keep(run.folder, model, model.optimizer, state)
     figures = ", ".join(f"{k.replace('_', ' ')} {row[k]:.4f}" for k in row if "loss" in k)
     epochs.say(f"{title}, {seconds:.0f} s: {figures}")
 

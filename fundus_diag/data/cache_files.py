@@ -1,0 +1,90 @@
+"""Files of a cache that runs share: made under a name of their own, whole before they are seen."""
+
+import contextlib
+import os
+import re
+
+import numpy as np
+
+from fundus_diag.utils.errors import DataError
+from fundus_diag.utils.files import NO_ROOM, make_folder, reason, reserve
+from fundus_diag.utils.processes import alive, host, started
+
+PARTIAL = re.compile(
+    r"(pictures|features)-[0-9a-f]{16}\.(?P<host>.+)\.(?P<pid>\d+)-(?P<start>\d*)\.partial"
+)
+
+
+def megabytes(size):
+    """A number of bytes as people read it: "63 GB", "3.1 MB", "21 kB"."""
+    if size >= 1e9:
+        return f"{size / 1e9:.0f} GB" if size >= 1e10 else f"{size / 1e9:.1f} GB"
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.0f} kB"
+
+
+def cache_files(cache_dir, kind, key):
+    """(finished, partial) file of what has this key; the folder is made, and swept.
+
+    Args:
+        cache_dir: pathlib.Path.
+        kind: "pictures" or "features".
+        key: 16 digits, hexadecimal.
+    """
+    make_folder(cache_dir)
+    _remove_left_behind(cache_dir)
+    maker = f"{host()}.{os.getpid()}-{started(os.getpid())}"
+    return cache_dir / f"{kind}-{key}.npy", cache_dir / f"{kind}-{key}.{maker}.partial"
+
+
+def finished_array(path, shape, dtype):
+    """The array of a finished file, mapped; None where there is none of this shape."""
+    if not path.exists():
+        return None
+    array = np.lib.format.open_memmap(path, mode="r")
+    return array if (array.shape, array.dtype) == (shape, dtype) else None
+
+
+def reserved(partial, shape, dtype):
+    """A file mapped as an array for which there is room: a page of a mapped file that found none
+    would end the process without a word.
+
+    Raises:
+        DataError: there is no room, or the folder cannot be written.
+    """
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    try:
+        array = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
+        with open(partial, "r+b") as file:
+            reserve(file, os.fstat(file.fileno()).st_size, kept=128)  # NumPy wrote its head
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        where = partial.parent
+        if error.errno in NO_ROOM:
+            advice = f"no room for the cache of {megabytes(size)} (--cache-dir, --cache none)"
+            raise DataError(f"{where}: {advice}") from error
+        raise DataError(f"{where}: cannot be written: {reason(error)} (--cache-dir)") from error
+    return array
+
+
+@contextlib.contextmanager
+def removed_unless_whole(partial):
+    """Removes the file that the block makes, where the block did not move it into its place.
+
+    `partial` may be None. What is mapped stays readable, though its file is removed.
+    """
+    try:
+        yield
+    finally:
+        if partial is not None:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+
+
+def _remove_left_behind(cache_dir):
+    """Removes what processes of this machine that are gone were writing."""
+    for path in cache_dir.glob("*.partial"):
+        name = PARTIAL.fullmatch(path.name)
+        if name and name["host"] == host() and not alive(int(name["pid"]), name["start"]):
+            with contextlib.suppress(OSError):
+                path.unlink()
