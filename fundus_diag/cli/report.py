@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import tyro
+
 from fundus_diag.cli.parsing import File
 from fundus_diag.cli.paths import check_file
 from fundus_diag.cli.quiet import import_tensorflow
@@ -9,6 +11,7 @@ from fundus_diag.cli.quiet import import_tensorflow
 
 def report(
     run: File,
+    others: tyro.conf.Positional[tuple[Path, ...]] = (),
     /,
     predictions: Path | None = None,
     out: Path | None = None,
@@ -18,10 +21,14 @@ def report(
 ):
     """Score a split of a run (test, once) or other predictions, and write the report.
 
+    Of several runs, one page that compares them on the same photographs: ROC curves over each
+    other, paired differences from the first.
+
     Args:
         run: Run directory.
+        others: More of them, to compare with.
         predictions: Predictions of this run on other photographs, scored instead; needs --out.
-        out: Folder to write to. Default: the run.
+        out: Folder to write to. Default: the run; of several it has to be given.
         split: Split of the run's own manifest.
         resamples: Of the bootstrap over patients, for the 95 % intervals.
         explain: Write the page of explanations too: the surest hits, the worst errors.
@@ -29,8 +36,11 @@ def report(
     from fundus_diag.report.arguments import check_arguments
     from fundus_diag.runs.run_files import read_config
 
-    check_arguments(split, predictions, out, resamples)
-    read_config(run)  # what is mistyped is said before TensorFlow is imported
+    check_arguments(split, predictions, out, resamples, bool(others))
+    # What is mistyped is said before TensorFlow is imported.
+    configs = [(one, read_config(one)) for one in (run, *others)]
+    if others:
+        return _compared(configs, out, split, resamples)
     if predictions is not None:
         check_file(predictions)
     import_tensorflow()
@@ -41,6 +51,33 @@ def report(
     if explain and own:
         print(explanations or f"no page of explanations: the photographs of {run} are not here")
     print(headline(page, metrics))
+    return None
+
+
+def _compared(configs, out, split, resamples):
+    import_tensorflow()
+    from fundus_diag.report.comparison import Variant, check_same, compare
+
+    check_same(configs)
+    from fundus_diag.report.report import report_run
+
+    for run, _ in configs:
+        if not (run / f"predictions_{split}.csv").is_file():
+            page, metrics, _ = report_run(run, None, None, split, resamples)
+            print(headline(page, metrics))
+    names = [run.resolve().name for run, _ in configs]
+    if len(set(names)) < len(names):  # of the same name in several folders
+        names = [str(run) for run, _ in configs]
+    facts = [{"parameters": config.get("parameters")} for _, config in configs]
+    variants = [
+        Variant(name, (run,), fact)
+        for name, (run, _), fact in zip(names, configs, facts, strict=True)
+    ]
+    page, figures, _ = compare(variants, split, out, resamples=resamples)
+    areas = figures[figures["figure"] == "roc_auc"]
+    for name, value in zip(areas["variant"], areas["mean"], strict=True):
+        print(f"{name}: macro ROC AUC {value:.3f}")
+    print(page)
 
 
 def headline(page, metrics):

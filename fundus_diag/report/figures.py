@@ -8,7 +8,7 @@ A `panel` is a function that draws one label on given axes; `panel_png` makes on
 import numpy as np
 
 from fundus_diag.metrics import curves
-from fundus_diag.utils.plotting import BLUE, GREY, RED, SKY, figure_png, plain
+from fundus_diag.utils.plotting import BLUE, GREY, LINES, RED, SKY, figure_png, plain
 
 
 def panel_png(panel, item):
@@ -138,6 +138,73 @@ def overview_png(rows):
         ax.set_xlabel("ROC AUC, 95 % interval (dotted: prior only)")
 
     return figure_png((4.8, 0.8 + 0.27 * len(rows)), draw)
+
+
+def forest_png(names, panels):
+    """Figures of several variants with their intervals, a panel a figure. Returns PNG bytes.
+
+    Args:
+        names: of the V variants, from above.
+        panels: list of (title, (V, 3) value, low, high; NaN where undefined).
+    """
+
+    def draw(figure):
+        every = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for ax, (title, values) in zip(every, panels, strict=True):
+            for at, (value, low, high) in enumerate(values):
+                ax.plot([low, high], [at, at], color=SKY, linewidth=3.5, solid_capstyle="round")
+                ax.plot(value, at, "o", color=BLUE, markersize=5)
+            if not np.isnan(values[0, 0]):
+                ax.axvline(values[0, 0], color=GREY, linewidth=1, linestyle=":")
+            ax.set_title(title, fontsize=8.5)
+            ax.tick_params(axis="y", length=0)
+            ax.xaxis.get_major_locator().set_params(nbins=4)
+            ax.spines["left"].set_visible(False)
+            ax.grid(axis="y", visible=False)
+        every[0].set_ylim(len(names) - 0.5, -0.5)
+        every[0].set_yticks(range(len(names)), [plain(_short(x)) for x in names])
+
+    return figure_png((1.6 + 1.65 * len(panels), 0.9 + 0.3 * len(names)), draw)
+
+
+def overlay_png(items, columns=4):
+    """ROC curves of several variants, a panel a label. Returns PNG bytes.
+
+    Args:
+        items: list of (title, (G,) false-positive rates, [(name, (G,) sensitivities), ..]).
+        columns: of panels.
+    """
+    columns = min(columns, len(items))
+    rows = -(-len(items) // columns)
+
+    def draw(figure):
+        every = figure.subplots(rows, columns, squeeze=False).ravel()
+        drawn = []
+        for ax, (title, grid, lines) in zip(every, items, strict=False):
+            ax.set(xlim=(0, 1), ylim=(0, 1.01), aspect="equal", title=plain(title))
+            ax.set(xlabel="false-positive rate", ylabel="sensitivity")
+            ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
+            for (_, line), (colour, style) in zip(lines, LINES, strict=False):
+                ax.plot(grid, line, color=colour, linestyle=style, linewidth=1.4)
+            if not lines:
+                ax.text(0.5, 0.5, "one class only", ha="center", color=GREY)
+            drawn = drawn or [(name, ax.lines[k + 1]) for k, (name, _) in enumerate(lines)]
+        for ax in every[len(items) :]:
+            ax.remove()
+        if drawn:
+            figure.legend(
+                [line for _, line in drawn],
+                [plain(_short(name)) for name, _ in drawn],
+                loc="outside lower center",
+                ncols=min(4, len(drawn)),
+            )
+
+    return figure_png((2.9 * columns, 2.9 * rows + 0.4), draw)
+
+
+def _short(name, most=34):
+    """A name that fits beside a figure."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def _square(ax, item, x, y):

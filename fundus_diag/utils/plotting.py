@@ -10,6 +10,11 @@ from matplotlib.figure import Figure
 BLUE, ORANGE, GREEN, RED, SKY, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#767676",
 )  # fmt: skip
+# Lines of one panel: colours that the colour-blind tell apart, and dashes for who sees none.
+LINES = (
+    (BLUE, "-"), (RED, "-"), (GREEN, "-"), (ORANGE, "--"), (SKY, "--"), ("#CC79A7", "--"),
+    ("#222222", ":"),
+)  # fmt: skip
 DPI = 200
 # Where they are installed, for names in scripts that the one which comes with matplotlib lacks.
 _MORE = (
