@@ -3,8 +3,8 @@
     python tests/mutants.py [--only WORD ..] [--processes 2]    (make mutants)
 
 The faults stand in `mutants.toml`: a file, its text, what the fault makes of it, and the tests that
-have to notice. They are planted in copies; the checkout stays as it is. Status 1 where a fault goes
-unnoticed, or where the tests fail without it.
+have to notice: by failing, or by not coming to an end. They are planted in copies; the checkout
+stays as it is. Status 1 where a fault goes unnoticed, or where the tests fail without it.
 """
 
 import argparse
@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LIST = Path(__file__).with_name("mutants.toml")
 LEFT = ("reports", "build", "dist", "data")  # folders of the checkout that no test needs
 DATA = "FUNDUS_DIAG_DATA"
+LONGEST = 600  # s of the tests of one fault; without any they take a minute at most
 
 
 def mutants():
@@ -62,16 +63,19 @@ def copy(folder):
     return folder
 
 
-def run(folder, tests):
-    """(whether the tests pass in a copy, the end of what they say)."""
+def run(folder, tests, limit=None):
+    """(whether the tests pass in a copy, the end of what they say); `limit`: seconds for them."""
     data = os.environ.get(DATA, ROOT.parent / "shared" / "data")
     environment = {**os.environ, "PYTHONPATH": str(folder), DATA: str(data)}
     environment["PYTHONDONTWRITEBYTECODE"] = "1"  # a change within a second keeps its old bytecode
     words = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
     words += ["-m", "not slow", *tests]  # of whole files too: the default tests have to notice
-    done = subprocess.run(
-        words, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+    try:
+        done = subprocess.run(
+            words, cwd=folder, env=environment, capture_output=True, text=True, timeout=limit
+        )
+    except subprocess.TimeoutExpired:
+        return False, f"no end after {limit} s"
     if done.returncode not in (0, 1):  # no such test, a file that cannot be imported
         raise RuntimeError(f"{' '.join(tests)}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return done.returncode == 0, done.stdout[-2000:]
@@ -83,7 +87,7 @@ def noticed(folder, mutant):
     before = path.read_text("utf-8")
     path.write_text(planted(mutant, folder), "utf-8")
     try:
-        return not run(folder, mutant["tests"])[0]
+        return not run(folder, mutant["tests"], LONGEST)[0]
     finally:
         path.write_text(before, "utf-8")
 
