@@ -9,6 +9,7 @@ import os
 import sys
 
 from fundus_diag.cli import manifest
+from fundus_diag.cli.compare import compare
 from fundus_diag.cli.demo import demo, draw
 from fundus_diag.cli.explain import explain, explain_eval
 from fundus_diag.cli.export import export
@@ -29,6 +30,7 @@ COMMANDS = {
     "pretrain": pretrain,
     "predict": predict,
     "report": report,
+    "compare": compare,
     "operate": operate,
     "recalibrate": recalibrate,
     "explain": explain,

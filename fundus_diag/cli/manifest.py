@@ -125,6 +125,7 @@ def split(
     seed: int = 0,
     keep: tuple[Literal["train", "val", "test"], ...] = (),
     keep_together: Path | None = None,
+    split_eyes_on_purpose: bool = False,
 ):
     """Split a manifest by patient into train, val and test, labels balanced.
 
@@ -136,6 +137,8 @@ def split(
         keep: Splits that stay as they are; the others are dealt anew in proportion to their shares.
         keep_together: Folder of the pictures: patients who share one, the same or nearly so, stay
             on one side.
+        split_eyes_on_purpose: A mistake, to show how much it flatters: every photograph is made a
+            patient of its own, so that both eyes of a person may stand in two splits.
     """
     if keep_together is not None:
         if not os.path.isdir(keep_together):
@@ -143,7 +146,7 @@ def split(
         import_tensorflow()
     from fundus_diag.data.splits import split as split_file
 
-    _print_made(split_file(file, out, ratios, seed, keep, keep_together))
+    _print_made(split_file(file, out, ratios, seed, keep, keep_together, split_eyes_on_purpose))
 
 
 def merge(files: tyro.conf.Positional[tuple[Path, ...]], /, out: Path, drop_splits: bool = False):

@@ -8,6 +8,7 @@ places as long as that evens the labels out: the greedy deal leaves a few rows t
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ def split(
     seed: int = 0,
     keep: Sequence[str] = (),
     keep_together: Path | None = None,
+    split_eyes_on_purpose: bool = False,
 ) -> dict:
     """Writes the manifest `path` to `out` with a new column `split`.
 
@@ -47,6 +49,8 @@ def split(
         keep: splits that stay as they are; everybody else is dealt out over the others.
         keep_together: folder of the pictures; where it is given, patients who share a picture, the
             same or nearly so, are dealt out together (see `same_people`).
+        split_eyes_on_purpose: whether every photograph is made a patient of its own, so that both
+            eyes of a person stand in two splits: a mistake, to show how much it flatters.
 
     Returns:
         {"out", "rows", "replaced": whether there was a split before, "notes": [line, ..],
@@ -59,7 +63,14 @@ def split(
     text = read_table(path)
     replaced = text.has("split") and any(text.column("split"))
     before = read_manifest(path, need_labels=None, keep_split=bool(keep))
+    if split_eyes_on_purpose:
+        before = replace(before, table=before.table.assign(patient=before.table["image"]))
     people, notes = before.table["patient"], patients.notes(before.table)
+    if split_eyes_on_purpose:
+        notes = [
+            "split by eyes, on purpose: every photograph is made a patient of its own, and both "
+            "eyes of a person may stand in two splits"
+        ]
     if replaced and not keep:
         notes.append("the splits that the table had are dealt anew (--keep keeps them)")
     if keep_together is not None:

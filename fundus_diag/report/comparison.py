@@ -53,12 +53,14 @@ class Variant:
         runs: finished run directories that differ by their seeds.
         facts: further columns of the table, such as {"parameters": 3413024}.
         note: a sentence that a reader has to know, or "".
+        apart: whether it is scored on rows of its own, so that nothing can be paired.
     """
 
     name: str
     runs: tuple
     facts: dict = field(default_factory=dict)
     note: str = ""
+    apart: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,15 +101,17 @@ def compare(variants, split, out, *, baseline=None, resamples=1000, title="Compa
             of the first run.
         UsageError: one of the variants, or the baseline, is none.
     """
-    names = [x.name for x in variants]
+    paired = [x for x in variants if not x.apart] or variants[:1]
+    names = [x.name for x in paired]
     baseline = baseline or names[0]
     if baseline not in names:
         raise UsageError(f"baseline {baseline}: no variant; there are {', '.join(names)}")
-    rows, scored = _score(variants, split, resamples)
+    rows, pairs = _score(paired, split, resamples)
+    differences = _differences_table(pairs, pairs[names.index(baseline)], rows)
+    alone = [_score([x], split, resamples)[1][0] for x in variants if x not in paired]
+    scored = [*pairs, *alone]
     table = _figures_table(scored, rows)
-    against = scored[names.index(baseline)]
-    differences = _differences_table(scored, against, rows)
-    pictures = _pictures(scored, rows, table)
+    pictures = _pictures(scored, pairs, rows, table)
     page = (
         environment()
         .get_template("comparison.html.j2")
@@ -302,26 +306,26 @@ def _differences_table(scored, against, rows):
     return pd.DataFrame(found, columns=columns)
 
 
-def _pictures(scored, rows, table):
-    """{name: PNG}: the figures of all variants, and ROC curves label by label."""
+def _pictures(scored, pairs, rows, table):
+    """{name: PNG}: the figures of all variants, and ROC curves of those on the same rows."""
     names = [x.variant.name for x in scored]
     panels = []
     for name, text in rows.names.items():
         part = table[table["figure"] == name]
         panels.append((text, part[["mean", "low", "high"]].to_numpy("float64")))
     pictures = {"comparison": figures.forest_png(names, panels)}
-    if len(scored) <= MOST_CURVES:
+    if len(pairs) <= MOST_CURVES:
         grid = np.linspace(0, 1, 201)
         items = []
         for k, label in enumerate(rows.labels):
             known = ~np.isnan(rows.y[:, k])
             truth = rows.y[known, k] == 1
-            drawable = 0 < truth.sum() < len(truth)
+            drawable = pairs if 0 < truth.sum() < len(truth) else []
             lines = [
                 (x.variant.name, np.mean([_roc(truth, s[known, k], grid) for s in x.scores], 0))
-                for x in scored
+                for x in drawable
             ]
-            items.append((label_text(label), grid, lines if drawable else []))
+            items.append((label_text(label), grid, lines))
         pictures["roc"] = figures.overlay_png(items)
     return pictures
 

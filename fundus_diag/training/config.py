@@ -82,9 +82,10 @@ class TrainConfig(RunConfig):
     most_repeats: float = 10.0
     """A positive counts at most so often an epoch, by repetition and weight together; 0: no limit.
     More makes a network learn a few photographs by heart."""
-    pos_weight: Literal["median", "none"] = "median"
+    pos_weight: Literal["median", "multiplied", "none"] = "median"
     """Weight of positives: median / count of the label after repetition, or 1. Repeated labels
-    are at the median already, so that it lowers what is more common."""
+    are at the median already, so that it lowers what is more common. multiplied: of the counts
+    before repetition, so that rare labels are raised twice, as in the original system."""
     reweight: float = 0.0
     """Raise the weights of labels that validation misses, at most by this factor; 0: off."""
     label_smoothing: float | None = None
@@ -103,6 +104,9 @@ class TrainConfig(RunConfig):
     """What on val chooses the epoch: the mean of F1, recall and accuracy (of grades: of accuracy
     and kappa), or the macro average precision, or the macro ROC AUC. Default: average_precision,
     of grades composite."""
+    resampled_val_on_purpose: bool = False
+    """A mistake, to show how much it flatters: val is scored with its rare rows repeated as
+    those of train are."""
     criterion: str = "f1"
     """Thresholds chosen on val: f1 (the best), sensitivity=0.9 or specificity=0.95."""
 

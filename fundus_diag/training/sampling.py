@@ -105,8 +105,10 @@ def sampling_plan(config, y):
     most = config.most_repeats or np.inf
     repeats = label_repeats(y, config.oversample_to, most)
     factors = row_repeats(y, repeats)
-    weighted = config.pos_weight == "median" and config.task == "multi_label"
-    weights = positive_weights(y, factors, most) if weighted else np.ones(y.shape[1])
+    weights = np.ones(y.shape[1])
+    if config.pos_weight != "none" and config.task == "multi_label":
+        counted = factors if config.pos_weight == "median" else None
+        weights = positive_weights(y, counted, most)
     return factors, repeats, weights
 
 

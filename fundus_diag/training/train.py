@@ -1,5 +1,9 @@
 """Training: from a manifest to a finished run directory. The epochs themselves are in `loop`."""
 
+from dataclasses import replace
+
+import numpy as np
+
 from fundus_diag.data.inputs import Inputs, load_inputs, settle_bad, warn_of_blank
 from fundus_diag.data.labels import SPLITS
 from fundus_diag.data.manifest import check_trainable, read_manifest, resolve_images, summary
@@ -19,7 +23,7 @@ from fundus_diag.training.devices import at_work, check_shares, start
 from fundus_diag.training.epochs import say
 from fundus_diag.training.loop import fit, prepare
 from fundus_diag.training.phases import check_block
-from fundus_diag.training.sampling import held_back, sampling_plan
+from fundus_diag.training.sampling import draw_epoch, held_back, sampling_plan
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import write_csv
 
@@ -64,6 +68,9 @@ def _train(config, manifest, before):
     check_block(model, config.unfreeze_from)
     inputs, test = load_training_inputs(config, manifest)
     plan = sampling_plan(config, inputs.splits["train"].y)
+    if config.resampled_val_on_purpose:
+        say("warning: val is scored with its rare rows repeated, on purpose: its figures mislead")
+        inputs.splits["val"] = _resampled(config, inputs.splits["val"])
     for warning in held_back(config, inputs.splits["train"].y, manifest.labels):
         say(f"warning: {warning}")
     seen = photographs.take(manifest.table, config.image_root, SPLITS, {x for x, _ in inputs.bad})
@@ -116,6 +123,14 @@ def _build(config, labels):
 def _classifier(config, num_labels, **more):
     own = {name: getattr(config, name) for name in OWN_FLAGS}
     return build_model(config.encoder, config.image_size, num_labels, config.unit, **own, **more)
+
+
+def _resampled(config, rows):
+    """`Rows` with those of rare labels repeated, as an epoch of train has them."""
+    factors, _, _ = sampling_plan(config, rows.y)
+    order = np.sort(draw_epoch(factors, config.seed, 0))
+    table = rows.table.iloc[order].reset_index(drop=True)
+    return replace(rows, table=table, pictures=rows.pictures[order], y=rows.y[order])
 
 
 def _describe(config, manifest, inputs, test, model, pretrained, plan):

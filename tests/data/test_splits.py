@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fundus_diag.cli import main
 from fundus_diag.data import manifest, splits
 from fundus_diag.utils.errors import DataError, UsageError
 
@@ -171,6 +172,21 @@ def test_the_command_writes_the_table_with_its_split(tmp_path):
     assert read.table["image"].tolist() == [f"{i}.jpg" for i in range(60)]
     assert [counts["splits"][split]["patients"] for split in SPLITS] == [15, 6, 9]
     assert splits.split(tmp_path / "b.csv", tmp_path / "c.csv")["replaced"]
+
+
+def test_eyes_are_split_on_purpose_where_that_is_said(tmp_path):
+    rows = [f"{i}.jpg,p{i // 2:02d},{'left' if i % 2 else 'right'},1" for i in range(60)]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(["image,patient,eye,D", *rows]) + "\n")
+    words = ["manifest", "split", str(path), "--out", str(tmp_path / "b.csv")]
+    assert main([*words, "--split-eyes-on-purpose"]) == 0
+    table = manifest.read_manifest(tmp_path / "b.csv", need_split=True).table
+    assert list(table["patient"]) == list(table["image"])
+    people = [int(image.removesuffix(".jpg")) // 2 for image in table["image"]]
+    assert (table["split"].groupby(people).nunique() > 1).any()
+    assert main(words) == 0
+    table = manifest.read_manifest(tmp_path / "b.csv", need_split=True).table
+    assert (table["split"].groupby(people).nunique() == 1).all()
 
 
 def test_a_table_that_its_split_made_wrong_is_mended(tmp_path):

@@ -134,6 +134,22 @@ def test_runs_of_eyes_are_held_against_runs_of_patients_on_patients(folder):
     assert f"{len(truth)} patients" in page
 
 
+def test_what_has_rows_of_its_own_is_shown_but_not_paired(folder):
+    own = copy(folder, "eye", "own", edit=lambda t: t.iloc[3:])
+    variants = [
+        Variant("own rows", (own,), note="made on purpose", apart=True),
+        Variant("one", (folder / "run1",)),
+        Variant("other", (folder / "run2",)),
+    ]
+    page, figures, differences = compare(variants, "test", folder / "apart", resamples=100)
+    assert list(dict.fromkeys(figures["variant"])) == ["one", "other", "own rows"]
+    assert set(differences["variant"]) == {"other"}
+    assert set(differences["baseline"]) == {"one"}
+    row = figures[(figures["variant"] == "own rows") & (figures["figure"] == "roc_auc")].iloc[0]
+    assert row["mean"] == pytest.approx(by_hand(own)["roc_auc"])
+    assert "<b>own rows</b>: made on purpose" in page.read_text()
+
+
 def test_the_command_compares_and_scores_what_was_not(folder, capsys):
     again = copy(folder, "eye", "again")
     (again / "predictions_test.csv").unlink()

@@ -46,6 +46,19 @@ def test_weights_come_from_the_counts_after_repetition():
     np.testing.assert_allclose(sampling.positive_weights(y, factors), [0.5, 1, 1])
 
 
+def test_multiplied_weights_raise_what_is_repeated_a_second_time():
+    y = np.zeros((100, 3))
+    y[:40, 0], y[40:60, 1], y[60:65, 2] = 1, 1, 1
+    _, (_, repeats, weights) = plan_of(y, pos_weight="multiplied")
+    np.testing.assert_allclose(repeats, [1, 1, 4])
+    np.testing.assert_allclose(weights, [0.5, 1, 4])
+    _, (_, _, weights) = plan_of(y, pos_weight="none")
+    np.testing.assert_allclose(weights, 1)
+    _, (factors, _, weights) = plan_of(y, pos_weight="multiplied", oversample_to=0)
+    np.testing.assert_allclose(factors, 1)
+    np.testing.assert_allclose(weights, [0.5, 1, 4])
+
+
 def rare(counts, rows):
     """Labels with so many positives each, no two in one row."""
     y, first = np.zeros((rows, len(counts))), 0

@@ -199,6 +199,21 @@ def test_the_sampling_plan_sees_the_training_rows_only(manifest, tmp_path):
     np.testing.assert_allclose(weights, np.median(after) / after)
 
 
+def test_val_on_resampled_rows_is_made_on_purpose_and_said(manifest, tmp_path, capsys):
+    flags = {"phase2_epochs": 0, "resampled_val_on_purpose": True}
+    assert main(train_flags(manifest, tmp_path / "run", **flags)) == 0
+    assert "warning: val is scored with its rare rows repeated" in capsys.readouterr().err
+    table, rows = pd.read_csv(manifest), pd.read_csv(tmp_path / "run" / "predictions_val.csv")
+    val = table[table["split"] == "val"]
+    assert set(rows["image"]) == set(val["image"])
+    counts = rows["image"].value_counts()
+    rare = val.loc[val["B"] == 1, "image"]
+    assert len(rare) < (val["A"] == 1).sum()
+    assert counts[rare].sum() > len(rare)
+    assert (counts[val.loc[(val["A"] == 0) & (val["B"] != 1), "image"]] == 1).all()
+    assert 'id="mistake-notice"' in (tmp_path / "run" / "report_val.html").read_text()
+
+
 @pytest.mark.slow
 def test_eight_photographs_can_be_learned_by_heart(tmp_path):
     """A training loop that loses labels on the way cannot do this."""

@@ -1,0 +1,343 @@
+"""Runs the trainings of a plan, one after the other, each in a process of its own.
+
+A run's folder is named after all that decides it, so that one that is there is used again, one that
+was killed goes on, and one whose flags or table changed is another. One that fails does not lose
+the rest.
+"""
+
+import dataclasses
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from fundus_diag.data.labels import SPLITS
+from fundus_diag.data.manifest import read_manifest
+from fundus_diag.data.splits import split_manifest
+from fundus_diag.data.write import write_manifest
+from fundus_diag.runs import directory
+from fundus_diag.runs.contents import CONFIG, ENCODER_WEIGHTS, HISTORY
+from fundus_diag.training.config import TrainConfig
+from fundus_diag.training.plan import PRETRAINED
+from fundus_diag.training.pretraining.config import PretrainConfig
+from fundus_diag.utils.errors import DataError
+from fundus_diag.utils.files import make_folder, read_json, sha256
+from fundus_diag.utils.flags import flag
+from fundus_diag.utils.progress import LOG_EVERY
+from fundus_diag.utils.version import __version__
+
+LOOK_EVERY = 1.0  # s between looks at a run's history
+COMMAND = (sys.executable, "-m", "fundus_diag")
+
+
+@dataclass
+class Training:
+    """A run of a plan, and how far it is.
+
+    Attributes:
+        name: of its variant.
+        config: `TrainConfig` or `PretrainConfig`, with the flags as given.
+        epochs: of all of it.
+        state: waiting, running, scoring, done, reused or failed.
+        done: epochs that are finished.
+        seconds: spent on it here.
+        reason: why it failed.
+    """
+
+    name: str
+    config: object
+    epochs: int
+    state: str = "waiting"
+    done: int = 0
+    seconds: float = 0.0
+    reason: str = ""
+    started: float | None = field(default=None, repr=False)
+    done_before: int = 0
+
+    @property
+    def run_dir(self):
+        return self.config.run_dir
+
+    @property
+    def log(self):
+        return self.run_dir.parent / f"{self.run_dir.name}.log"
+
+    @property
+    def over(self):
+        return self.state in ("done", "reused", "failed")
+
+
+def trainings(plan, out):
+    """[`Training`] of a plan: its pretraining if it has one, then seed by seed all variants.
+
+    The tables that variants have of their own are written here.
+
+    Args:
+        plan: `plan.Plan`.
+        out: folder of the comparison.
+
+    Raises:
+        DataError: the table of the plan is not fit to train on, or nothing can be written.
+    """
+    manifest = read_manifest(plan.manifest, need_split=True)
+    found, pretrained = [], None
+    if plan.pretrain is not None:
+        config = PretrainConfig(plan.manifest, plan.image_root, Path(), **plan.pretrain)
+        pretrained = _placed(config, out, {"table": manifest.sha256}, "pretrain")
+        found.append(Training("pretrain", pretrained, pretrained.epochs))
+    for seed in dict.fromkeys(seed for variant in plan.variants for seed in variant.seeds):
+        for variant in plan.variants:
+            if seed in variant.seeds:
+                found.append(_training(plan, variant, seed, out, manifest, pretrained))
+    return found
+
+
+def run_all(found, split):
+    """Runs what is not done, behind a live table; each has predictions of `split` afterwards.
+
+    Args:
+        found: list of `Training`; they are changed.
+        split: of the run's own table.
+    """
+    for one in found:
+        look(one)
+    with _shown(found) as show:
+        lost = None
+        for one in found:
+            if one.state == "reused" and _scored(one, split):
+                show(one)
+                continue
+            if lost and getattr(one.config, "weights", None) == lost:
+                one.state, one.reason = "failed", "its pretraining failed"
+                show(one)
+                continue
+            _run(one, split, show)
+            if one.state == "failed" and isinstance(one.config, PretrainConfig):
+                lost = str(one.run_dir / ENCODER_WEIGHTS)
+
+
+def words_of(config):
+    """Words of a command line that say a configuration: its flags that are not the defaults'."""
+    words = []
+    for x in dataclasses.fields(config):
+        value = getattr(config, x.name)
+        if value == x.default or (x.name in ("resume", "overwrite") and not value):
+            continue
+        if isinstance(value, bool):
+            words.append(flag(x.name) if value else flag(f"no_{x.name}"))
+        elif isinstance(value, tuple):
+            words += [flag(x.name), *map(str, value)]
+        else:
+            words += [flag(x.name), str(value)]
+    return words
+
+
+def _training(plan, variant, seed, out, manifest, pretrained):
+    flags, facts = dict(variant.flags), {}
+    if flags.get("weights") == PRETRAINED:
+        flags["weights"] = str(pretrained.run_dir / ENCODER_WEIGHTS)
+        facts["weights"] = pretrained.run_dir.name  # which says all of it
+    elif str(flags.get("weights", "")).endswith(".h5"):
+        path = plan.path.parent / flags["weights"]
+        if not path.is_file():
+            raise DataError(f"{path}: no such weights file (variant {variant.name})")
+        flags["weights"], facts["weights"] = str(path), sha256(path)
+    table = _table(plan, variant, seed, out, manifest)
+    config = TrainConfig(table, plan.image_root, Path(), seed=seed, **flags)
+    facts["table"] = manifest.sha256 if table == plan.manifest else sha256(table)
+    config = _placed(config, out, facts, config.encoder)
+    full = config.resolved()
+    return Training(variant.name, config, full.phase1_epochs + full.phase2_epochs)
+
+
+def _placed(config, out, facts, name):
+    """The configuration with its folder, named after what decides the run."""
+    known = directory.flags(config.resolved())
+    known = {k: v for k, v in known.items() if k not in directory.FREE_FLAGS}
+    text = json.dumps([__version__, {**known, **facts}], sort_keys=True, default=str)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    run_dir = out / "runs" / f"{name}-s{config.seed}-{digest}"
+    return dataclasses.replace(config, run_dir=run_dir, resume=True)
+
+
+def _table(plan, variant, seed, out, manifest):
+    """The table that a run of a variant is trained on: the plan's, or one that is written here."""
+    if variant.train_share == 1 and not variant.split_eyes:
+        return plan.manifest
+    changed, table = manifest, manifest.table
+    parts = [manifest.sha256[:12]]
+    if variant.split_eyes:
+        parts.append("eyes")
+        rows = table["split"].value_counts()
+        ratios = [rows.get(x, 0) / rows.sum() for x in SPLITS]
+        changed = dataclasses.replace(manifest, table=table.assign(patient=table["image"]))
+        table = split_manifest(changed, ratios)
+    if variant.train_share < 1:
+        parts.append(f"{variant.train_share:g}-s{seed}")
+        train = table["split"] == "train"
+        patients = np.sort(table.loc[train, "patient"].unique())
+        count = max(1, round(variant.train_share * len(patients)))
+        kept = np.random.default_rng(seed).choice(patients, count, replace=False)
+        table = table[~train | table["patient"].isin(kept)]
+    path = out / "tables" / f"{'-'.join(parts)}.csv"
+    if not path.exists():
+        write_manifest(table, path)
+    return path
+
+
+def look(one):
+    """Reads how far a run is from its folder."""
+    history = one.run_dir / HISTORY
+    if history.is_file():
+        lines = history.read_bytes().count(b"\n")
+        one.done = max(0, lines - 1)
+    if one.state == "waiting" and (one.run_dir / CONFIG).is_file():
+        try:
+            finished = read_json(one.run_dir / CONFIG).get("finished")
+        except DataError:  # damaged: what trains says so
+            finished = None
+        if finished:
+            one.state = "reused"
+
+
+def _scored(one, split):
+    return isinstance(one.config, PretrainConfig) or (
+        (one.run_dir / f"predictions_{split}.csv").is_file()
+    )
+
+
+def _run(one, split, show):
+    """Trains and scores a run, unless that is done."""
+    make_folder(one.log.parent)
+    one.started, one.done_before = time.monotonic(), one.done
+    pretraining = isinstance(one.config, PretrainConfig)
+    with one.log.open("ab") as log:
+        status = 0
+        if one.state != "reused":
+            one.state = "running"
+            words = ["pretrain" if pretraining else "train", *words_of(one.config)]
+            status = _waited(one, words, log, show)
+        if status == 0 and not _scored(one, split):
+            one.state = "scoring"
+            words = ["report", str(one.run_dir), "--split", split, "--no-explain"]
+            status = _waited(one, words, log, show)
+    one.seconds = time.monotonic() - one.started
+    look(one)
+    one.state = "failed" if status else "done"
+    if status:
+        one.reason = _last_line(one.log) or f"status {status}"
+    show(one)
+
+
+def _waited(one, words, log, show):
+    process = subprocess.Popen([*COMMAND, *words], stdout=log, stderr=log)
+    try:
+        while True:
+            try:
+                return process.wait(LOOK_EVERY)
+            except subprocess.TimeoutExpired:
+                one.seconds = time.monotonic() - one.started
+                look(one)
+                show(one)
+    except BaseException:  # interrupted: what it has finished is kept by itself
+        process.terminate()
+        process.wait()
+        raise
+
+
+def _last_line(path):
+    lines = path.read_text("utf-8", "replace").split("\n")
+    said = [x.strip() for x in lines if x.strip()]
+    return said[-1].removeprefix("fundus-diag: ")[:300] if said else ""
+
+
+def time_left(found):
+    """Seconds that what is left is likely to take, or None where nothing tells yet.
+
+    By the epochs of the same variant, or where it has none yet by those of all.
+    """
+    spent, epochs = {}, {}
+    for one in found:
+        here = one.done - one.done_before
+        if one.started is not None and here > 0:
+            for key in (one.name, None):
+                spent[key] = spent.get(key, 0) + one.seconds
+                epochs[key] = epochs.get(key, 0) + here
+    if None not in spent:
+        return None
+    left = 0.0
+    for one in found:
+        if not one.over:
+            key = one.name if one.name in spent else None
+            left += max(0, one.epochs - one.done) * spent[key] / epochs[key]
+    return left
+
+
+def duration(seconds):
+    """As people say it: "40 s", "12 min", "3 h 05 min"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+@contextmanager
+def _shown(found):
+    """A function that shows how far things are: as a live table, or where there is no terminal a
+    line when a run begins or ends, and one a minute."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with Live(_rendered(found), console=console, refresh_per_second=2) as live:
+            yield lambda one: live.update(_rendered(found))
+        return
+    said = {}
+
+    def line(one):
+        now, key = time.monotonic(), id(one)
+        state, at = said.get(key, (None, -np.inf))
+        if one.state == state and (one.over or now - at < LOG_EVERY):
+            return
+        said[key] = (one.state, now)
+        left = time_left(found)
+        at = f"{sum(x.over for x in found)} of {len(found)} runs"
+        more = f", about {duration(left)} left" if left else ""
+        console.print(f"{_described(one)} ({at}{more})", markup=False, soft_wrap=True)
+
+    yield line
+
+
+def _described(one):
+    seed = f", seed {one.config.seed}"
+    text = f"{one.name}{seed}: {one.state}"
+    if one.state == "failed":
+        return f"{text}: {one.reason} ({one.log})"
+    if one.state in ("running", "scoring"):
+        text += f", epoch {one.done} of {one.epochs}"
+    return text + (f", {duration(one.seconds)}" if one.seconds else "")
+
+
+def _rendered(found):
+    left = time_left(found)
+    done = sum(x.over for x in found)
+    more = f", about {duration(left)} left" if left else ""
+    table = Table(title=f"{done} of {len(found)} runs{more}", title_justify="left", expand=False)
+    for column in ("variant", "seed", "", "epochs", "time"):
+        table.add_column(column, overflow="fold")
+    # Of many the first that are not over, where people look.
+    first = next((i for i, x in enumerate(found) if not x.over), 0)
+    begin = max(0, min(first - 3, len(found) - 20))
+    for one in found[begin : begin + 20]:
+        epochs = f"{one.done} of {one.epochs}" if one.state != "waiting" or one.done else ""
+        seconds = duration(one.seconds) if one.seconds else ""
+        state = f"failed: {one.reason}" if one.state == "failed" else one.state
+        table.add_row(one.name, str(one.config.seed), state, epochs, seconds)
+    return table

@@ -1,0 +1,52 @@
+"""Stands in for `fundus-diag` where trainings are only to be begun, watched and scored.
+
+Writes what a training and a report leave behind, in a moment. The encoder options say what happens:
+`fail=true` ends it with a line, `die=true` after its first epoch, once.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+
+def value(words, flag):
+    return words[words.index(flag) + 1] if flag in words else None
+
+
+def train(words):
+    run = Path(value(words, "--run-dir"))
+    run.mkdir(parents=True, exist_ok=True)
+    with open(run.parents[1] / "calls.txt", "a") as file:
+        file.write(f"{words[0]} {run.name} {value(words, '--label-smoothing')}\n")
+    if value(words, "--label-smoothing") == "0.9":
+        print("reading photographs: 7 in 1 s\nfundus-diag: x.png: it is broken", file=sys.stderr)
+        return 1
+    epochs = int(value(words, "--epochs") or value(words, "--phase2-epochs"))
+    begun = run / "history.csv"
+    done = begun.read_text().count("\n") - 1 if begun.exists() else 0
+    config = {"parameters": 5, "finished": None, "data": {"image_root": str(run)}}
+    (run / "config.json").write_text(json.dumps(config))
+    for epoch in range(done + 1, epochs + 1):
+        rows = "".join(f"{e},2\n" for e in range(1, epoch + 1))
+        begun.write_text(f"epoch,phase\n{rows}")
+        if value(words, "--label-smoothing") == "0.5" and done == 0:
+            os.kill(os.getpid(), 9)
+        time.sleep(0.02)
+    (run / "config.json").write_text(json.dumps(config | {"finished": "now"}))
+    return 0
+
+
+def main(words):
+    if words[0] in ("train", "pretrain"):
+        return train(words)
+    run = Path(words[1])
+    (run / f"predictions_{value(words, '--split')}.csv").write_text("image\n")
+    with open(run.parents[1] / "calls.txt", "a") as file:
+        file.write(f"report {run.name} -\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
