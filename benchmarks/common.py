@@ -1,4 +1,4 @@
-"""What the benchmarks share: timings in turn with their ratio, and trainings with their scores."""
+"""What the benchmarks share: timings in turn with their ratio, commands, a run to time."""
 
 import json
 import os
@@ -60,14 +60,6 @@ def resident():
 def fundus_diag(*words):
     """Runs `fundus-diag` in a process of its own; what it prints goes to the error stream."""
     subprocess.run([*COMMAND, *map(str, words)], check=True, stdout=sys.stderr)
-
-
-def scored(run, split):
-    """`metrics_<split>.json` of a run; the split is scored where that was not done yet."""
-    path = run / f"metrics_{split}.json"
-    if not path.exists():
-        fundus_diag("report", run, "--split", split, "--no-explain")
-    return json.loads(path.read_text())
 
 
 def make_run(folder, encoder, image_size):

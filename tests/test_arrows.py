@@ -15,12 +15,13 @@ BELOW = {  # the rooms that each may import, beside itself
     "runs": {"data", "imaging", "models", "metrics", "utils"},
     "training": {"runs", "data", "imaging", "models", "metrics", "utils"},
     "explain": {"runs", "data", "imaging", "models", "metrics", "utils"},
-    "report": {"explain", "runs", "data", "imaging", "models", "metrics", "utils"},
+    "report": {"explain", "training", "runs", "data", "imaging", "models", "metrics", "utils"},
     "export": {"explain", "runs", "data", "imaging", "models", "metrics", "utils"},
 }
 BELOW["cli"] = set(BELOW)
 BELOW["__init__.py"] = {"runs", "utils"}  # `load_run` and the version
-ENTRIES, LINES = 13, 300
+BELOW["__main__.py"] = {"cli"}
+ENTRIES, LINES = 14, 300
 
 
 def imported(path):
@@ -70,14 +71,16 @@ def test_an_arrow_up_would_be_seen(tmp_path):
 def test_the_root_holds_rooms_alone_and_no_file_is_long():
     entries = [x for x in PACKAGE.iterdir() if x.name != "__pycache__"]
     assert len(entries) <= ENTRIES
-    assert [x.name for x in entries if x.is_file()] == ["__init__.py"]
+    assert {x.name for x in entries if x.is_file()} == {"__init__.py", "__main__.py"}
     assert {x.name for x in entries} == set(BELOW)
     lengths = {p: len(p.read_text("utf-8").splitlines()) for p in PACKAGE.rglob("*.py")}
     assert [str(p) for p, n in lengths.items() if n > LINES] == []
     assert len(list((PACKAGE / "utils").glob("*.py"))) <= 13
 
 
-@pytest.mark.parametrize("room", sorted(set(BELOW) - {"__init__.py", "models", "explain", "cli"}))
+@pytest.mark.parametrize(
+    "room", sorted(set(BELOW) - {"__init__.py", "__main__.py", "models", "explain", "cli"})
+)
 def test_these_rooms_have_no_face(room):
     """A function `export` in `export/__init__` would hide the module `export/export.py`."""
     for path in (PACKAGE / room).rglob("__init__.py"):

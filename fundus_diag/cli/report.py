@@ -56,7 +56,8 @@ def report(
 
 def _compared(configs, out, split, resamples):
     import_tensorflow()
-    from fundus_diag.report.comparison import Variant, check_same, compare
+    from fundus_diag.report.comparison import compare
+    from fundus_diag.runs.variants import Variant, check_same
 
     check_same(configs)
     from fundus_diag.report.report import report_run

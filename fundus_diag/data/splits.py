@@ -66,11 +66,6 @@ def split(
     if split_eyes_on_purpose:
         before = replace(before, table=before.table.assign(patient=before.table["image"]))
     people, notes = before.table["patient"], patients.notes(before.table)
-    if split_eyes_on_purpose:
-        notes = [
-            "split by eyes, on purpose: every photograph is made a patient of its own, and both "
-            "eyes of a person may stand in two splits"
-        ]
     if replaced and not keep:
         notes.append("the splits that the table had are dealt anew (--keep keeps them)")
     if keep_together is not None:
@@ -79,14 +74,8 @@ def split(
     kept = _kept(before, np.asarray(people), keep, notes)
     table = split_manifest(before, ratios, seed, people, kept)
     write_manifest(table, out)
-    splits = summary(table, before.labels)
-    return {
-        "out": str(out),
-        "rows": len(table),
-        "replaced": replaced,
-        "notes": notes,
-        "splits": splits,
-    }
+    made = {"out": str(out), "rows": len(table), "replaced": replaced, "notes": notes}
+    return made | {"splits": summary(table, before.labels)}
 
 
 def split_manifest(

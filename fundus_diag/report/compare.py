@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from fundus_diag.report.comparison import Variant
 from fundus_diag.report.comparison import compare as compare_runs
 from fundus_diag.runs.run_files import read_config
 from fundus_diag.runs.speed import milliseconds
+from fundus_diag.runs.variants import Variant
 from fundus_diag.training.pretraining.config import PretrainConfig
 from fundus_diag.training.trainings import run_all, trainings
 from fundus_diag.utils.errors import DataError

@@ -1,85 +1,25 @@
 """Several runs on the same photographs: their figures side by side, and paired differences.
 
-What is compared is a `Variant`: one network and training, with a run for each seed. Its figures are
-means over its runs; their intervals cover other patients and other seeds, drawn together. The
-differences and their p values are about other patients, with the runs as they are.
+Figures are means over the runs of a variant; their intervals cover other patients and other seeds,
+drawn together. Differences and their p values are about other patients, with the runs as they are.
 """
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from fundus_diag.data.labels import LABELS, is_healthy, label_text
-from fundus_diag.metrics import bootstrap, comparison, curves, evaluate
-from fundus_diag.metrics.calibration import thresholds_array
+from fundus_diag.data.labels import label_text
+from fundus_diag.metrics import bootstrap, comparison, curves
 from fundus_diag.report import figures
 from fundus_diag.report.environment import environment
 from fundus_diag.report.parts import data_url
-from fundus_diag.runs import run_files
-from fundus_diag.runs.thresholds import load_operating_points
-from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.runs.variants import SEED, score
+from fundus_diag.utils.errors import UsageError
 from fundus_diag.utils.files import make_folder, write_bytes
 
-# Figures that are compared, in the order of the tables: {name: what it is called}.
-MULTI_LABEL = {
-    "roc_auc": "macro ROC AUC",
-    "average_precision": "macro average precision",
-    "f1": "macro F1",
-    "recall": "macro recall",
-    "accuracy": "accuracy",
-    "odir": "ODIR score",
-}
-GRADES = {
-    "accuracy": "accuracy",
-    "kappa": "quadratic kappa",
-    "f1": "macro F1",
-    "precision": "macro precision",
-    "recall": "macro recall",
-    "roc_auc": "macro ROC AUC",
-}
-SEED = 0  # of the bootstrap
 MOST_CURVES = 7  # in one panel: more could not be told apart
-
-
-@dataclass(frozen=True)
-class Variant:
-    """What is compared.
-
-    Attributes:
-        name: of it.
-        runs: finished run directories that differ by their seeds.
-        facts: further columns of the table, such as {"parameters": 3413024}.
-        note: a sentence that a reader has to know, or "".
-        apart: whether it is scored on rows of its own, so that nothing can be paired.
-    """
-
-    name: str
-    runs: tuple
-    facts: dict = field(default_factory=dict)
-    note: str = ""
-    apart: bool = False
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A variant's predictions of the rows that are compared.
-
-    Attributes:
-        variant: `Variant`.
-        scores: (S, N, L) of its runs.
-        thresholds: list of (L,) of its runs, or of None for grades.
-        figures: {name: (S,)}.
-        draws: {name: (S, R)} of the same resamples of patients for all variants.
-    """
-
-    variant: Variant
-    scores: np.ndarray
-    thresholds: list
-    figures: dict
-    draws: dict
 
 
 def compare(variants, split, out, *, baseline=None, resamples=1000, title="Comparison"):
@@ -106,9 +46,9 @@ def compare(variants, split, out, *, baseline=None, resamples=1000, title="Compa
     baseline = baseline or names[0]
     if baseline not in names:
         raise UsageError(f"baseline {baseline}: no variant; there are {', '.join(names)}")
-    rows, pairs = _score(paired, split, resamples)
+    rows, pairs = score(paired, split, resamples)
     differences = _differences_table(pairs, pairs[names.index(baseline)], rows)
-    alone = [_score([x], split, resamples)[1][0] for x in variants if x not in paired]
+    alone = [score([x], split, resamples)[1][0] for x in variants if x not in paired]
     scored = [*pairs, *alone]
     table = _figures_table(scored, rows)
     pictures = _pictures(scored, pairs, rows, table)
@@ -142,124 +82,6 @@ def compare(variants, split, out, *, baseline=None, resamples=1000, title="Compa
         write_bytes(out / f"{name}.png", png)
     write_bytes(out / "comparison.html", page.encode())
     return out / "comparison.html", table, differences
-
-
-def check_same(runs):
-    """What can be said before anything is scored: that runs have labels, task and split alike.
-
-    Args:
-        runs: list of (path, config.json).
-
-    Raises:
-        DataError: they have not.
-    """
-    (first, config), *others = runs
-    for path, other in others:
-        if other["task"] != config["task"] or set(other["labels"]) != set(config["labels"]):
-            raise DataError(f"{path}: has other labels than {first}")
-        if config["task"] == "grade" and other["unit"] != config["unit"]:
-            raise DataError(f"{path}: grades of eyes and of patients cannot be compared ({first})")
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """What is compared on."""
-
-    y: np.ndarray
-    patients: np.ndarray
-    labels: list
-    unit: str
-    grade: bool
-    mixed: bool  # whether some runs are of single eyes, and others of both
-
-    @property
-    def names(self):
-        """{figure: what it is called}."""
-        if self.grade:
-            return GRADES
-        official = set(self.labels) == set(LABELS)
-        return {k: x for k, x in MULTI_LABEL.items() if k != "odir" or official}
-
-
-def _score(variants, split, resamples):
-    """(`_Rows`, [`Scored`]) of variants."""
-    opened = [
-        [(Path(run), run_files.read_config(run)) for run in variant.runs] for variant in variants
-    ]
-    flat = [pair for runs in opened for pair in runs]
-    check_same(flat)
-    config = flat[0][1]
-    labels, grade = config["labels"], config["task"] == "grade"
-    unit = "patient" if any(c["unit"] == "patient" for _, c in flat) else "eye"
-    # Truth is that of a run of this unit: of a patient more is known than of each eye.
-    tables = {path: _read(path, c, labels, split) for path, c in flat}
-    truth_of = next(path for path, c in flat if c["unit"] == unit)
-    truth = tables[truth_of]
-    keys = _keys(truth, unit)
-    y = truth[[f"y_{x}" for x in labels]].to_numpy("float64")
-    mixed = len({c["unit"] for _, c in flat}) > 1
-    rows = _Rows(y, truth["patient"].to_numpy(), labels, unit, grade, mixed)
-    scored = []
-    for variant, runs in zip(variants, opened, strict=True):
-        found = [_of_run(path, c, tables[path], rows, keys, truth_of, split) for path, c in runs]
-        parts = [
-            evaluate.distributions(
-                *(y, scores, rows.patients, resamples, SEED),
-                thresholds=thresholds,
-                official="odir" in rows.names,
-            )
-            for scores, thresholds in found
-        ]
-        figure = {x: np.array([part[x][0] for part in parts]) for x in rows.names}
-        draws = {x: np.stack([part[x][1] for part in parts]) for x in rows.names}
-        scores, thresholds = zip(*found, strict=True)
-        scored.append(Scored(variant, np.stack(scores), list(thresholds), figure, draws))
-    return rows, scored
-
-
-def _read(path, config, labels, split):
-    return run_files.read_predictions(path / f"predictions_{split}.csv", labels, config["unit"])
-
-
-def _keys(table, unit):
-    if unit == "eye":
-        return list(table["image"])
-    return list(table["patient"])
-
-
-def _of_run(path, config, table, rows, keys, first, split):
-    """((N, L) scores, (L,) thresholds or None) of a run, in the order of the rows."""
-    thresholds = None
-    if not rows.grade:
-        thresholds = thresholds_array(load_operating_points(path / "thresholds.json"), rows.labels)
-    if config["unit"] != rows.unit:
-        table = _of_patients(table, rows.labels)
-    own = _keys(table, rows.unit)
-    if len(own) != len(keys) or set(own) != set(keys):
-        odd = sorted(set(own) ^ set(keys))
-        what = "photographs" if rows.unit == "eye" else "patients"
-        raise DataError(
-            f"{path}: its {split} holds other {what} than that of {first} "
-            f"({len(odd)} of them, such as {odd[0] if odd else own[0]})"
-        )
-    table = table.set_index(pd.Index(own)).loc[keys]
-    if config["unit"] == rows.unit:
-        truth = table[[f"y_{x}" for x in rows.labels]].to_numpy("float64")
-        if not np.array_equal(truth, rows.y, equal_nan=True):
-            raise DataError(f"{path}: its {split} has other labels in the table than {first}")
-        if list(table["patient"]) != list(rows.patients):
-            raise DataError(f"{path}: its {split} has other patients in the table than {first}")
-    return table[[f"p_{x}" for x in rows.labels]].to_numpy("float64"), thresholds
-
-
-def _of_patients(table, labels):
-    """Scores of patients from those of their eyes: the higher one, of health the lower one."""
-    by = table.groupby("patient")
-    columns = {}
-    for label in labels:
-        of_eyes = by[f"p_{label}"]
-        columns[f"p_{label}"] = of_eyes.min() if is_healthy(label) else of_eyes.max()
-    return pd.DataFrame(columns).reset_index()
 
 
 def _figures_table(scored, rows):

@@ -109,7 +109,7 @@ def read_plan(path, manifest=None, image_root=None, seeds=None, split=None):
         UsageError: no table or folder of photographs is named, by it or by the command.
     """
     content = _content(path)
-    _only(path, content, TOP, "the plan")
+    _only(path, content, TOP)
     common = _named(path, _table(path, content, "flags"), "[flags]")
     named = _table(path, content, "variants")
     if not named:
@@ -237,7 +237,7 @@ def _text(path, content, key, default):
     return value
 
 
-def _only(path, content, known, where):
+def _only(path, content, known):
     odd = [key for key in content if key not in known]
     if odd:
-        raise DataError(f"{path}: {odd[0]}: {where} has {', '.join(known)}")
+        raise DataError(f"{path}: {odd[0]}: a plan has {', '.join(known)}")

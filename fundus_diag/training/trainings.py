@@ -11,14 +11,10 @@ import json
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.live import Live
-from rich.table import Table
 
 from fundus_diag.data.labels import SPLITS
 from fundus_diag.data.manifest import read_manifest
@@ -29,10 +25,10 @@ from fundus_diag.runs.contents import CONFIG, ENCODER_WEIGHTS, HISTORY
 from fundus_diag.training.config import TrainConfig
 from fundus_diag.training.plan import PRETRAINED
 from fundus_diag.training.pretraining.config import PretrainConfig
+from fundus_diag.training.watch import shown
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.files import make_folder, read_json, sha256
 from fundus_diag.utils.flags import flag
-from fundus_diag.utils.progress import LOG_EVERY
 from fundus_diag.utils.version import __version__
 
 LOOK_EVERY = 1.0  # s between looks at a run's history
@@ -110,7 +106,7 @@ def run_all(found, split):
     """
     for one in found:
         look(one)
-    with _shown(found) as show:
+    with shown(found) as show:
         lost = None
         for one in found:
             if one.state == "reused" and _scored(one, split):
@@ -258,86 +254,3 @@ def _last_line(path):
     lines = path.read_text("utf-8", "replace").split("\n")
     said = [x.strip() for x in lines if x.strip()]
     return said[-1].removeprefix("fundus-diag: ")[:300] if said else ""
-
-
-def time_left(found):
-    """Seconds that what is left is likely to take, or None where nothing tells yet.
-
-    By the epochs of the same variant, or where it has none yet by those of all.
-    """
-    spent, epochs = {}, {}
-    for one in found:
-        here = one.done - one.done_before
-        if one.started is not None and here > 0:
-            for key in (one.name, None):
-                spent[key] = spent.get(key, 0) + one.seconds
-                epochs[key] = epochs.get(key, 0) + here
-    if None not in spent:
-        return None
-    left = 0.0
-    for one in found:
-        if not one.over:
-            key = one.name if one.name in spent else None
-            left += max(0, one.epochs - one.done) * spent[key] / epochs[key]
-    return left
-
-
-def duration(seconds):
-    """As people say it: "40 s", "12 min", "3 h 05 min"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-@contextmanager
-def _shown(found):
-    """A function that shows how far things are: as a live table, or where there is no terminal a
-    line when a run begins or ends, and one a minute."""
-    console = Console(stderr=True)
-    if console.is_terminal:
-        with Live(_rendered(found), console=console, refresh_per_second=2) as live:
-            yield lambda one: live.update(_rendered(found))
-        return
-    said = {}
-
-    def line(one):
-        now, key = time.monotonic(), id(one)
-        state, at = said.get(key, (None, -np.inf))
-        if one.state == state and (one.over or now - at < LOG_EVERY):
-            return
-        said[key] = (one.state, now)
-        left = time_left(found)
-        at = f"{sum(x.over for x in found)} of {len(found)} runs"
-        more = f", about {duration(left)} left" if left else ""
-        console.print(f"{_described(one)} ({at}{more})", markup=False, soft_wrap=True)
-
-    yield line
-
-
-def _described(one):
-    seed = f", seed {one.config.seed}"
-    text = f"{one.name}{seed}: {one.state}"
-    if one.state == "failed":
-        return f"{text}: {one.reason} ({one.log})"
-    if one.state in ("running", "scoring"):
-        text += f", epoch {one.done} of {one.epochs}"
-    return text + (f", {duration(one.seconds)}" if one.seconds else "")
-
-
-def _rendered(found):
-    left = time_left(found)
-    done = sum(x.over for x in found)
-    more = f", about {duration(left)} left" if left else ""
-    table = Table(title=f"{done} of {len(found)} runs{more}", title_justify="left", expand=False)
-    for column in ("variant", "seed", "", "epochs", "time"):
-        table.add_column(column, overflow="fold")
-    # Of many the first that are not over, where people look.
-    first = next((i for i, x in enumerate(found) if not x.over), 0)
-    begin = max(0, min(first - 3, len(found) - 20))
-    for one in found[begin : begin + 20]:
-        epochs = f"{one.done} of {one.epochs}" if one.state != "waiting" or one.done else ""
-        seconds = duration(one.seconds) if one.seconds else ""
-        state = f"failed: {one.reason}" if one.state == "failed" else one.state
-        table.add_row(one.name, str(one.config.seed), state, epochs, seconds)
-    return table

@@ -10,9 +10,10 @@ from sklearn.metrics import accuracy_score, average_precision_score, f1_score, r
 from tiny import main, make_photographs, ready_run
 
 from fundus_diag.metrics.calibration import thresholds_array
-from fundus_diag.report.comparison import Variant, compare
+from fundus_diag.report.comparison import compare
 from fundus_diag.runs.run_files import read_predictions
 from fundus_diag.runs.thresholds import load_operating_points
+from fundus_diag.runs.variants import Variant
 from fundus_diag.utils.errors import DataError, UsageError
 
 LABELS = ["A", "B"]
@@ -177,7 +178,7 @@ def test_what_cannot_be_compared_is_refused_in_a_line(folder, capsys):
     fewer = copy(folder, "eye", "fewer", edit=lambda t: t.iloc[2:])
     out = ("--out", folder / "refused")
     line = refused(run, fewer, *out)
-    assert f"{fewer}: its test holds other photographs than that of {run} (2 of them, such" in line
+    assert f"{fewer}: its test holds other photographs than that of {run}, such as 0" in line
     turned = copy(folder, "eye", "turned", edit=lambda t: t.assign(y_A=1 - t["y_A"]))
     assert f"{turned}: its test has other labels in the table" in refused(run, turned, *out)
     strange = copy(folder, "eye", "strange", edit=lambda t: t.assign(patient="one"))

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from fundus_diag.runs import contents
-from fundus_diag.runs.salt import salt_of
+from fundus_diag.runs.salt import _make, salt_of
 from fundus_diag.utils.errors import DataError
 
 
@@ -14,6 +14,8 @@ def test_a_salt_is_made_once_however_many_ask_and_is_of_this_run_alone(tmp_path)
         found = set(pool.map(lambda _: salt_of(tmp_path), range(32)))
     (salt,) = found
     assert len(bytes.fromhex(salt)) == 32
+    assert salt_of(tmp_path) == salt
+    _make(tmp_path / "salt")  # of one that was second
     assert salt_of(tmp_path) == salt
     assert [x.name for x in tmp_path.iterdir()] == ["salt"]
     assert (tmp_path / "salt").stat().st_mode & 0o777 == 0o600

@@ -101,7 +101,7 @@ def test_what_is_not_said_has_defaults(written):
         ("train_share = 0.25", "split_eyes_on_purpose = 1", "split_eyes_on_purpose is true"),
         ('baseline = "b"', 'baseline = "c"', "baseline 'c' is no variant"),
         ('baseline = "b"', "baseline = 3", "baseline is no text"),
-        ('title = "One', 'titel = "x"\ntitle = "One', "titel: the plan has title, baseline"),
+        ('title = "One', 'titel = "x"\ntitle = "One', "titel: a plan has title, baseline"),
         ("[flags]", "[[flags]]", "[flags] is no table"),
         ("title", "\x00", "not TOML: "),
     ],

@@ -1,0 +1,200 @@
+"""Runs that are compared: their predictions of the same rows, and figures of them.
+
+A `Variant` is one network and training, with a run for each seed.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fundus_diag.data.labels import LABELS, is_healthy
+from fundus_diag.metrics.calibration import thresholds_array
+from fundus_diag.metrics.distributions import distributions
+from fundus_diag.runs import run_files
+from fundus_diag.runs.thresholds import load_operating_points
+from fundus_diag.utils.errors import DataError
+
+# Figures that are compared, in the order of the tables: {name: what it is called}.
+MULTI_LABEL = {
+    "roc_auc": "macro ROC AUC",
+    "average_precision": "macro average precision",
+    "f1": "macro F1",
+    "recall": "macro recall",
+    "accuracy": "accuracy",
+    "odir": "ODIR score",
+}
+GRADES = {
+    "accuracy": "accuracy",
+    "kappa": "quadratic kappa",
+    "f1": "macro F1",
+    "precision": "macro precision",
+    "recall": "macro recall",
+    "roc_auc": "macro ROC AUC",
+}
+SEED = 0  # of the bootstrap
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What is compared.
+
+    Attributes:
+        name: of it.
+        runs: finished run directories that differ by their seeds.
+        facts: further columns of the table, such as {"parameters": 3413024}.
+        note: a sentence that a reader has to know, or "".
+        apart: whether it is scored on rows of its own, so that nothing can be paired.
+    """
+
+    name: str
+    runs: tuple
+    facts: dict = field(default_factory=dict)
+    note: str = ""
+    apart: bool = False
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A variant's predictions of the rows that are compared.
+
+    Attributes:
+        variant: `Variant`.
+        scores: (S, N, L) of its runs.
+        thresholds: list of (L,) of its runs, or of None for grades.
+        figures: {name: (S,)}.
+        draws: {name: (S, R)} of the same resamples of patients for all variants.
+    """
+
+    variant: Variant
+    scores: np.ndarray
+    thresholds: list
+    figures: dict
+    draws: dict
+
+
+def check_same(runs):
+    """What can be said before anything is scored: that runs have labels, task and split alike.
+
+    Args:
+        runs: list of (path, config.json).
+
+    Raises:
+        DataError: they have not.
+    """
+    (first, config), *others = runs
+    for path, other in others:
+        if other["task"] != config["task"] or set(other["labels"]) != set(config["labels"]):
+            raise DataError(f"{path}: has other labels than {first}")
+        if config["task"] == "grade" and other["unit"] != config["unit"]:
+            raise DataError(f"{path}: grades of eyes and of patients cannot be compared ({first})")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What is compared on."""
+
+    y: np.ndarray
+    patients: np.ndarray
+    labels: list
+    unit: str
+    grade: bool
+    mixed: bool  # whether some runs are of single eyes, and others of both
+
+    @property
+    def names(self):
+        """{figure: what it is called}."""
+        if self.grade:
+            return GRADES
+        official = set(self.labels) == set(LABELS)
+        return {k: x for k, x in MULTI_LABEL.items() if k != "odir" or official}
+
+
+def score(variants, split, resamples):
+    """(`Rows`, [`Scored`]) of variants, all on the rows of the first run that they are units of.
+
+    Args:
+        variants: list of `Variant`, whose runs have predictions of the split.
+        split: name of it.
+        resamples: of the bootstrap over patients.
+
+    Raises:
+        DataError: predictions are missing, or of other photographs, labels or patients.
+    """
+    opened = [
+        [(Path(run), run_files.read_config(run)) for run in variant.runs] for variant in variants
+    ]
+    flat = [pair for runs in opened for pair in runs]
+    check_same(flat)
+    config = flat[0][1]
+    labels, grade = config["labels"], config["task"] == "grade"
+    unit = "patient" if any(c["unit"] == "patient" for _, c in flat) else "eye"
+    # Truth is that of a run of this unit: of a patient more is known than of each eye.
+    tables = {path: _read(path, c, labels, split) for path, c in flat}
+    truth_of = next(path for path, c in flat if c["unit"] == unit)
+    truth = tables[truth_of]
+    keys = _keys(truth, unit)
+    y = truth[[f"y_{x}" for x in labels]].to_numpy("float64")
+    mixed = len({c["unit"] for _, c in flat}) > 1
+    rows = Rows(y, truth["patient"].to_numpy(), labels, unit, grade, mixed)
+    scored = []
+    for variant, runs in zip(variants, opened, strict=True):
+        found = [_of_run(path, c, tables[path], rows, keys, truth_of, split) for path, c in runs]
+        parts = [
+            distributions(
+                *(y, scores, rows.patients, resamples, SEED),
+                thresholds=thresholds,
+                official="odir" in rows.names,
+            )
+            for scores, thresholds in found
+        ]
+        figure = {x: np.array([part[x][0] for part in parts]) for x in rows.names}
+        draws = {x: np.stack([part[x][1] for part in parts]) for x in rows.names}
+        scores, thresholds = zip(*found, strict=True)
+        scored.append(Scored(variant, np.stack(scores), list(thresholds), figure, draws))
+    return rows, scored
+
+
+def _read(path, config, labels, split):
+    return run_files.read_predictions(path / f"predictions_{split}.csv", labels, config["unit"])
+
+
+def _keys(table, unit):
+    if unit == "eye":
+        return list(table["image"])
+    return list(table["patient"])
+
+
+def _of_run(path, config, table, rows, keys, first, split):
+    """((N, L) scores, (L,) thresholds or None) of a run, in the order of the rows."""
+    thresholds = None
+    if not rows.grade:
+        thresholds = thresholds_array(load_operating_points(path / "thresholds.json"), rows.labels)
+    if config["unit"] != rows.unit:
+        table = _of_patients(table, rows.labels)
+    own = _keys(table, rows.unit)
+    if len(own) != len(keys) or set(own) != set(keys):
+        odd = sorted(set(own) ^ set(keys)) or own
+        what = "photographs" if rows.unit == "eye" else "patients"
+        raise DataError(
+            f"{path}: its {split} holds other {what} than that of {first}, such as {odd[0]}"
+        )
+    table = table.set_index(pd.Index(own)).loc[keys]
+    if config["unit"] == rows.unit:
+        truth = table[[f"y_{x}" for x in rows.labels]].to_numpy("float64")
+        if not np.array_equal(truth, rows.y, equal_nan=True):
+            raise DataError(f"{path}: its {split} has other labels in the table than {first}")
+        if list(table["patient"]) != list(rows.patients):
+            raise DataError(f"{path}: its {split} has other patients in the table than {first}")
+    return table[[f"p_{x}" for x in rows.labels]].to_numpy("float64"), thresholds
+
+
+def _of_patients(table, labels):
+    """Scores of patients from those of their eyes: the higher one, of health the lower one."""
+    by = table.groupby("patient")
+    columns = {}
+    for label in labels:
+        of_eyes = by[f"p_{label}"]
+        columns[f"p_{label}"] = of_eyes.min() if is_healthy(label) else of_eyes.max()
+    return pd.DataFrame(columns).reset_index()
