@@ -13,7 +13,7 @@ from fundus_diag.metrics.calibration import thresholds_array
 from fundus_diag.report.comparison import compare
 from fundus_diag.runs.run_files import read_predictions
 from fundus_diag.runs.thresholds import load_operating_points
-from fundus_diag.runs.variants import Variant
+from fundus_diag.runs.variants import Variant, _of_patients
 from fundus_diag.utils.errors import DataError, UsageError
 
 LABELS = ["A", "B"]
@@ -149,6 +149,15 @@ def test_what_has_rows_of_its_own_is_shown_but_not_paired(folder):
     row = figures[(figures["variant"] == "own rows") & (figures["figure"] == "roc_auc")].iloc[0]
     assert row["mean"] == pytest.approx(by_hand(own)["roc_auc"])
     assert "<b>own rows</b>: made on purpose" in page.read_text()
+
+
+def test_of_a_patient_the_higher_score_counts_and_of_health_the_lower():
+    eyes = pd.DataFrame(
+        {"patient": ["a", "b", "a"], "p_N": [0.9, 0.5, 0.2], "p_D": [0.1, 0.4, 0.7]}
+    )
+    found = _of_patients(eyes, ["N", "D"]).set_index("patient")
+    assert found.loc["a"].to_dict() == {"p_N": 0.2, "p_D": 0.7}
+    assert found.loc["b"].to_dict() == {"p_N": 0.5, "p_D": 0.4}
 
 
 def test_the_command_compares_and_scores_what_was_not(folder, capsys):
