@@ -10,6 +10,7 @@ import sys
 
 from fundus_diag.cli import manifest
 from fundus_diag.cli.compare import compare
+from fundus_diag.cli.config_file import expanded
 from fundus_diag.cli.demo import demo, draw
 from fundus_diag.cli.explain import explain, explain_eval
 from fundus_diag.cli.export import export
@@ -60,6 +61,7 @@ def main(argv=None, program="fundus-diag"):
         # Listed in the help; its own commands are reached above.
         commands = {"manifest": _manifest, **COMMANDS}
     try:
+        argv = expanded(argv)
         called = parse(commands, argv, program, description, resumed(argv))
         if called is None:
             return 0

@@ -12,7 +12,11 @@ from fundus_diag.utils.errors import DataError
 
 
 def train(config: tyro.conf.OmitArgPrefixes[TrainConfig]):
-    """Train a classifier in two phases: the head alone, then everything."""
+    """Train a classifier in two phases: the head alone, then everything.
+
+    --config FILE takes flags from a file: the config.json of any run, or what `search` chose; those
+    on the command line count more.
+    """
     config = with_switches(config)
     check_file(config.manifest)
     check_folder(config.image_root)

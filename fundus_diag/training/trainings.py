@@ -28,7 +28,7 @@ from fundus_diag.training.pretraining.config import PretrainConfig
 from fundus_diag.training.watch import shown
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.files import make_folder, read_json, sha256
-from fundus_diag.utils.flags import flag
+from fundus_diag.utils.flags import words_of
 from fundus_diag.utils.version import __version__
 
 LOOK_EVERY = 1.0  # s between looks at a run's history
@@ -119,22 +119,6 @@ def run_all(found, split):
             _run(one, split, show)
             if one.state == "failed" and isinstance(one.config, PretrainConfig):
                 lost = str(one.run_dir / ENCODER_WEIGHTS)
-
-
-def words_of(config):
-    """Words of a command line that say a configuration: its flags that are not the defaults'."""
-    words = []
-    for x in dataclasses.fields(config):
-        value = getattr(config, x.name)
-        if value == x.default or (x.name in ("resume", "overwrite") and not value):
-            continue
-        if isinstance(value, bool):
-            words.append(flag(x.name) if value else flag(f"no_{x.name}"))
-        elif isinstance(value, tuple):
-            words += [flag(x.name), *map(str, value)]
-        else:
-            words += [flag(x.name), str(value)]
-    return words
 
 
 def _training(plan, variant, seed, out, manifest, pretrained):

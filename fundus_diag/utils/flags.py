@@ -1,5 +1,7 @@
 """What every configuration does with its flags: their names, and their ranges."""
 
+import dataclasses
+
 from fundus_diag.utils.errors import UsageError
 
 
@@ -14,3 +16,19 @@ def check_limits(config, limits):
 def flag(name):
     """Command-line name of a field."""
     return "--" + name.replace("_", "-")
+
+
+def words_of(config):
+    """Words of a command line that say a configuration: its flags that are not the defaults'."""
+    words = []
+    for x in dataclasses.fields(config):
+        value = getattr(config, x.name)
+        if value == x.default or (x.name in ("resume", "overwrite") and not value):
+            continue
+        if isinstance(value, bool):
+            words.append(flag(x.name) if value else flag(f"no_{x.name}"))
+        elif isinstance(value, tuple):
+            words += [flag(x.name), *map(str, value)]
+        else:
+            words += [flag(x.name), str(value)]
+    return words

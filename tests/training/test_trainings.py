@@ -13,9 +13,10 @@ from fundus_diag.cli.train import train
 from fundus_diag.training import trainings
 from fundus_diag.training.config import TrainConfig
 from fundus_diag.training.plan import read_plan
-from fundus_diag.training.trainings import Training, run_all, words_of
+from fundus_diag.training.trainings import Training, run_all
 from fundus_diag.training.watch import duration, time_left
 from fundus_diag.utils.errors import DataError
+from fundus_diag.utils.flags import words_of
 
 PLAN = """
 seeds = [0, 1]
