@@ -21,6 +21,7 @@ from fundus_diag.cli.predict import predict
 from fundus_diag.cli.pretrain import pretrain
 from fundus_diag.cli.report import report
 from fundus_diag.cli.resume import resumed
+from fundus_diag.cli.search import search
 from fundus_diag.cli.train import train
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import reason
@@ -32,6 +33,7 @@ COMMANDS = {
     "predict": predict,
     "report": report,
     "compare": compare,
+    "search": search,
     "operate": operate,
     "recalibrate": recalibrate,
     "explain": explain,

@@ -202,6 +202,53 @@ def overlay_png(items, columns=4):
     return figure_png((2.9 * columns, 2.9 * rows + 0.4), draw)
 
 
+def pareto_png(numbers, values, best, axes):
+    """Trials by two objectives, those that nothing beats on a line. Returns PNG bytes.
+
+    Args:
+        numbers: of the N trials.
+        values: (N, 2); the first objective goes up, the second to the right.
+        best: numbers of those that nothing beats.
+        axes: of both objectives (what it is called, whether more is better).
+    """
+
+    def draw(figure):
+        ax = figure.add_subplot()
+        chosen = np.isin(numbers, list(best))
+        ax.plot(values[~chosen, 1], values[~chosen, 0], "o", color=SKY, markersize=5)
+        order = np.argsort(values[chosen, 1])
+        x, y = values[chosen, 1][order], values[chosen, 0][order]
+        ax.step(x, y, where="pre" if axes[1][1] else "post", color=BLUE, linewidth=1)
+        ax.plot(x, y, "o", color=BLUE, markersize=6)
+        for number, at, height in zip(np.array(numbers)[chosen][order], x, y, strict=True):
+            ax.annotate(str(number), (at, height), (4, 4), textcoords="offset points", fontsize=7)
+        better = {True: "more is better", False: "less is better"}
+        ax.set_ylabel(f"{axes[0][0]} ({better[axes[0][1]]})")
+        ax.set_xlabel(f"{axes[1][0]} ({better[axes[1][1]]})")
+
+    return figure_png((6.4, 4.2), draw)
+
+
+def bars_png(groups):
+    """Shares as bars, a panel a group. Returns PNG bytes.
+
+    Args:
+        groups: list of (title, {name: share in [0, 1]}).
+    """
+    names = sorted(groups[0][1], key=groups[0][1].get)
+
+    def draw(figure):
+        every = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
+        for ax, (title, shares) in zip(every, groups, strict=True):
+            heights = [shares[x] for x in names]
+            ax.barh([plain(x.replace("_", " ")) for x in names], heights, color=BLUE, height=0.6)
+            ax.set_title(plain(title), fontsize=8.5)
+            ax.set_xlim(0, 1)
+            ax.grid(axis="y", visible=False)
+
+    return figure_png((1.4 + 2.4 * len(groups), 0.9 + 0.27 * len(names)), draw)
+
+
 def _short(name, most=34):
     """A name that fits beside a figure."""
     return name if len(name) <= most else f"{name[: most - 1]}…"

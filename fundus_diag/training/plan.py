@@ -108,18 +108,18 @@ def read_plan(path, manifest=None, image_root=None, seeds=None, split=None):
         DataError: the file is not what a plan may be; names the variant and the flag.
         UsageError: no table or folder of photographs is named, by it or by the command.
     """
-    content = _content(path)
-    _only(path, content, TOP)
-    common = _named(path, _table(path, content, "flags"), "[flags]")
-    named = _table(path, content, "variants")
+    content = content_of(path)
+    only(path, content, TOP)
+    common = as_fields(path, table_of(path, content, "flags"), "[flags]")
+    named = table_of(path, content, "variants")
     if not named:
         raise DataError(f"{path}: no [variants]: nothing to compare")
     every = _seeds(path, content.get("seeds", [0]), "seeds") if seeds is None else tuple(seeds)
-    pretrain = _table(path, content, "pretrain") if "pretrain" in content else None
+    pretrain = table_of(path, content, "pretrain") if "pretrain" in content else None
     if pretrain is not None:
-        _values(path, PretrainConfig, pretrain, "[pretrain]")
+        checked_flags(path, PretrainConfig, pretrain, "[pretrain]")
     variants = [
-        _variant(path, name, common, _table(path, named, name), every, seeds is None)
+        _variant(path, name, common, table_of(path, named, name), every, seeds is None)
         for name in named
     ]
     if sum(len(x.seeds) for x in variants) > MAX_RUNS:
@@ -127,19 +127,19 @@ def read_plan(path, manifest=None, image_root=None, seeds=None, split=None):
     for variant in variants:
         if variant.flags.get("weights") == PRETRAINED and pretrain is None:
             raise DataError(f"{path}: variant {variant.name}: weights: there is no [pretrain]")
-    baseline = _text(path, content, "baseline", variants[0].name)
+    baseline = text_of(path, content, "baseline", variants[0].name)
     if baseline not in named:
         raise DataError(f"{path}: baseline {baseline!r} is no variant")
     places = {}
     for key, given in (("manifest", manifest), ("image_root", image_root)):
-        said = _text(path, content, key, "")
+        said = text_of(path, content, key, "")
         if given is None and not said:
             raise UsageError(f"{path} names no {key}: --{key.replace('_', '-')}")
         places[key] = Path(given) if given is not None else path.parent / said
     return Plan(
         path=path,
-        title=_text(path, content, "title", path.stem.replace("_", " ")),
-        split=split or _text(path, content, "split", "val"),
+        title=text_of(path, content, "title", path.stem.replace("_", " ")),
+        split=split or text_of(path, content, "split", "val"),
         baseline=baseline,
         variants=variants,
         pretrain=pretrain,
@@ -147,7 +147,8 @@ def read_plan(path, manifest=None, image_root=None, seeds=None, split=None):
     )
 
 
-def _content(path):
+def content_of(path):
+    """The content of a TOML file. Raises DataError where it is none, or too large."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise DataError(f"{path}: larger than a plan may be ({MAX_BYTES // 1000} kB)")
@@ -158,13 +159,13 @@ def _content(path):
 
 def _variant(path, name, common, values, every, own_seeds):
     where = f"variant {name}"
-    values = {**common, **_named(path, values, where)}
+    values = {**common, **as_fields(path, values, where)}
     own = {key: values.pop(key) for key in OWN if key in values}
-    found = _values(path, TrainConfig, values, where)
+    found = checked_flags(path, TrainConfig, values, where)
     seeds = own.get("seeds")
     share, note = own.get("train_share", 1.0), own.get("note", "")
     split_eyes = own.get("split_eyes_on_purpose", False)
-    if not _number(share) or not 0 < share <= 1:
+    if not is_number(share) or not 0 < share <= 1:
         raise DataError(f"{path}: {where}: train_share {share!r}: above 0, at most 1")
     if not isinstance(split_eyes, bool) or not isinstance(note, str):
         raise DataError(f"{path}: {where}: split_eyes_on_purpose is true or false, note a text")
@@ -172,10 +173,10 @@ def _variant(path, name, common, values, every, own_seeds):
     return Variant(name, found, seeds, float(share), split_eyes, note)
 
 
-def _values(path, kind, values, where):
+def checked_flags(path, kind, values, where):
     """{field: value} of flags, checked by the types and the limits of their configuration."""
     known = [x.name for x in dataclasses.fields(kind) if x.name not in NOT_HERE]
-    values = _named(path, values, where)
+    values = as_fields(path, values, where)
     for name, value in values.items():
         if name not in known:
             why = "is not a plan's to say" if name in NOT_HERE else "is no flag"
@@ -193,7 +194,7 @@ def _values(path, kind, values, where):
     return found
 
 
-def _named(path, values, where):
+def as_fields(path, values, where):
     """The same with names as fields have them, however a flag is written."""
     found = {}
     for name, value in values.items():
@@ -212,32 +213,36 @@ def _plain(value):
 
 def _seeds(path, values, where):
     whole = isinstance(values, list) and values
-    if not whole or not all(_number(x, int) and 0 <= x < 2**31 for x in values):
+    if not whole or not all(is_number(x, int) and 0 <= x < 2**31 for x in values):
         raise DataError(f"{path}: {where} {values!r}: a list of whole numbers from 0")
     if len(set(values)) < len(values):
         raise DataError(f"{path}: {where} {values!r}: one of them stands twice")
     return tuple(values)
 
 
-def _number(value, kind=(int, float)):
+def is_number(value, kind=(int, float)):
+    """Whether a value is a number, which true and false are not."""
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
-def _table(path, content, key):
+def table_of(path, content, key):
+    """A table of the content, empty where there is none."""
     value = content.get(key, {})
     if not isinstance(value, dict):
         raise DataError(f"{path}: [{key}] is no table")
     return value
 
 
-def _text(path, content, key, default):
+def text_of(path, content, key, default):
+    """A text of the content."""
     value = content.get(key, default)
     if not isinstance(value, str) or len(value) > 1000:
         raise DataError(f"{path}: {key} is no text")
     return value
 
 
-def _only(path, content, known):
+def only(path, content, known):
+    """Raises DataError where the content has other keys than those that are known."""
     odd = [key for key in content if key not in known]
     if odd:
         raise DataError(f"{path}: {odd[0]}: a plan has {', '.join(known)}")

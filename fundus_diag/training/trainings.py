@@ -88,7 +88,7 @@ def trainings(plan, out):
     found, pretrained = [], None
     if plan.pretrain is not None:
         config = PretrainConfig(plan.manifest, plan.image_root, Path(), **plan.pretrain)
-        pretrained = _placed(config, out, {"table": manifest.sha256}, "pretrain")
+        pretrained = placed(config, out, {"table": manifest.sha256}, "pretrain")
         found.append(Training("pretrain", pretrained, pretrained.epochs))
     for seed in dict.fromkeys(seed for variant in plan.variants for seed in variant.seeds):
         for variant in plan.variants:
@@ -134,13 +134,20 @@ def _training(plan, variant, seed, out, manifest, pretrained):
     table = _table(plan, variant, seed, out, manifest)
     config = TrainConfig(table, plan.image_root, Path(), seed=seed, **flags)
     facts["table"] = manifest.sha256 if table == plan.manifest else sha256(table)
-    config = _placed(config, out, facts, config.encoder)
+    config = placed(config, out, facts, config.encoder)
     full = config.resolved()
     return Training(variant.name, config, full.phase1_epochs + full.phase2_epochs)
 
 
-def _placed(config, out, facts, name):
-    """The configuration with its folder, named after what decides the run."""
+def placed(config, out, facts, name):
+    """The configuration with its folder, named after what decides the run.
+
+    Args:
+        config: without its folder.
+        out: that the folder `runs` is in.
+        facts: what else decides it: the sha256 of the table, of weights.
+        name: that the folder's begins with.
+    """
     known = directory.flags(config.resolved())
     known = {k: v for k, v in known.items() if k not in directory.FREE_FLAGS}
     text = json.dumps([__version__, {**known, **facts}], sort_keys=True, default=str)
@@ -205,20 +212,29 @@ def _run(one, split, show):
         if one.state != "reused":
             one.state = "running"
             words = ["pretrain" if pretraining else "train", *words_of(one.config)]
-            status = _waited(one, words, log, show)
+            status = waited(one, words, log, show)
         if status == 0 and not _scored(one, split):
             one.state = "scoring"
             words = ["report", str(one.run_dir), "--split", split, "--no-explain"]
-            status = _waited(one, words, log, show)
+            status = waited(one, words, log, show)
     one.seconds = time.monotonic() - one.started
     look(one)
     one.state = "failed" if status else "done"
     if status:
-        one.reason = _last_line(one.log) or f"status {status}"
+        one.reason = last_line(one.log) or f"status {status}"
     show(one)
 
 
-def _waited(one, words, log, show):
+def waited(one, words, log, show, enough=lambda one: False):
+    """Runs `fundus-diag` with these words and watches it; returns its exit status.
+
+    Args:
+        one: `Training` that it works on.
+        words: of the command line.
+        log: file, open for bytes, that takes what it says.
+        show: is called with `one` after each look.
+        enough: the same; where it is true the process is ended, and None returned.
+    """
     process = subprocess.Popen([*COMMAND, *words], stdout=log, stderr=log)
     try:
         while True:
@@ -228,13 +244,18 @@ def _waited(one, words, log, show):
                 one.seconds = time.monotonic() - one.started
                 look(one)
                 show(one)
+                if enough(one):
+                    process.terminate()
+                    process.wait()
+                    return None
     except BaseException:  # interrupted: what it has finished is kept by itself
         process.terminate()
         process.wait()
         raise
 
 
-def _last_line(path):
+def last_line(path):
+    """The last line of a log that says something."""
     lines = path.read_text("utf-8", "replace").split("\n")
     said = [x.strip() for x in lines if x.strip()]
     return said[-1].removeprefix("fundus-diag: ")[:300] if said else ""

@@ -30,7 +30,7 @@ weights = "broken.h5"
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    def in_this_process(one, words, log, show):
+    def in_this_process(one, words, log, show, enough=None):
         said = io.StringIO()
         with contextlib.redirect_stderr(said):
             status = main(words)
@@ -38,7 +38,7 @@ def folder(tmp_path, monkeypatch):
         log.flush()
         return status
 
-    monkeypatch.setattr(trainings, "_waited", in_this_process)
+    monkeypatch.setattr(trainings, "waited", in_this_process)
     make_photographs(tmp_path / "photographs", patients=30)
     (tmp_path / "broken.h5").write_bytes(b"no weights")
     return tmp_path

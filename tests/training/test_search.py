@@ -1,0 +1,236 @@
+"""A search: its plan, its study, what goes on, what is ended early, what comes of it."""
+
+import os
+import sqlite3
+import sys
+import tomllib
+
+import numpy as np
+import pandas as pd
+import pytest
+import trainer
+from tiny import main, make_photographs
+
+from fundus_diag.cli.config_file import expanded
+from fundus_diag.report.search import write_search
+from fundus_diag.training import search as module
+from fundus_diag.training import trainings
+from fundus_diag.training.search import best_configuration, open_study, search
+from fundus_diag.training.search_plan import read_search
+from fundus_diag.utils.errors import DataError, UsageError
+
+optuna = pytest.importorskip("optuna")
+PLAN = """
+title = "little ones"
+objectives = ["roc_auc", "parameters"]
+trials = 6
+[flags]
+encoder = "efficientnet_lite0"
+weights = "none"
+phase1_epochs = 0
+phase2_epochs = 4
+[space]
+dropout = { low = 0.1, high = 0.5 }
+image-size = { low = 32, high = 64, step = 16 }
+mixup = [0.0, 0.2]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainings, "COMMAND", (sys.executable, trainer.__file__))
+    monkeypatch.setattr(trainings, "LOOK_EVERY", 0.01)
+    make_photographs(tmp_path / "photographs", patients=12)
+    return tmp_path
+
+
+def plan_of(folder, text=PLAN, **more):
+    path = folder / "search.toml"
+    path.write_text(text)
+    photographs = folder / "photographs"
+    return read_search(path, photographs / "manifest.csv", photographs, **more)
+
+
+def database(folder):
+    return f"sqlite:///{folder / 'study.db'}"
+
+
+def test_trials_are_drawn_trained_and_scored_and_a_search_goes_on(folder):
+    plan = plan_of(folder, trials=3)
+    study = search(plan, folder / "out", database(folder))
+    assert [x.state.name for x in study.trials] == ["COMPLETE"] * 3
+    study = search(plan_of(folder), folder / "out", database(folder))
+    assert len(study.trials) == 6
+    runs = {x.name for x in (folder / "out" / "runs").iterdir() if x.is_dir()}
+    assert {x.user_attrs["run"] for x in study.trials} == runs
+    for trial in study.trials:
+        assert set(trial.params) == {"dropout", "image_size", "mixup"}
+        assert 0.1 <= trial.params["dropout"] <= 0.5
+        assert trial.params["image_size"] in (32, 48, 64)
+        score, parameters = trial.values
+        assert score == pytest.approx(1 - trial.params["dropout"])
+        assert parameters == trial.params["image_size"]
+        assert len(trial.user_attrs["curve"]) == 4
+    assert len(search(plan_of(folder), folder / "out", database(folder)).trials) == 6  # enough
+
+
+def test_the_page_shows_what_nothing_beats_and_the_choice_can_be_trained(folder):
+    plan = plan_of(folder)
+    study = search(plan, folder / "out", database(folder))
+    page = write_search(plan, study, folder / "out").read_text()
+    table = pd.read_csv(folder / "out" / "search.csv")
+    assert list(table["roc_auc"]) == sorted(table["roc_auc"], reverse=True)
+    points = table[["roc_auc", "parameters"]].to_numpy()
+    beaten = [
+        (
+            (points[:, 0] >= a) & (points[:, 1] <= b) & ((points[:, 0] > a) | (points[:, 1] < b))
+        ).any()
+        for a, b in points
+    ]
+    np.testing.assert_array_equal(table["best"], ~np.array(beaten))
+    assert "6 trials came to their end" in page
+    assert page.count('<tr class="best">') == table["best"].sum()
+    for name in ("pareto.png", "importance.png"):
+        assert (folder / "out" / name).stat().st_size > 1000
+    best = best_configuration(plan, study)
+    chosen = tomllib.loads(best)
+    first = table.iloc[0]
+    assert (chosen["dropout"], chosen["image_size"]) == (first["dropout"], first["image_size"])
+    assert (chosen["encoder"], chosen["phase2_epochs"], chosen["seed"]) == (
+        "efficientnet_lite0", 4, 0,
+    )  # fmt: skip
+    (folder / "best.toml").write_text(best)
+    words = expanded(["train", "--config", str(folder / "best.toml")])
+    assert words[words.index("--image-size") + 1] == str(first["image_size"])
+    last = tomllib.loads(best_configuration(plan, study, int(table.iloc[-1]["trial"])))
+    assert last["dropout"] == table.iloc[-1]["dropout"]
+    with pytest.raises(UsageError, match="trial 99: not one of the 6 finished ones"):
+        best_configuration(plan, study, 99)
+
+
+def test_a_trial_that_was_killed_goes_on_with_what_it_had_drawn(folder):
+    plan = plan_of(
+        folder, PLAN.replace("phase2_epochs = 4", "phase2_epochs = 4\nlabel_smoothing = 0.5")
+    )
+    study = open_study(plan, database(folder))
+    trial = study.ask()
+    drawn = {name: module._drawn(trial, name, space) for name, space in plan.space.items()}
+    trial.set_user_attr("owner", [module.host(), 999_999_999, "1"])
+    study = search(
+        plan_of(folder, plan.path.read_text(), trials=1), folder / "out", database(folder)
+    )
+    (done,) = study.trials
+    assert done.state.name == "FAIL"  # which the trainer is killed in, once
+    assert done.params == drawn
+    run = folder / "out" / "runs" / done.user_attrs["run"]
+    assert len(pd.read_csv(run / "history.csv")) == 1
+
+
+def test_those_of_other_machines_and_of_the_living_are_left_alone(folder):
+    study = open_study(plan_of(folder), database(folder))
+    for owner in (["elsewhere", 999_999_999, "1"], [module.host(), os.getpid(), ""]):
+        study.ask().set_user_attr("owner", owner)
+    assert list(module._left_behind(study)) == []
+
+
+def test_poor_trials_are_ended_early_and_their_training_is_stopped(folder, monkeypatch):
+    monkeypatch.setenv("TRAINER_EPOCH", "0.3")
+    text = PLAN.replace("low = 0.1, high = 0.5", "low = 0.4, high = 0.5")
+    plan = plan_of(folder, text, trials=6)
+    study = open_study(plan, database(folder))
+    for k in range(5):
+        good = optuna.trial.create_trial(
+            params={}, distributions={}, values=[0.9 + k / 100, 40],
+            user_attrs={"curve": [0.88, 0.89, 0.9, 0.9]},
+        )  # fmt: skip
+        study.add_trial(good)
+    study = search(
+        plan_of(folder, plan.path.read_text(), trials=6), folder / "out", database(folder)
+    )
+    last = study.trials[-1]
+    assert last.state.name == "PRUNED"
+    assert 1 < len(last.user_attrs["curve"]) < 4
+
+
+def test_one_that_fails_says_why_and_does_not_count(folder, capsys):
+    text = PLAN.replace("mixup = [0.0, 0.2]", "label_smoothing = [0.0, 0.9]")
+    plan = plan_of(folder, text, trials=4)
+    study = search(plan, folder / "out", database(folder))
+    states = [x.state.name for x in study.trials]
+    assert states.count("COMPLETE") == 4 or states.count("FAIL") == 4
+    for trial in study.trials:
+        assert (trial.state.name == "FAIL") == (trial.params["label_smoothing"] == 0.9)
+        if trial.state.name == "FAIL":
+            assert trial.user_attrs["reason"] == "x.png: it is broken"
+    page = write_search(plan, study, folder / "out").read_text()
+    assert ("x.png: it is broken" in page) == ("FAIL" in states)
+
+
+def test_a_study_of_another_search_or_a_locked_one_is_left_as_it_is(folder):
+    plan = plan_of(folder, trials=1)
+    search(plan, folder / "out", database(folder))
+    other = plan_of(folder, PLAN.replace("high = 0.5", "high = 0.6"))
+    before = (folder / "study.db").read_bytes()
+    with pytest.raises(DataError, match="the study 'little ones' in it looks for something else"):
+        search(other, folder / "out", database(folder))
+    assert (folder / "study.db").read_bytes() == before
+    renamed = plan_of(
+        folder, PLAN.replace('"little ones"', '"others"').replace("0.5", "0.6"), trials=1
+    )
+    assert len(search(renamed, folder / "out", database(folder)).trials) == 1
+    lock = sqlite3.connect(folder / "study.db")
+    lock.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(DataError, match="study.db.*: the database cannot be used: .*locked"):
+        search(plan_of(folder, trials=3), folder / "out", f"{database(folder)}?timeout=0.1")
+    lock.close()
+    (folder / "no.db").write_bytes(b"no database" * 100)
+    with pytest.raises(DataError, match="no.db: the database cannot be used: "):
+        open_study(plan, f"sqlite:///{folder / 'no.db'}")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("dropout = {", "dropot = {", "[space]: dropot is no flag"),
+        ("low = 0.1, high = 0.5", "low = 0.1, high = 5.0", "[space]: --dropout 5.0: must lie"),
+        ("low = 0.1, high = 0.5", "low = 0.5, high = 0.1", "dropout: low below high"),
+        ("low = 0.1, high = 0.5", "low = 0.0, high = 0.1, log = true", "dropout: low below high"),
+        ("low = 0.1, high = 0.5", "low = 0.1", "dropout: a list of choices, or"),
+        ("low = 0.1, high = 0.5", "low = 0.1, high = 0.5, stop = 1", "dropout: a list of choices"),
+        ("step = 16", "step = 0", "image_size: step above 0"),
+        ("[0.0, 0.2]", "[0.0]", "mixup: a list of choices, or"),
+        ("[0.0, 0.2]", "[0.0, 0.0]", "mixup: a choice stands twice"),
+        ("[0.0, 0.2]", "[0.0, [1]]", "mixup: choices are numbers"),
+        ("[0.0, 0.2]", "['a', 'b']", "[space]: flag mixup: "),
+        ("weights =", "dropout = 0.2\nweights =", "dropout stands in [flags] and in [space]"),
+        ('"roc_auc", ', '"auc", ', "objectives ['auc', 'parameters']: of roc_auc, "),
+        ('"roc_auc", ', '"parameters", ', "each once"),
+        ('["roc_auc", "parameters"]', "3", "objectives: a list of"),
+        ("trials = 6", "trials = 0", "trials 0: a whole number from 1"),
+        ("trials = 6", "trials = 2.5", "trials 2.5: a whole number from 1"),
+        ("title =", "name =", "name: a plan has title"),
+        ("[space]", "[spaces]", "spaces: a plan has title"),
+    ],
+)
+def test_what_is_wrong_with_a_plan_is_said_before_anything_runs(folder, old, new, said):
+    assert PLAN.count(old) == 1
+    with pytest.raises(DataError) as caught:
+        plan_of(folder, PLAN.replace(old, new))
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_command_writes_page_and_choice(folder, capsys, monkeypatch):
+    monkeypatch.setattr(module, "milliseconds", lambda run: 2.5)
+    (folder / "search.toml").write_text(PLAN.replace("parameters", "ms"))
+    photographs = folder / "photographs"
+    words = ["search", folder / "search.toml", "--out", folder / "out", "--trials", 2]
+    words += ["--manifest", photographs / "manifest.csv", "--image-root", photographs]
+    assert main([str(x) for x in words]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[-1] == str(folder / "out" / "search.html")
+    assert "best.toml: Trial " in printed[-2]
+    assert "ms a picture 2.5" in printed[0]
+    assert (folder / "out" / "study.db").is_file()
+    assert main([str(x) for x in [*words, "--choose", 7]]) == 2
+    assert "trial 7: not one of the 2 finished ones" in capsys.readouterr().err
