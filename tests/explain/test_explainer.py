@@ -213,7 +213,7 @@ def test_a_layer_is_divided_by_its_maximum_inside_the_field():
     "name",
     [
         "se_xception",
-        *(pytest.param(x, marks=pytest.mark.slow) for x in OPTIONS if x != "se_xception"),
+        *(pytest.param(x, marks=pytest.mark.slow) for x in NARROW if x != "se_xception"),
         pytest.param("cvt_13", marks=[pytest.mark.traced, pytest.mark.slow]),
     ],
 )

@@ -127,10 +127,10 @@ def test_what_goes_on_is_what_was_kept(manifest, tmp_path, monkeypatch):
             "pos_weight": [fitting.loss.pos_weight.numpy()],
         }
 
-    def two_epochs(fitting, phase):
+    def two_epochs(fitting, learner, phase):
         if len(fitting.state["history"]) == 2:
             raise KeyboardInterrupt
-        real(fitting, phase)
+        real(fitting, learner, phase)
         kept.update(state(fitting), base=fitting.weights)
 
     def look(fitting, phase):
