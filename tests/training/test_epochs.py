@@ -133,7 +133,7 @@ def test_what_goes_on_is_what_was_kept(manifest, tmp_path, monkeypatch):
         real(fitting, learner, phase)
         kept.update(state(fitting), base=fitting.weights)
 
-    def look(fitting, phase):
+    def look(fitting, learner, phase):
         taken.update(state(fitting), phase=phase, config=fitting.config)
         raise KeyboardInterrupt
 
