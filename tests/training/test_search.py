@@ -23,7 +23,7 @@ optuna = pytest.importorskip("optuna")
 PLAN = """
 title = "little ones"
 objectives = ["roc_auc", "parameters"]
-trials = 6
+trials = 5
 [flags]
 encoder = "efficientnet_lite0"
 weights = "none"
@@ -60,7 +60,7 @@ def test_trials_are_drawn_trained_and_scored_and_a_search_goes_on(folder):
     study = search(plan, folder / "out", database(folder))
     assert [x.state.name for x in study.trials] == ["COMPLETE"] * 3
     study = search(plan_of(folder), folder / "out", database(folder))
-    assert len(study.trials) == 6
+    assert len(study.trials) == 5
     runs = {x.name for x in (folder / "out" / "runs").iterdir() if x.is_dir()}
     assert {x.user_attrs["run"] for x in study.trials} == runs
     for trial in study.trials:
@@ -71,7 +71,7 @@ def test_trials_are_drawn_trained_and_scored_and_a_search_goes_on(folder):
         assert score == pytest.approx(1 - trial.params["dropout"])
         assert parameters == trial.params["image_size"]
         assert len(trial.user_attrs["curve"]) == 4
-    assert len(search(plan_of(folder), folder / "out", database(folder)).trials) == 6  # enough
+    assert len(search(plan_of(folder), folder / "out", database(folder)).trials) == 5  # enough
 
 
 def test_the_page_shows_what_nothing_beats_and_the_choice_can_be_trained(folder):
@@ -88,7 +88,7 @@ def test_the_page_shows_what_nothing_beats_and_the_choice_can_be_trained(folder)
         for a, b in points
     ]
     np.testing.assert_array_equal(table["best"], ~np.array(beaten))
-    assert "6 trials came to their end" in page
+    assert "5 trials came to their end" in page
     assert page.count('<tr class="best">') == table["best"].sum()
     for name in ("pareto.png", "importance.png"):
         assert (folder / "out" / name).stat().st_size > 1000
@@ -104,7 +104,7 @@ def test_the_page_shows_what_nothing_beats_and_the_choice_can_be_trained(folder)
     assert words[words.index("--image-size") + 1] == str(first["image_size"])
     last = tomllib.loads(best_configuration(plan, study, int(table.iloc[-1]["trial"])))
     assert last["dropout"] == table.iloc[-1]["dropout"]
-    with pytest.raises(UsageError, match="trial 99: not one of the 6 finished ones"):
+    with pytest.raises(UsageError, match="trial 99: not one of the 5 finished ones"):
         best_configuration(plan, study, 99)
 
 
@@ -206,8 +206,8 @@ def test_a_study_of_another_search_or_a_locked_one_is_left_as_it_is(folder):
         ('"roc_auc", ', '"auc", ', "objectives ['auc', 'parameters']: of roc_auc, "),
         ('"roc_auc", ', '"parameters", ', "each once"),
         ('["roc_auc", "parameters"]', "3", "objectives: a list of"),
-        ("trials = 6", "trials = 0", "trials 0: a whole number from 1"),
-        ("trials = 6", "trials = 2.5", "trials 2.5: a whole number from 1"),
+        ("trials = 5", "trials = 0", "trials 0: a whole number from 1"),
+        ("trials = 5", "trials = 2.5", "trials 2.5: a whole number from 1"),
         ("title =", "name =", "name: a plan has title"),
         ("[space]", "[spaces]", "spaces: a plan has title"),
     ],
