@@ -45,8 +45,7 @@ TOLD = {
     "data/pairing.py": {"without_healthy"},
     "data/paths.py": {"NO_FILE", "wrong_path", "not_there"},
     "data/patients.py": {"notes", "_said"},
-    "data/cache_files.py": {"reserved"},
-    "data/pictures.py": {"_in_memory"},
+    "data/cache_files.py": {"in_memory", "_room"},
     "data/sample.py": {"_sharpest"},
     "data/same_people.py": {"same_people"},
     "data/splits.py": {"split", "_kept"},
@@ -240,7 +239,7 @@ def test_no_message_stands_twice_and_every_row_has_an_advice(page, messages):
     [
         ("data/tables.py", "the table is empty", "the table has nothing in it"),
         ("runs/directory.py", "holds a run; use --resume", "in use already; give --resume"),
-        ("data/pictures.py", "--cache ram needs", "--cache ram takes"),
+        ("data/cache_files.py", "--cache ram needs", "--cache ram takes"),
         ("imaging/header.py", "BMP of an unusual kind", "BMP of a strange kind"),
         ("training/train.py", "no readable photograph in split", "nothing to read in the split"),
         ("data/patients.py", "are patients of their own", "have nobody else's"),

@@ -3,12 +3,13 @@
 import contextlib
 import os
 import re
+import tempfile
 
 import numpy as np
 
-from fundus_diag.utils.errors import DataError
+from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import NO_ROOM, make_folder, reason, reserve
-from fundus_diag.utils.processes import alive, host, started
+from fundus_diag.utils.processes import alive, free_memory, host, started
 
 PARTIAL = re.compile(
     r"(pictures|features)-[0-9a-f]{16}\.(?P<host>.+)\.(?P<pid>\d+)-(?P<start>\d*)\.partial"
@@ -20,6 +21,22 @@ def megabytes(size):
     if size >= 1e9:
         return f"{size / 1e9:.0f} GB" if size >= 1e10 else f"{size / 1e9:.1f} GB"
     return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.0f} kB"
+
+
+def in_memory(shape, dtype):
+    """An array for which there is room.
+
+    Raises:
+        UsageError: it needs more memory than is free.
+    """
+    needed, free = _bytes(shape, dtype), free_memory()
+    try:
+        if free is None or needed <= free:
+            return np.empty(shape, dtype)
+    except MemoryError:
+        pass
+    there = "" if free is None else f", {megabytes(free)} are free"
+    raise UsageError(f"--cache ram needs {megabytes(needed)}{there}: --cache disk or none")
 
 
 def cache_files(cache_dir, kind, key):
@@ -51,20 +68,40 @@ def reserved(partial, shape, dtype):
     Raises:
         DataError: there is no room, or the folder cannot be written.
     """
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    try:
-        array = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
-        with open(partial, "r+b") as file:
-            reserve(file, os.fstat(file.fileno()).st_size, kept=128)  # NumPy wrote its head
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        where = partial.parent
-        if error.errno in NO_ROOM:
-            advice = f"no room for the cache of {megabytes(size)} (--cache-dir, --cache none)"
-            raise DataError(f"{where}: {advice}") from error
-        raise DataError(f"{where}: cannot be written: {reason(error)} (--cache-dir)") from error
+    with _room(partial.parent, shape, dtype):
+        try:
+            array = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
+            with open(partial, "r+b") as file:
+                reserve(file, os.fstat(file.fileno()).st_size, kept=128)  # NumPy wrote its head
+        except OSError:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
     return array
+
+
+def unnamed(folder, shape, dtype):
+    """As `reserved`, of a file in a folder that nobody else sees: its room goes with the array."""
+    with _room(folder, shape, dtype), tempfile.TemporaryFile(dir=folder) as file:
+        reserve(file, _bytes(shape, dtype))
+        return np.memmap(file, dtype, "r+", shape=shape)
+
+
+def _bytes(shape, dtype):
+    return int(np.prod(shape)) * np.dtype(dtype).itemsize
+
+
+@contextlib.contextmanager
+def _room(folder, shape, dtype):
+    """Says of a folder that it has no room, or cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            size = megabytes(_bytes(shape, dtype))
+            advice = f"no room for the cache of {size} (--cache-dir, --cache none)"
+            raise DataError(f"{folder}: {advice}") from error
+        raise DataError(f"{folder}: cannot be written: {reason(error)} (--cache-dir)") from error
 
 
 @contextlib.contextmanager

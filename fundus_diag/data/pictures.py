@@ -12,15 +12,15 @@ import numpy as np
 from fundus_diag.data.cache_files import (
     cache_files,
     finished_array,
-    megabytes,
+    in_memory,
     removed_unless_whole,
     reserved,
 )
 from fundus_diag.imaging import preprocess
 from fundus_diag.imaging.frames import split_frame
-from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.files import writing
-from fundus_diag.utils.processes import cores, free_memory
+from fundus_diag.utils.processes import cores
 from fundus_diag.utils.progress import track
 
 
@@ -86,7 +86,7 @@ def load_pictures(
             return Pictures(paths, image_size, crop, array), []
         array = reserved(partial, shape, np.uint8)
     else:
-        array = _in_memory(shape) if cache == "ram" else None
+        array = in_memory(shape, np.uint8) if cache == "ram" else None
 
     blank, several = set(), set()
 
@@ -116,17 +116,6 @@ def load_pictures(
                 os.replace(partial, finished)
     odd = [tuple(paths[i] for i in sorted(found)) for found in (blank, several)]
     return Pictures(paths, image_size, crop, array, [], *odd), bad
-
-
-def _in_memory(shape):
-    needed, free = int(np.prod(shape)), free_memory()
-    try:
-        if free is None or needed <= free:
-            return np.empty(shape, np.uint8)
-    except MemoryError:
-        pass
-    there = "" if free is None else f", {megabytes(free)} are free"
-    raise UsageError(f"--cache ram needs {megabytes(needed)}{there}: --cache disk or none")
 
 
 def key(paths, image_size, crop):

@@ -104,6 +104,15 @@ def bootstrap_difference(first, second, drawn_first, drawn_second, level=bootstr
     return {"difference": float(first - second), "low": low, "high": high, "p": float(p)}
 
 
+def by_pairs(differences, level=bootstrap.LEVEL):
+    """(low, high) of the t interval of a mean of paired differences; NaN of fewer than two."""
+    differences = np.asarray(differences, "float64")
+    if len(differences) < 2 or np.isnan(differences).any():
+        return np.nan, np.nan
+    half = stats.t.ppf((1 + level) / 2, len(differences) - 1) * stats.sem(differences)
+    return float(differences.mean() - half), float(differences.mean() + half)
+
+
 def over_runs(drawn, seed=0):
     """(R,) resamples of the mean over runs, the runs drawn with replacement as well.
 

@@ -41,7 +41,7 @@ def build_classifier(
             of `cam_layers`, which lie before its attention, are not.
         ordinal: whether the logits are those of `OrdinalLogits`, for grades in their order.
         hidden: units of a dense layer before the logits; 0 leaves it out. None is the encoder's
-            own: 512 after convolutions, 0 after a transformer.
+            own, see `HEADS`: 512 after Xception, 0 after a transformer or EfficientNet.
         dropout: rate before the logits, in [0, 1).
         **options: handed to the encoder.
 

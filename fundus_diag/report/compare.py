@@ -40,15 +40,17 @@ def compare(plan, out, resamples=1000):
     run_all(found, plan.split)
     variants = []
     for variant in plan.variants:
-        runs = tuple(
-            x.run_dir
+        done = [
+            x
             for x in found
             if x.name == variant.name
             and x.state in ("done", "reused")
             and not isinstance(x.config, PretrainConfig)
-        )
-        if not runs:
+        ]
+        if not done:
             continue
+        runs = tuple(x.run_dir for x in done)
+        seeds = tuple(x.config.seed for x in done)
         flags = variant.flags
         mistakes = [SPLIT_EYES] if variant.split_eyes else []
         own_val = flags.get("resampled_val_on_purpose") and plan.split == "val"
@@ -56,7 +58,8 @@ def compare(plan, out, resamples=1000):
         facts = {"parameters": read_config(runs[0]).get("parameters"),
                  "ms a picture": milliseconds(runs[0])}  # fmt: skip
         note = "; ".join(x for x in (variant.note, *mistakes) if x)
-        variants.append(Variant(variant.name, runs, facts, note, apart=bool(mistakes)))
+        own = {"apart": bool(mistakes), "seeds": seeds, "against": variant.against}
+        variants.append(Variant(variant.name, runs, facts, note, **own))
     if not variants:
         raise DataError(f"{plan.path}: no run came to its end: {found[0].reason}")
     names = [x.name for x in variants if not x.apart]

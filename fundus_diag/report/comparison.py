@@ -15,7 +15,7 @@ from fundus_diag.metrics import bootstrap, comparison, curves
 from fundus_diag.report import figures
 from fundus_diag.report.environment import environment
 from fundus_diag.report.parts import data_url
-from fundus_diag.runs.variants import SEED, score
+from fundus_diag.runs.variants import SEED, score, score_apart
 from fundus_diag.utils.errors import UsageError
 from fundus_diag.utils.files import make_folder, write_bytes
 
@@ -47,8 +47,9 @@ def compare(variants, split, out, *, baseline=None, resamples=1000, title="Compa
     if baseline not in names:
         raise UsageError(f"baseline {baseline}: no variant; there are {', '.join(names)}")
     rows, pairs = score(paired, split, resamples)
-    differences = _differences_table(pairs, pairs[names.index(baseline)], rows)
-    alone = [score([x], split, resamples)[1][0] for x in variants if x not in paired]
+    wanted = {x.name: x.against if x.against in names else baseline for x in paired}
+    differences = _differences_table(dict(zip(names, pairs, strict=True)), wanted, rows)
+    alone = [score_apart(x, split, resamples) for x in variants if x not in paired]
     scored = [*pairs, *alone]
     table = _figures_table(scored, rows)
     pictures = _pictures(scored, pairs, rows, table)
@@ -107,24 +108,35 @@ def _figures_table(scored, rows):
     return pd.DataFrame(found)
 
 
-def _differences_table(scored, against, rows):
-    """One row a figure and a variant other than the baseline: its difference from that."""
+def _differences_table(pairs, wanted, rows):
+    """One row a figure and a variant: its difference from the one that it is held against.
+
+    Args:
+        pairs: {name: `Scored`}, on the same rows.
+        wanted: {name: name of the other}.
+        rows: `Rows`.
+    """
     columns = ["variant", "baseline", "figure", "difference", "low", "high", "p", "test"]
+    columns += ["seeds_low", "seeds_high"]
     found = []
-    for x in scored:
-        if x is against:
+    for name, x in pairs.items():
+        if wanted[name] == name:
             continue
-        for name in rows.names:
-            if name == "roc_auc":
+        other = pairs[wanted[name]]
+        for figure in rows.names:
+            if figure == "roc_auc":
                 test = "DeLong, by patient"
-                values = comparison.auc_difference(rows.y, x.scores, against.scores, rows.patients)
+                values = comparison.auc_difference(rows.y, x.scores, other.scores, rows.patients)
             else:
                 test = "bootstrap over patients"
                 values = comparison.bootstrap_difference(
-                    *(x.figures[name].mean(), against.figures[name].mean()),
-                    *(x.draws[name].mean(axis=0), against.draws[name].mean(axis=0)),
+                    *(x.figures[figure].mean(), other.figures[figure].mean()),
+                    *(x.draws[figure].mean(axis=0), other.draws[figure].mean(axis=0)),
                 )
-            found.append([x.variant.name, against.variant.name, name, *values.values(), test])
+            by_seed = (np.nan, np.nan)
+            if x.variant.seeds and x.variant.seeds == other.variant.seeds:
+                by_seed = comparison.by_pairs(x.figures[figure] - other.figures[figure])
+            found.append([name, wanted[name], figure, *values.values(), test, *by_seed])
     return pd.DataFrame(found, columns=columns)
 
 
@@ -181,10 +193,11 @@ def _cells(scored, table, rows):
 
 
 def _difference_cells(differences, rows):
+    """[(variant, the one it is held against, its differences in the order of the figures)]."""
     found = {}
     for row in differences.to_dict("records"):
-        found.setdefault(row["variant"], {})[row["figure"]] = row
-    return [(name, [cells[x] for x in rows.names]) for name, cells in found.items()]
+        found.setdefault((row["variant"], row["baseline"]), {})[row["figure"]] = row
+    return [(*names, [cells[x] for x in rows.names]) for names, cells in found.items()]
 
 
 def _json(value):

@@ -3,7 +3,7 @@
 A `Variant` is one network and training, with a run for each seed.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +45,9 @@ class Variant:
         runs: finished run directories that differ by their seeds.
         facts: further columns of the table, such as {"parameters": 3413024}.
         note: a sentence that a reader has to know, or "".
-        apart: whether it is scored on rows of its own, so that nothing can be paired.
+        apart: whether its runs are scored on rows of their own, so that nothing can be paired.
+        seeds: of the runs, in their order, where they are known.
+        against: name of the variant that it is held against, in place of the comparison's.
     """
 
     name: str
@@ -53,6 +55,8 @@ class Variant:
     facts: dict = field(default_factory=dict)
     note: str = ""
     apart: bool = False
+    seeds: tuple = ()
+    against: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,15 +65,13 @@ class Scored:
 
     Attributes:
         variant: `Variant`.
-        scores: (S, N, L) of its runs.
-        thresholds: list of (L,) of its runs, or of None for grades.
+        scores: list of (N, L), one a run.
         figures: {name: (S,)}.
-        draws: {name: (S, R)} of the same resamples of patients for all variants.
+        draws: {name: (S, R)} of the same resamples of patients for all that are on the same rows.
     """
 
     variant: Variant
-    scores: np.ndarray
-    thresholds: list
+    scores: list
     figures: dict
     draws: dict
 
@@ -149,11 +151,21 @@ def score(variants, split, resamples):
             )
             for scores, thresholds in found
         ]
-        figure = {x: np.array([part[x][0] for part in parts]) for x in rows.names}
+        figures = {x: np.array([part[x][0] for part in parts]) for x in rows.names}
         draws = {x: np.stack([part[x][1] for part in parts]) for x in rows.names}
-        scores, thresholds = zip(*found, strict=True)
-        scored.append(Scored(variant, np.stack(scores), list(thresholds), figure, draws))
+        scored.append(Scored(variant, [scores for scores, _ in found], figures, draws))
     return rows, scored
+
+
+def score_apart(variant, split, resamples):
+    """The `Scored` of a variant, each of its runs on rows of its own; arguments as of `score`."""
+    parts = [score([replace(variant, runs=(run,))], split, resamples)[1][0] for run in variant.runs]
+    return Scored(
+        variant,
+        [scores for part in parts for scores in part.scores],
+        {x: np.concatenate([part.figures[x] for part in parts]) for x in parts[0].figures},
+        {x: np.concatenate([part.draws[x] for part in parts]) for x in parts[0].draws},
+    )
 
 
 def _read(path, config, labels, split):
@@ -161,9 +173,9 @@ def _read(path, config, labels, split):
 
 
 def _keys(table, unit):
-    if unit == "eye":
-        return list(table["image"])
-    return list(table["patient"])
+    """[(photograph or patient, how often it stood before)], by which rows are the same."""
+    names = table["image" if unit == "eye" else "patient"]
+    return list(zip(names, names.groupby(names).cumcount(), strict=True))
 
 
 def _of_run(path, config, table, rows, keys, first, split):
@@ -174,13 +186,14 @@ def _of_run(path, config, table, rows, keys, first, split):
     if config["unit"] != rows.unit:
         table = _of_patients(table, rows.labels)
     own = _keys(table, rows.unit)
-    if len(own) != len(keys) or set(own) != set(keys):
-        odd = sorted(set(own) ^ set(keys)) or own
+    odd = sorted(set(own) ^ set(keys))
+    if odd:
         what = "photographs" if rows.unit == "eye" else "patients"
         raise DataError(
-            f"{path}: its {split} holds other {what} than that of {first}, such as {odd[0]}"
+            f"{path}: its {split} holds other {what} than that of {first}, such as {odd[0][0]}"
         )
-    table = table.set_index(pd.Index(own)).loc[keys]
+    places = {key: place for place, key in enumerate(own)}
+    table = table.iloc[[places[key] for key in keys]]
     if config["unit"] == rows.unit:
         truth = table[[f"y_{x}" for x in rows.labels]].to_numpy("float64")
         if not np.array_equal(truth, rows.y, equal_nan=True):

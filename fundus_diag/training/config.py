@@ -62,7 +62,8 @@ class TrainConfig(RunConfig):
     layer_decay: float | None = None
     """Rate of each block over that of the next one up; 1: all alike. Default: the recipe's."""
     drop_path: float | None = None
-    """Stochastic depth of a transformer's last block, rising from 0. Default: the recipe's."""
+    """Stochastic depth of the last block, rising from 0; of transformers and EfficientNet.
+    Default: the recipe's."""
     weight_decay: float | None = None
     """Decoupled weight decay (AdamW). Default: the recipe's."""
     clip_norm: float | None = None

@@ -6,7 +6,6 @@ learns from the answers.
 """
 
 import hashlib
-import tempfile
 from dataclasses import dataclass
 
 import keras
@@ -17,8 +16,10 @@ from fundus_diag.data import pictures as photographs
 from fundus_diag.data.cache_files import (
     cache_files,
     finished_array,
+    in_memory,
     removed_unless_whole,
     reserved,
+    unnamed,
 )
 from fundus_diag.data.pipeline import scoring_batches, training_batches
 from fundus_diag.models.classifier import encoder_layers
@@ -77,6 +78,7 @@ def of_rows(config, model, pictures, rows, views, augmentation, title):
 
     Raises:
         DataError: the disk has no room for the file.
+        UsageError: there is not enough memory.
     """
     rows = np.asarray(rows)
     mask = (rows >= 0).astype(np.float32) if rows.ndim == 2 else None
@@ -87,12 +89,10 @@ def of_rows(config, model, pictures, rows, views, augmentation, title):
         _compute(array, config, model, pictures, rows, augmentation, title)
 
     if config.cache == "ram":
-        array = np.empty(shape, np.float32)
+        array = in_memory(shape, np.float32)
         fill(array)
     elif config.cache == "none":
-        # Its name is gone at once, and its room with the last that looks at it.
-        with tempfile.TemporaryFile(dir=config.run_dir) as file:
-            array = np.memmap(file, np.float32, "w+", shape=shape)
+        array = unnamed(config.run_dir, shape, np.float32)
         fill(array)
     else:
         key = _key(config, model, pictures, rows, views, augmentation)

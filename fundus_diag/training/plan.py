@@ -16,9 +16,10 @@
     phase1_epochs = 0
 
 A variant may also have `train_share` (the labels of so many of the training patients),
-`split_eyes_on_purpose` (a table split by eyes, see `manifest split`), `seeds` and `note`. Where
-there is a table `[pretrain]`, of flags of `fundus-diag pretrain`, `weights = "pretrained"` starts
-from what that run learns.
+`split_eyes_on_purpose` (a table split by eyes, see `manifest split`), `seeds`, a `note`, and a
+variant that it is held `against` in place of the baseline. Where there is a table `[pretrain]`, of
+flags of `fundus-diag pretrain`, `weights = "pretrained"` starts from what that run learns. Other
+weights are `imagenet`, `none`, or a file, from the plan's folder.
 """
 
 import dataclasses
@@ -36,7 +37,13 @@ from fundus_diag.utils.errors import DataError, UsageError
 PLANS = Path(str(resources.files("fundus_diag"))) / "training" / "plans"  # that come with us
 TOP = ("title", "baseline", "split", "seeds", "manifest", "image_root", "flags", "pretrain",
        "variants")  # fmt: skip
-OWN = ("train_share", "split_eyes_on_purpose", "seeds", "note")  # of a variant, beside its flags
+OWN = (
+    "train_share",
+    "split_eyes_on_purpose",
+    "seeds",
+    "note",
+    "against",
+)  # of a variant, beside its flags
 # Flags that are not a plan's: they say where a run stands, or are its seeds.
 NOT_HERE = ("manifest", "image_root", "run_dir", "seed", "resume", "overwrite")
 PRETRAINED = "pretrained"  # what `weights` says of the plan's own pretraining
@@ -55,6 +62,7 @@ class Variant:
         train_share: of the training patients, whose rows are kept; 1 is all.
         split_eyes: whether it is trained and scored on a table split by eyes, on purpose.
         note: a sentence for its readers.
+        against: variant that it is held against; "" for the baseline.
     """
 
     name: str
@@ -63,6 +71,7 @@ class Variant:
     train_share: float = 1.0
     split_eyes: bool = False
     note: str = ""
+    against: str = ""
 
 
 @dataclass(frozen=True)
@@ -127,6 +136,8 @@ def read_plan(path, manifest=None, image_root=None, seeds=None, split=None):
     for variant in variants:
         if variant.flags.get("weights") == PRETRAINED and pretrain is None:
             raise DataError(f"{path}: variant {variant.name}: weights: there is no [pretrain]")
+        if variant.against and variant.against not in named:
+            raise DataError(f"{path}: variant {variant.name}: against: no variant of that name")
     baseline = text_of(path, content, "baseline", variants[0].name)
     if baseline not in named:
         raise DataError(f"{path}: baseline {baseline!r} is no variant")
@@ -167,10 +178,11 @@ def _variant(path, name, common, values, every, own_seeds):
     split_eyes = own.get("split_eyes_on_purpose", False)
     if not is_number(share) or not 0 < share <= 1:
         raise DataError(f"{path}: {where}: train_share {share!r}: above 0, at most 1")
-    if not isinstance(split_eyes, bool) or not isinstance(note, str):
-        raise DataError(f"{path}: {where}: split_eyes_on_purpose is true or false, note a text")
+    against = own.get("against", "")
+    if not isinstance(split_eyes, bool) or not isinstance(note, str) or type(against) is not str:
+        raise DataError(f"{path}: {where}: split_eyes_on_purpose is true or false, the rest texts")
     seeds = _seeds(path, seeds, f"{where}: seeds") if seeds is not None and own_seeds else every
-    return Variant(name, found, seeds, float(share), split_eyes, note)
+    return Variant(name, found, seeds, float(share), split_eyes, note, against)
 
 
 def checked_flags(path, kind, values, where):

@@ -18,10 +18,10 @@ import pandas as pd
 from fundus_diag.data.manifest import read_manifest
 from fundus_diag.runs.contents import HISTORY
 from fundus_diag.runs.run_files import read_config
-from fundus_diag.runs.speed import milliseconds
+from fundus_diag.runs.speed import milliseconds_apart
 from fundus_diag.training.config import TrainConfig
 from fundus_diag.training.search_plan import OBJECTIVES
-from fundus_diag.training.trainings import Training, last_line, look, placed, waited
+from fundus_diag.training.trainings import Training, last_line, look, placed, waited, with_weights
 from fundus_diag.training.watch import shown
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import make_folder
@@ -103,16 +103,16 @@ def search(plan, out, storage):
 def _trial(plan, out, table, study, trial, found, show):
     """Trains what a trial says, and tells the study."""
     optuna = import_optuna()
+    # First of all: what is nobody's when it is killed is never gone on with.
+    trial.set_user_attr("owner", [host(), os.getpid(), started(os.getpid())])
     drawn = {name: _drawn(trial, name, space) for name, space in plan.space.items()}
-    config = TrainConfig(
-        plan.manifest, plan.image_root, out, seed=plan.seed, **{**plan.flags, **drawn}
-    )
-    config = placed(config, out, {"table": table.sha256}, config.encoder)
+    flags, facts = with_weights({**plan.flags, **drawn}, plan.path.parent, plan.title)
+    config = TrainConfig(plan.manifest, plan.image_root, out, seed=plan.seed, **flags)
+    config = placed(config, out, {"table": table.sha256, **facts}, config.encoder)
     full = config.resolved()
     one = Training(f"trial {trial.number}", config, full.phase1_epochs + full.phase2_epochs)
     found.append(one)
     trial.set_user_attr("run", config.run_dir.name)
-    trial.set_user_attr("owner", [host(), os.getpid(), started(os.getpid())])
     make_folder(one.log.parent)
     look(one)
     one.started, one.done_before = time.monotonic(), one.done
@@ -125,16 +125,21 @@ def _trial(plan, out, table, study, trial, found, show):
     look(one)
     trial.set_user_attr("curve", _curve(one.run_dir, plan.objectives[0]))
     if status is None:
-        one.state, one.reason = "failed", "ended early"
+        one.state = "ended early"
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-    elif status:
-        one.state, one.reason = "failed", last_line(one.log) or f"status {status}"
-        trial.set_user_attr("reason", one.reason)
+        return show(one)
+    reached = [_reached(one.run_dir, x) for x in plan.objectives] if status == 0 else []
+    undefined = [x for x, v in zip(plan.objectives, reached, strict=False) if np.isnan(v)]
+    if status or undefined:
+        missing = ", ".join(OBJECTIVES[x][0] for x in undefined)
+        one.reason = f"undefined: {missing}" if missing else last_line(one.log)
+        one.state = "failed"
+        trial.set_user_attr("reason", one.reason or f"status {status}")
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
     else:
         one.state = "done"
-        study.tell(trial, [_reached(one.run_dir, x) for x in plan.objectives])
-    show(one)
+        study.tell(trial, reached)
+    return show(one)
 
 
 def _drawn(trial, name, space):
@@ -151,8 +156,8 @@ def _drawn(trial, name, space):
 
 def _reached(run_dir, objective):
     """What a finished run reached in an objective."""
-    if objective == "ms":
-        return milliseconds(run_dir)
+    if objective == "ms":  # in a process of its own: this one must not hold the device
+        return milliseconds_apart(run_dir)
     config = read_config(run_dir)
     if objective == "parameters":
         return config["parameters"]
@@ -246,8 +251,9 @@ def best_configuration(plan, study, number=None):
     reached = zip(plan.objectives, chosen.values, strict=True)
     said = ", ".join(f"{name} {value:.4g}" for name, value in reached)
     flags = {**plan.flags, "seed": plan.seed, **chosen.params}
+    flags, _ = with_weights(flags, plan.path.parent, plan.title)
     lines = [f"# Trial {number} of {plan.title!r}: {said}"]
     for name, value in flags.items():
-        value = list(value) if isinstance(value, tuple) else value
-        lines.append(f"{name} = {json.dumps(value, ensure_ascii=False)}")
+        # Texts, numbers and lists of JSON are those of TOML.
+        lines.append(f"{name} = {json.dumps(value, ensure_ascii=False, default=str)}")
     return "\n".join(lines) + "\n"

@@ -58,7 +58,8 @@ class SearchPlan:
     def digest(self):
         """16 digits that differ between searches whose trials cannot stand in one study."""
         said = [self.objectives, self.seed, self.flags, self.space]
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+        text = json.dumps(said, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def read_search(path, manifest=None, image_root=None, trials=None):
@@ -74,8 +75,8 @@ def read_search(path, manifest=None, image_root=None, trials=None):
     """
     content = plans.content_of(path)
     plans.only(path, content, TOP)
-    flags = plans.as_fields(path, plans.table_of(path, content, "flags"), "[flags]")
-    flags = plans.checked_flags(path, TrainConfig, flags, "[flags]")
+    said = plans.as_fields(path, plans.table_of(path, content, "flags"), "[flags]")
+    flags = plans.checked_flags(path, TrainConfig, said, "[flags]")
     space = plans.as_fields(path, plans.table_of(path, content, "space"), "[space]")
     if not space:
         raise DataError(f"{path}: no [space]: nothing to search")
@@ -83,13 +84,16 @@ def read_search(path, manifest=None, image_root=None, trials=None):
         if name in flags:
             raise DataError(f"{path}: {name} stands in [flags] and in [space]")
         for value in _ends(path, name, drawn):
-            plans.checked_flags(path, TrainConfig, {**flags, name: value}, "[space]")
+            plans.checked_flags(path, TrainConfig, {**said, name: value}, "[space]")
     objectives = content.get("objectives", ["roc_auc", "ms"])
     if not isinstance(objectives, list) or not objectives:
         raise DataError(f"{path}: objectives: a list of {', '.join(OBJECTIVES)}")
     odd = [x for x in objectives if not isinstance(x, str) or x not in OBJECTIVES]
     if odd or len(set(objectives)) < len(objectives):
         raise DataError(f"{path}: objectives {objectives}: of {', '.join(OBJECTIVES)}, each once")
+    task = flags.get("task", "multi_label")
+    if task != "grade" and "kappa" in objectives:
+        raise DataError(f"{path}: objectives: kappa is of --task grade")
     wanted, seed = content.get("trials", 30), content.get("seed", 0)
     wanted = wanted if trials is None else trials
     for name, value, least in (("trials", wanted, 1), ("seed", seed, 0)):
@@ -97,10 +101,10 @@ def read_search(path, manifest=None, image_root=None, trials=None):
             raise DataError(f"{path}: {name} {value!r}: a whole number from {least}")
     places = {}
     for key, given in (("manifest", manifest), ("image_root", image_root)):
-        said = plans.text_of(path, content, key, "")
-        if given is None and not said:
+        place = plans.text_of(path, content, key, "")
+        if given is None and not place:
             raise UsageError(f"{path} names no {key}: --{key.replace('_', '-')}")
-        places[key] = Path(given) if given is not None else path.parent / said
+        places[key] = Path(given) if given is not None else path.parent / place
     title = plans.text_of(path, content, "title", path.stem.replace("_", " "))
     return SearchPlan(
         path, title, tuple(objectives), wanted, seed, flags=flags, space=space, **places

@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,10 +44,11 @@ class Training:
         name: of its variant.
         config: `TrainConfig` or `PretrainConfig`, with the flags as given.
         epochs: of all of it.
-        state: waiting, running, scoring, done, reused or failed.
+        state: waiting, running, scoring, done, reused, ended early or failed.
         done: epochs that are finished.
         seconds: spent on it here.
         reason: why it failed.
+        table: function that writes the table it learns from, where that is its own.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Training:
     reason: str = ""
     started: float | None = field(default=None, repr=False)
     done_before: int = 0
+    table: Callable = field(default=lambda: None, repr=False)
 
     @property
     def run_dir(self):
@@ -69,20 +72,18 @@ class Training:
 
     @property
     def over(self):
-        return self.state in ("done", "reused", "failed")
+        return self.state in ("done", "reused", "ended early", "failed")
 
 
 def trainings(plan, out):
     """[`Training`] of a plan: its pretraining if it has one, then seed by seed all variants.
-
-    The tables that variants have of their own are written here.
 
     Args:
         plan: `plan.Plan`.
         out: folder of the comparison.
 
     Raises:
-        DataError: the table of the plan is not fit to train on, or nothing can be written.
+        DataError: the table of the plan is not fit to train on, or weights are missing.
     """
     manifest = read_manifest(plan.manifest, need_split=True)
     found, pretrained = [], None
@@ -126,17 +127,34 @@ def _training(plan, variant, seed, out, manifest, pretrained):
     if flags.get("weights") == PRETRAINED:
         flags["weights"] = str(pretrained.run_dir / ENCODER_WEIGHTS)
         facts["weights"] = pretrained.run_dir.name  # which says all of it
-    elif str(flags.get("weights", "")).endswith(".h5"):
-        path = plan.path.parent / flags["weights"]
-        if not path.is_file():
-            raise DataError(f"{path}: no such weights file (variant {variant.name})")
-        flags["weights"], facts["weights"] = str(path), sha256(path)
-    table = _table(plan, variant, seed, out, manifest)
+    else:
+        flags, facts = with_weights(flags, plan.path.parent, f"variant {variant.name}")
+    table, facts["table"], write = _table(plan, variant, seed, out, manifest)
     config = TrainConfig(table, plan.image_root, Path(), seed=seed, **flags)
-    facts["table"] = manifest.sha256 if table == plan.manifest else sha256(table)
     config = placed(config, out, facts, config.encoder)
     full = config.resolved()
-    return Training(variant.name, config, full.phase1_epochs + full.phase2_epochs)
+    epochs = full.phase1_epochs + full.phase2_epochs
+    return Training(variant.name, config, epochs, table=write)
+
+
+def with_weights(flags, folder, where):
+    """(flags with the absolute path of a weights file, {"weights": its sha256}).
+
+    Args:
+        flags: {field of `TrainConfig`: value}.
+        folder: that a path starts from.
+        where: what is said of a file that is missing.
+
+    Raises:
+        DataError: the file is missing.
+    """
+    name = flags.get("weights", "none")
+    if name in ("none", "imagenet"):
+        return flags, {}
+    path = (folder / name).resolve()
+    if not path.is_file():
+        raise DataError(f"{path}: no such weights file ({where})")
+    return {**flags, "weights": str(path)}, {"weights": sha256(path)}
 
 
 def placed(config, out, facts, name):
@@ -157,28 +175,31 @@ def placed(config, out, facts, name):
 
 
 def _table(plan, variant, seed, out, manifest):
-    """The table that a run of a variant is trained on: the plan's, or one that is written here."""
+    """The table that a run of a variant is trained on: (path, what decides it, writes it)."""
     if variant.train_share == 1 and not variant.split_eyes:
-        return plan.manifest
-    changed, table = manifest, manifest.table
-    parts = [manifest.sha256[:12]]
-    if variant.split_eyes:
-        parts.append("eyes")
-        rows = table["split"].value_counts()
-        ratios = [rows.get(x, 0) / rows.sum() for x in SPLITS]
-        changed = dataclasses.replace(manifest, table=table.assign(patient=table["image"]))
-        table = split_manifest(changed, ratios)
-    if variant.train_share < 1:
-        parts.append(f"{variant.train_share:g}-s{seed}")
-        train = table["split"] == "train"
-        patients = np.sort(table.loc[train, "patient"].unique())
-        count = max(1, round(variant.train_share * len(patients)))
-        kept = np.random.default_rng(seed).choice(patients, count, replace=False)
-        table = table[~train | table["patient"].isin(kept)]
-    path = out / "tables" / f"{'-'.join(parts)}.csv"
-    if not path.exists():
-        write_manifest(table, path)
-    return path
+        return plan.manifest, manifest.sha256, lambda: None
+    share = f"{variant.train_share:g}-s{seed}" if variant.train_share < 1 else ""
+    parts = [manifest.sha256[:12], "eyes" if variant.split_eyes else "", share]
+    name = "-".join(x for x in parts if x)
+    path = out / "tables" / f"{name}.csv"
+
+    def write():
+        table = manifest.table
+        if variant.split_eyes:
+            rows = table["split"].value_counts()
+            ratios = [rows.get(x, 0) / rows.sum() for x in SPLITS]
+            alone = table.assign(patient=table["image"])
+            table = split_manifest(dataclasses.replace(manifest, table=alone), ratios)
+        if variant.train_share < 1:
+            train = table["split"] == "train"
+            patients = np.sort(table.loc[train, "patient"].unique())
+            count = max(1, round(variant.train_share * len(patients)))
+            kept = np.random.default_rng(seed).choice(patients, count, replace=False)
+            table = table[~train | table["patient"].isin(kept)]
+        if not path.exists():
+            write_manifest(table, path)
+
+    return path, f"{manifest.sha256} {name}", write
 
 
 def look(one):
@@ -205,6 +226,7 @@ def _scored(one, split):
 def _run(one, split, show):
     """Trains and scores a run, unless that is done."""
     make_folder(one.log.parent)
+    one.table()
     one.started, one.done_before = time.monotonic(), one.done
     pretraining = isinstance(one.config, PretrainConfig)
     with one.log.open("ab") as log:

@@ -14,7 +14,7 @@ import pytest
 from discs import levels, write_discs
 from failing import gone_process
 
-from fundus_diag.data import pictures, pipeline
+from fundus_diag.data import cache_files, pictures, pipeline
 from fundus_diag.data.inputs import warn_of_blank
 from fundus_diag.data.pictures import load_pictures
 from fundus_diag.data.pipeline import scoring_batches
@@ -206,17 +206,17 @@ def test_runs_that_share_a_cache_see_whole_files_though_one_is_killed(photograph
 
 def test_memory_is_counted_before_anything_is_decoded(photographs, monkeypatch):
     read = []
-    monkeypatch.setattr(pictures, "free_memory", lambda: 20_000_000_000)
+    monkeypatch.setattr(cache_files, "free_memory", lambda: 20_000_000_000)
     monkeypatch.setattr(pictures.preprocess, "look_at", lambda *args: read.append(args))
     many = [photographs[0]] * 20_000
     with pytest.raises(UsageError) as caught:
         load_pictures(many, 1024)
     assert str(caught.value) == "--cache ram needs 63 GB, 20 GB are free: --cache disk or none"
-    monkeypatch.setattr(pictures, "free_memory", lambda: 32 * 32 * 3 - 1)  # NumPy would get it
+    monkeypatch.setattr(cache_files, "free_memory", lambda: 32 * 32 * 3 - 1)  # NumPy would get it
     with pytest.raises(UsageError, match=r"--cache ram needs 3 kB, 3 kB are free"):
         load_pictures(photographs[:1], 32)
     assert read == []
-    monkeypatch.setattr(pictures, "free_memory", lambda: None)
+    monkeypatch.setattr(cache_files, "free_memory", lambda: None)
     monkeypatch.setattr(np, "empty", lambda *_: (_ for _ in ()).throw(MemoryError))
     with pytest.raises(UsageError, match=r"--cache ram needs 63 GB: --cache disk or none"):
         load_pictures(many, 1024)

@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 from fundus_diag.metrics.comparison import (
     auc_difference,
     bootstrap_difference,
+    by_pairs,
     macro_auc_influence,
     over_runs,
 )
@@ -110,6 +111,14 @@ def test_a_bootstrap_counts_the_resamples_on_the_other_side():
     assert bootstrap_difference(1, 1, np.ones(9), np.ones(9))["p"] == 1
     undefined = bootstrap_difference(1, 1, np.full(9, np.nan), np.ones(9))
     assert np.isnan([undefined["low"], undefined["p"]]).all()
+
+
+def test_paired_differences_have_the_t_interval_of_their_mean():
+    low, high = by_pairs([0.1, 0.2, 0.4])
+    want = stats.ttest_1samp([0.1, 0.2, 0.4], 0).confidence_interval()
+    np.testing.assert_allclose([low, high], [want.low, want.high])
+    assert np.isnan(by_pairs([0.1])).all()
+    assert np.isnan(by_pairs([0.1, np.nan])).all()
 
 
 def test_means_over_runs_vary_with_the_patients_and_with_the_runs():

@@ -151,6 +151,45 @@ def test_what_has_rows_of_its_own_is_shown_but_not_paired(folder):
     assert "<b>own rows</b>: made on purpose" in page.read_text()
 
 
+def test_rows_that_stand_twice_count_twice_and_each_run_may_have_its_own(folder):
+    """As val has them that is resampled on purpose: another draw with each seed."""
+
+    def doubled(rows):
+        return lambda table: pd.concat([table, table.iloc[rows]]).sort_values("image")
+
+    one = copy(folder, "eye", "twice", seed=1, edit=doubled([0, 3, 3]))
+    two = copy(folder, "eye", "thrice", seed=2, edit=doubled([5, 6]))
+    variants = [Variant("plain", (folder / "run1",)), Variant("own", (one, two), apart=True)]
+    _, figures, _ = compare(variants, "test", folder / "doubled", resamples=100)
+    found = figures[figures["variant"] == "own"].set_index("figure")
+    for name, want in pd.DataFrame([by_hand(one), by_hand(two)]).mean().items():
+        assert found.loc[name, "mean"] == pytest.approx(want)
+        assert found.loc[name, "runs"] == 2
+    same = copy(folder, "eye", "twice_too", seed=1, edit=doubled([0, 3, 3]))
+    pair = [Variant("a", (one,)), Variant("b", (same,))]
+    assert (compare(pair, "test", folder / "pair", resamples=100)[2]["difference"] == 0).all()
+
+
+def test_a_variant_is_held_against_the_one_it_names_and_by_seeds_where_both_have_them(folder):
+    runs = [folder / f"run{k}" for k in range(4)]
+    variants = [
+        Variant("base", (runs[0],)),
+        Variant("one", tuple(runs[:2]), seeds=(0, 1)),
+        Variant("other", tuple(runs[2:]), seeds=(0, 1), against="one"),
+    ]
+    page, figures, differences = compare(variants, "test", folder / "against", resamples=100)
+    held = differences.drop_duplicates("variant").set_index("variant")["baseline"]
+    assert held.to_dict() == {"one": "base", "other": "one"}
+    each = [by_hand(run)["roc_auc"] for run in runs]
+    gains = np.array([each[2] - each[0], each[3] - each[1]])
+    of_auc = differences[differences["figure"] == "roc_auc"].set_index("variant")
+    half = 12.7062 * gains.std(ddof=1) / np.sqrt(2)  # t of one degree of freedom
+    assert of_auc.loc["other", "seeds_low"] == pytest.approx(gains.mean() - half, rel=1e-4)
+    assert of_auc.loc["other", "seeds_high"] == pytest.approx(gains.mean() + half, rel=1e-4)
+    assert np.isnan(of_auc.loc["one", "seeds_low"])
+    assert "against one" in page.read_text()
+
+
 def test_of_a_patient_the_higher_score_counts_and_of_health_the_lower():
     eyes = pd.DataFrame(
         {"patient": ["a", "b", "a"], "p_N": [0.9, 0.5, 0.2], "p_D": [0.1, 0.4, 0.7]}
@@ -170,7 +209,7 @@ def test_the_command_compares_and_scores_what_was_not(folder, capsys):
     assert printed[-4].startswith("run0: macro ROC AUC 0.")
     assert (again / "predictions_test.csv").is_file()
     page = (folder / "by_command" / "comparison.html").read_text()
-    assert page.count("<td>again</td>") == 2
+    assert page.count("<td>again<") == 2  # in both tables
 
 
 def test_what_cannot_be_compared_is_refused_in_a_line(folder, capsys):

@@ -98,6 +98,8 @@ def test_what_is_not_said_has_defaults(written):
         ("seeds = [7]", "seeds = [2.5]", "variant b: seeds [2.5]: a list of whole numbers"),
         ("train_share = 0.25", "train_share = 0", "variant b: train_share 0: above 0"),
         ("train_share = 0.25", "train_share = '.5'", "variant b: train_share '.5': above 0"),
+        ("train_share = 0.25", "against = 'c'", "variant b: against: no variant of that name"),
+        ("train_share = 0.25", "against = 3", "the rest texts"),
         ("train_share = 0.25", "split_eyes_on_purpose = 1", "split_eyes_on_purpose is true"),
         ('baseline = "b"', 'baseline = "c"', "baseline 'c' is no variant"),
         ('baseline = "b"', "baseline = 3", "baseline is no text"),
@@ -135,6 +137,11 @@ def test_plans_that_come_along_can_be_read(path):
     assert plan.path == path
     assert plan.baseline in [x.name for x in plan.variants]
     assert len(plan.title) > 10
+
+
+def test_a_tenth_of_the_labels_is_held_against_a_tenth():
+    plan = read_plan(PLANS / "pretraining.toml", "a.csv", "b")
+    assert [x.against for x in plan.variants] == ["", "", "", plan.variants[2].name]
 
 
 def test_balance_has_every_way_of_raising_rare_labels():

@@ -108,22 +108,47 @@ def test_the_page_shows_what_nothing_beats_and_the_choice_can_be_trained(folder)
         best_configuration(plan, study, 99)
 
 
-def test_a_trial_that_was_killed_goes_on_with_what_it_had_drawn(folder):
-    plan = plan_of(
-        folder, PLAN.replace("phase2_epochs = 4", "phase2_epochs = 4\nlabel_smoothing = 0.5")
-    )
-    study = open_study(plan, database(folder))
-    trial = study.ask()
-    drawn = {name: module._drawn(trial, name, space) for name, space in plan.space.items()}
-    trial.set_user_attr("owner", [module.host(), 999_999_999, "1"])
-    study = search(
-        plan_of(folder, plan.path.read_text(), trials=1), folder / "out", database(folder)
-    )
-    (done,) = study.trials
-    assert done.state.name == "FAIL"  # which the trainer is killed in, once
-    assert done.params == drawn
-    run = folder / "out" / "runs" / done.user_attrs["run"]
-    assert len(pd.read_csv(run / "history.csv")) == 1
+def test_a_trial_that_was_killed_goes_on_with_what_it_had_drawn(folder, monkeypatch):
+    plan = plan_of(folder, trials=1)
+
+    def killed(one, words, log, show, enough):
+        one.run_dir.mkdir(parents=True)
+        (one.run_dir / "history.csv").write_text("epoch,phase,val_macro_roc_auc\n1,2,0.1\n")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "waited", killed)
+        patch.setattr(module.os, "getpid", lambda: 999_999_999)  # which is gone afterwards
+        with pytest.raises(KeyboardInterrupt):
+            search(plan, folder / "out", database(folder))
+    (left,) = open_study(plan, database(folder)).trials
+    assert left.state.name == "RUNNING"
+    (done,) = search(plan, folder / "out", database(folder)).trials
+    assert (done.state.name, done.params) == ("COMPLETE", left.params)
+    assert done.user_attrs["run"] == left.user_attrs["run"]
+    calls = (folder / "out" / "calls.txt").read_text().splitlines()
+    assert len(calls) == 1
+    assert len(done.user_attrs["curve"]) == 4
+
+
+def test_weights_and_places_of_a_plan_are_those_of_its_folder(folder):
+    text = PLAN.replace('weights = "none"', 'weights = "my.weights.h5"\ncache_dir = "/pictures"')
+    plan = plan_of(folder, text, trials=1)
+    with pytest.raises(DataError, match="my.weights.h5: no such weights file .little ones.$"):
+        search(plan, folder / "out", database(folder))
+    (folder / "my.weights.h5").write_bytes(b"weights")
+    study = search(plan_of(folder, text, trials=2), folder / "out", database(folder))
+    chosen = tomllib.loads(best_configuration(plan, study))
+    assert chosen["weights"] == str(folder / "my.weights.h5")
+    assert chosen["cache_dir"] == "/pictures"
+
+
+def test_an_undefined_score_is_a_failure_that_says_so(folder, monkeypatch):
+    monkeypatch.setattr(module, "_reached", lambda run, objective: float("nan"))
+    study = search(plan_of(folder, trials=1), folder / "out", database(folder))
+    (trial,) = study.trials
+    assert trial.state.name == "FAIL"
+    assert trial.user_attrs["reason"] == "undefined: macro ROC AUC on val, parameters"
 
 
 def test_those_of_other_machines_and_of_the_living_are_left_alone(folder):
@@ -206,6 +231,7 @@ def test_a_study_of_another_search_or_a_locked_one_is_left_as_it_is(folder):
         ('"roc_auc", ', '"auc", ', "objectives ['auc', 'parameters']: of roc_auc, "),
         ('"roc_auc", ', '"parameters", ', "each once"),
         ('["roc_auc", "parameters"]', "3", "objectives: a list of"),
+        ('"roc_auc", ', '"kappa", ', "objectives: kappa is of --task grade"),
         ("trials = 5", "trials = 0", "trials 0: a whole number from 1"),
         ("trials = 5", "trials = 2.5", "trials 2.5: a whole number from 1"),
         ("title =", "name =", "name: a plan has title"),
@@ -221,7 +247,7 @@ def test_what_is_wrong_with_a_plan_is_said_before_anything_runs(folder, old, new
 
 
 def test_the_command_writes_page_and_choice(folder, capsys, monkeypatch):
-    monkeypatch.setattr(module, "milliseconds", lambda run: 2.5)
+    monkeypatch.setattr(module, "milliseconds_apart", lambda run: 2.5)
     (folder / "search.toml").write_text(PLAN.replace("parameters", "ms"))
     photographs = folder / "photographs"
     words = ["search", folder / "search.toml", "--out", folder / "out", "--trials", 2]

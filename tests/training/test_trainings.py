@@ -160,6 +160,9 @@ def test_pretraining_comes_first_and_what_needs_it_falls_with_it(folder):
 def test_a_share_of_the_training_patients_is_drawn_by_seed_and_the_rest_stays(folder):
     text = PLAN.replace("[variants.other]", "[variants.other]\ntrain_share = 0.3")
     every = [x for x in found(folder, text) if x.name == "other"]
+    assert not (folder / "out").exists()  # looked at, not run
+    for one in every:
+        one.table()
     whole = pd.read_csv(folder / "photographs" / "manifest.csv")
     tables = [pd.read_csv(x.config.manifest) for x in every]
     for table in tables:
@@ -173,6 +176,7 @@ def test_a_share_of_the_training_patients_is_drawn_by_seed_and_the_rest_stays(fo
 def test_eyes_split_on_purpose_are_patients_of_their_own(folder):
     text = PLAN.replace("[variants.other]", "[variants.other]\nsplit_eyes_on_purpose = true")
     one, other = found(folder, text, seeds=[0])
+    other.table()
     whole = pd.read_csv(one.config.manifest)
     table = pd.read_csv(other.config.manifest)
     assert list(table["patient"]) == list(table["image"])

@@ -134,7 +134,8 @@ def _archive(path):
         order = entries.get(f"{root}byteorder")
         if order is not None and (order.file_size > 16 or archive.read(order) != b"little"):
             raise Refused("numbers in an order of bytes that is not read")
-        value, parts = pickled.read(io.BytesIO(archive.read(found[0])))
+        program = archive.read(found[0])
+    value, parts = pickled.read(io.BytesIO(program))
     for part in parts.values():
         entry = entries.get(f"{root}data/{part.key}")
         if entry is None or entry.file_size != _size(part):
@@ -149,6 +150,8 @@ def _archive(path):
 
 @contextlib.contextmanager
 def _opened(path):
+    # All that `zipfile` raises of what it reads: damage, a version or compression that it does not
+    # know, an end too early, a name that is no UTF-8. Nothing else happens while it is open.
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
