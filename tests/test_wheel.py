@@ -40,7 +40,8 @@ def test_every_file_of_the_package_is_in_the_wheel(wheel):
         held = {x for x in file.namelist() if x.startswith("fundus_diag/")}
     tracked = run("git", "ls-files", "fundus_diag", "data_manifests", cwd=REPOSITORY).split()
     wanted = {x for x in tracked if x.startswith("fundus_diag/")}
-    wanted |= {f"fundus_diag/{x}" for x in tracked if x.endswith(".toml")}
+    manifests = {x for x in tracked if x.startswith("data_manifests/")}
+    wanted |= {f"fundus_diag/{x}" for x in manifests if x.endswith(".toml")}
     with zipfile.ZipFile(wheel) as file:
         assert "train_two_phase.py" in file.namelist()
     assert wanted <= held

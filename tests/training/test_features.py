@@ -1,17 +1,13 @@
 """Phase 1 on features computed once is phase 1 of the whole network, for less."""
 
-import subprocess
-import sys
-import time
-from pathlib import Path
+import dataclasses
 
 import keras
 import numpy as np
 import pandas as pd
 import pytest
-import tiny
 from fitted import config
-from tiny import make_photographs, train_flags, train_only
+from tiny import make_photographs, train_only
 
 from fundus_diag.data.pictures import Pictures
 from fundus_diag.models import ENCODERS, build_classifier
@@ -53,8 +49,7 @@ def test_it_is_the_same_training_where_nothing_is_augmented(folder, unit, more):
     pd.testing.assert_frame_equal(got, want, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("cache", ["ram", pytest.param("none", marks=pytest.mark.slow)])
-def test_the_encoder_looks_once_at_each_row_whatever_the_epochs(folder, cache, monkeypatch):
+def test_the_encoder_looks_once_at_each_row_whatever_the_epochs(folder, monkeypatch):
     looked, real = [], features.inference
 
     def counting(model):
@@ -67,14 +62,13 @@ def test_the_encoder_looks_once_at_each_row_whatever_the_epochs(folder, cache, m
         return asked
 
     monkeypatch.setattr(features, "inference", counting)
-    history(folder, f"counted_{cache}", phase1_epochs=5, cache=cache)
+    history(folder, "counted", phase1_epochs=5)
     table = pd.read_csv(folder / "photographs" / "manifest.csv")
     train, val = (int((table["split"] == x).sum()) for x in ("train", "val"))
     assert sum(looked) == train + val
     looked.clear()
-    history(folder, f"views_{cache}", phase1_epochs=2, phase1_views=3, cache=cache)
+    history(folder, "views", phase1_epochs=2, phase1_views=3)
     assert sum(looked) == 3 * train + val
-    assert not list((folder / f"views_{cache}").glob("tmp*"))
 
 
 def test_runs_of_the_same_encoder_share_them_on_disk_and_others_do_not(folder, tmp_path, capsys):
@@ -110,7 +104,10 @@ def of(model, rows, views=1, **settings):
     """Features of four noisy pictures."""
     array = np.random.default_rng(1).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
     pictures = Pictures((), 32, "none", array)
+    run_dir = settings.pop("run_dir", None)
     settings = config(batch_size=3, **settings)
+    if run_dir is not None:
+        settings = dataclasses.replace(settings, run_dir=run_dir)
     return array, features.of_rows(settings, model, pictures, np.array(rows), views, PLAIN, "x")
 
 
@@ -193,37 +190,32 @@ def test_who_trains_on_features(flags, alone, monkeypatch):
     assert loop._learner(fitting, flags.get("phase", 1)) == ("head" if alone else "whole")
 
 
-@pytest.mark.slow
-def test_a_kill_in_phase_1_leaves_no_trace(folder):
-    flags = {
-        "weights": folder / "encoder.weights.h5",
-        "unit": "patient",
-        "phase1_epochs": 30,
-        "phase1_views": 2,
-        "phase2_epochs": 1,
-        "patience": 0,
-        "deterministic": True,
-        "resume": True,
-    }
-    manifest = folder / "photographs" / "manifest.csv"
-    whole, killed = folder / "never_killed", folder / "killed"
-    program = [sys.executable, str(Path(tiny.__file__))]
+def test_an_interruption_in_phase_1_leaves_no_trace(folder, monkeypatch):
+    flags = {"unit": "patient", "phase1_epochs": 4, "phase1_views": 2, "deterministic": True}
+    want = history(folder, "whole", **flags)
+    real = loop._run_epoch
 
-    def start(run_dir):
-        words = train_flags(manifest, run_dir, **flags)
-        return subprocess.Popen([*program, *words], stderr=subprocess.PIPE, text=True)
+    def two(fitting, learner, phase):
+        if len(fitting.state["history"]) == 2:
+            raise KeyboardInterrupt
+        real(fitting, learner, phase)
 
-    process = start(killed)
-    while not (killed / "history.csv").exists() or (
-        len((killed / "history.csv").read_text().splitlines()) < 4
-    ):
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.02)
-    process.kill()
-    process.communicate()
-    assert len(pd.read_csv(killed / "history.csv")) < 31
-    for run_dir in (killed, whole):
-        process = start(run_dir)
-        _, err = process.communicate(timeout=300)
-        assert process.returncode == 0, err
-    pd.testing.assert_frame_equal(*(pd.read_csv(x / "history.csv") for x in (killed, whole)))
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_run_epoch", two)
+        with pytest.raises(AssertionError):
+            history(folder, "interrupted", **flags)
+    assert len(pd.read_csv(folder / "interrupted" / "history.csv")) == 2
+    got = history(folder, "interrupted", resume=True, **flags)
+    pd.testing.assert_frame_equal(got, want)
+
+
+@pytest.mark.usefixtures("eager")
+def test_without_a_cache_they_lie_in_a_file_that_nobody_sees(tmp_path):
+    keras.utils.set_random_seed(0)
+    model = build_classifier("tiny", 32, 3, hidden=8)
+    (tmp_path / "run").mkdir()
+    _, found = of(model, [0, 1, 2, 3], cache="none", run_dir=tmp_path / "run")
+    _, want = of(model, [0, 1, 2, 3])
+    np.testing.assert_array_equal(found.array, want.array)
+    assert isinstance(found.array, np.memmap)
+    assert list((tmp_path / "run").iterdir()) == []
