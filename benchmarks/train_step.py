@@ -14,19 +14,27 @@ import tensorflow as tf
 from common import in_turn, machine, ratio
 
 from fundus_diag.models import build_classifier
+from fundus_diag.models.weights.load import load_encoder
 from fundus_diag.training.config import TrainConfig
 from fundus_diag.training.losses import WeightedBinaryCrossentropy
 from fundus_diag.training.phases import compile_phase
 from fundus_diag.utils.mixed_precision import precision, resolve_precision
 
 
+def compiled(encoder, size, labels, phase, name, weights="none"):
+    """A classifier, compiled for a phase under a precision."""
+    config = TrainConfig("", "", "", encoder=encoder, weights=weights, image_size=size).resolved()
+    with precision(name):
+        start, pretrained = load_encoder(encoder, size, weights)
+        model = build_classifier(encoder, size, labels, weights=start, dropout=config.dropout)
+        loss = WeightedBinaryCrossentropy(np.ones(labels))
+        compile_phase(model, phase, config, loss, steps=1000, pretrained=pretrained)
+    return model
+
+
 def step(encoder, size, images, y, phase, name):
     """A function that runs one training step of a phase under a precision."""
-    config = TrainConfig("", "", "", encoder=encoder, weights="none", image_size=size).resolved()
-    with precision(name):
-        model = build_classifier(encoder, size, y.shape[1])
-        loss = WeightedBinaryCrossentropy(np.ones(y.shape[1]))
-        compile_phase(model, phase, config, loss, steps=1000, pretrained=False)
+    model = compiled(encoder, size, y.shape[1], phase, name)
 
     def run():
         with precision(name):

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from fundus_diag.cli.parsing import File
+import tyro
+
 from fundus_diag.cli.paths import check_file, check_folder
 from fundus_diag.cli.quiet import import_tensorflow
 
 
 def search(
-    plan: File,
+    plan: tyro.conf.Positional[str],
     /,
     out: Path,
     manifest: Path | None = None,
@@ -23,7 +24,8 @@ def search(
     --storage.
 
     Args:
-        plan: TOML file: objectives, flags that stay, and the space of those that are drawn.
+        plan: TOML file (objectives, flags that stay, and the space of those that are drawn), or
+            the name of a search that comes along (one that is unknown lists them).
         out: Folder of the runs and of the page.
         manifest: Table, in place of the plan's.
         image_root: Folder that its image paths start from, in place of the plan's.
@@ -32,7 +34,9 @@ def search(
         choose: Number of the trial whose settings are written to best.toml, for `train --config`.
             Default: the best in the first objective.
     """
-    check_file(plan)
+    from fundus_diag.training.plan import SEARCHES, find_plan
+
+    path = find_plan(plan, SEARCHES)
     import_tensorflow()  # what a network is called is known there
     from fundus_diag.report.search import write_search
     from fundus_diag.training.search import best_configuration, import_optuna
@@ -40,7 +44,7 @@ def search(
     from fundus_diag.training.search_plan import OBJECTIVES, read_search
     from fundus_diag.utils.files import make_folder, write_text
 
-    found = read_search(plan, manifest, image_root, trials)
+    found = read_search(path, manifest, image_root, trials)
     import_optuna()
     check_file(found.manifest)
     check_folder(found.image_root)

@@ -34,7 +34,9 @@ from fundus_diag.training.config import TrainConfig
 from fundus_diag.training.pretraining.config import PretrainConfig
 from fundus_diag.utils.errors import DataError, UsageError
 
-PLANS = Path(str(resources.files("fundus_diag"))) / "training" / "plans"  # that come with us
+# That come with us.
+PLANS = Path(str(resources.files("fundus_diag"))) / "training" / "plans"
+SEARCHES = PLANS.with_name("searches")
 TOP = ("title", "baseline", "split", "seeds", "manifest", "image_root", "flags", "pretrain",
        "variants")  # fmt: skip
 OWN = (
@@ -88,8 +90,12 @@ class Plan:
     pretrain: dict | None = None
 
 
-def find_plan(name):
+def find_plan(name, folder=PLANS):
     """The file of a plan: `name` itself, or one of those that come with the package.
+
+    Args:
+        name: a path, or the stem of a file in `folder`.
+        folder: `PLANS` or `SEARCHES`.
 
     Raises:
         DataError: there is no such file, and none of that name comes with the package.
@@ -97,7 +103,7 @@ def find_plan(name):
     path = Path(name)
     if path.is_file():
         return path
-    known = {x.stem: x for x in sorted(PLANS.glob("*.toml"))}
+    known = {x.stem: x for x in sorted(folder.glob("*.toml"))}
     if str(name) in known:
         return known[str(name)]
     raise DataError(f"{path}: no such file; plans that come along: {', '.join(known)}")

@@ -15,6 +15,7 @@ from fundus_diag.cli.config_file import expanded
 from fundus_diag.report.search import write_search
 from fundus_diag.training import search as module
 from fundus_diag.training import trainings
+from fundus_diag.training.plan import SEARCHES, find_plan
 from fundus_diag.training.search import best_configuration, open_study, search
 from fundus_diag.training.search_plan import read_search
 from fundus_diag.utils.errors import DataError, UsageError
@@ -49,6 +50,14 @@ def plan_of(folder, text=PLAN, **more):
     path.write_text(text)
     photographs = folder / "photographs"
     return read_search(path, photographs / "manifest.csv", photographs, **more)
+
+
+def test_a_search_that_comes_along_can_be_read():
+    plan = read_search(find_plan("efficientnet_lite", SEARCHES), "a.csv", "b")
+    assert plan.trials == 30
+    assert plan.objectives == ("roc_auc", "ms")
+    with pytest.raises(DataError, match="^phases: no such file; .*: efficientnet_lite$"):
+        find_plan("phases", SEARCHES)
 
 
 def database(folder):
