@@ -7,6 +7,7 @@ import tyro
 from fundus_diag.cli.parsing import File
 from fundus_diag.cli.paths import check_file
 from fundus_diag.cli.quiet import import_tensorflow
+from fundus_diag.utils.errors import UsageError
 
 
 def report(
@@ -18,6 +19,7 @@ def report(
     split: str = "test",
     resamples: int = 1000,
     explain: bool = True,
+    mean: bool = False,
 ):
     """Score a split of a run (test, once) or other predictions, and write the report.
 
@@ -32,6 +34,8 @@ def report(
         split: Split of the run's own manifest.
         resamples: Of the bootstrap over patients, for the 95 % intervals.
         explain: Write the page of explanations too: the surest hits, the worst errors.
+        mean: Of several runs: show what the mean of their probabilities reaches, too, an ensemble
+            with thresholds of its own from val.
     """
     from fundus_diag.report.arguments import check_arguments
     from fundus_diag.runs.run_files import read_config
@@ -40,7 +44,9 @@ def report(
     # What is mistyped is said before TensorFlow is imported.
     configs = [(one, read_config(one)) for one in (run, *others)]
     if others:
-        return _compared(configs, out, split, resamples)
+        return _compared(configs, out, split, resamples, mean)
+    if mean:
+        raise UsageError("--mean: of several runs only")
     if predictions is not None:
         check_file(predictions)
     import_tensorflow()
@@ -54,7 +60,7 @@ def report(
     return None
 
 
-def _compared(configs, out, split, resamples):
+def _compared(configs, out, split, resamples, mean):
     import_tensorflow()
     from fundus_diag.report.comparison import compare
     from fundus_diag.runs.variants import Variant, check_same
@@ -63,9 +69,10 @@ def _compared(configs, out, split, resamples):
     from fundus_diag.report.report import report_run
 
     for run, _ in configs:
-        if not (run / f"predictions_{split}.csv").is_file():
-            page, metrics, _ = report_run(run, None, None, split, resamples)
-            print(headline(page, metrics))
+        for name in {split, "val"} if mean else {split}:
+            if not (run / f"predictions_{name}.csv").is_file():
+                page, metrics, _ = report_run(run, None, None, name, resamples)
+                print(headline(page, metrics))
     names = [run.resolve().name for run, _ in configs]
     if len(set(names)) < len(names):  # of the same name in several folders
         names = [str(run) for run, _ in configs]
@@ -74,6 +81,12 @@ def _compared(configs, out, split, resamples):
         Variant(name, (run,), fact)
         for name, (run, _), fact in zip(names, configs, facts, strict=True)
     ]
+    if mean:
+        total = sum(x["parameters"] or 0 for x in facts) or None
+        runs = tuple(run for run, _ in configs)
+        note = "the mean of their probabilities, with thresholds chosen for it on val"
+        name = f"all {len(runs)} together"
+        variants.append(Variant(name, runs, {"parameters": total}, note=note, together=True))
     page, figures, _ = compare(variants, split, out, resamples=resamples)
     areas = figures[figures["figure"] == "roc_auc"]
     for name, value in zip(areas["variant"], areas["mean"], strict=True):

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fundus_diag.data.labels import LABELS, is_healthy
-from fundus_diag.metrics.calibration import thresholds_array
+from fundus_diag.metrics.calibration import threshold_of, thresholds_array
 from fundus_diag.metrics.distributions import distributions
 from fundus_diag.runs import run_files
 from fundus_diag.runs.thresholds import load_operating_points
@@ -48,6 +48,8 @@ class Variant:
         apart: whether its runs are scored on rows of their own, so that nothing can be paired.
         seeds: of the runs, in their order, where they are known.
         against: name of the variant that it is held against, in place of the comparison's.
+        together: whether its runs are one model, an ensemble: the mean of their calibrated
+            probabilities, with thresholds that are chosen for it on val.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Variant:
     apart: bool = False
     seeds: tuple = ()
     against: str = ""
+    together: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,25 +130,17 @@ def score(variants, split, resamples):
     opened = [
         [(Path(run), run_files.read_config(run)) for run in variant.runs] for variant in variants
     ]
-    flat = [pair for runs in opened for pair in runs]
-    check_same(flat)
-    config = flat[0][1]
-    labels, grade = config["labels"], config["task"] == "grade"
-    unit = "patient" if any(c["unit"] == "patient" for _, c in flat) else "eye"
-    # Truth is that of a run of this unit: of a patient more is known than of each eye.
-    tables = {path: _read(path, c, labels, split) for path, c in flat}
-    truth_of = next(path for path, c in flat if c["unit"] == unit)
-    truth = tables[truth_of]
-    keys = _keys(truth, unit)
-    y = truth[[f"y_{x}" for x in labels]].to_numpy("float64")
-    mixed = len({c["unit"] for _, c in flat}) > 1
-    rows = Rows(y, truth["patient"].to_numpy(), labels, unit, grade, mixed)
+    aligned = _aligned([pair for runs in opened for pair in runs], split)
+    rows = aligned.rows
     scored = []
     for variant, runs in zip(variants, opened, strict=True):
-        found = [_of_run(path, c, tables[path], rows, keys, truth_of, split) for path, c in runs]
+        found = [(aligned.scores(path, c), _thresholds(path, rows)) for path, c in runs]
+        if variant.together:
+            mean = np.mean([scores for scores, _ in found], axis=0)
+            found = [(mean, _thresholds_together(runs, rows))]
         parts = [
             distributions(
-                *(y, scores, rows.patients, resamples, SEED),
+                *(rows.y, scores, rows.patients, resamples, SEED),
                 thresholds=thresholds,
                 official="odir" in rows.names,
             )
@@ -178,29 +173,76 @@ def _keys(table, unit):
     return list(zip(names, names.groupby(names).cumcount(), strict=True))
 
 
-def _of_run(path, config, table, rows, keys, first, split):
-    """((N, L) scores, (L,) thresholds or None) of a run, in the order of the rows."""
-    thresholds = None
-    if not rows.grade:
-        thresholds = thresholds_array(load_operating_points(path / "thresholds.json"), rows.labels)
-    if config["unit"] != rows.unit:
-        table = _of_patients(table, rows.labels)
-    own = _keys(table, rows.unit)
-    odd = sorted(set(own) ^ set(keys))
-    if odd:
-        what = "photographs" if rows.unit == "eye" else "patients"
-        raise DataError(
-            f"{path}: its {split} holds other {what} than that of {first}, such as {odd[0][0]}"
-        )
-    places = {key: place for place, key in enumerate(own)}
-    table = table.iloc[[places[key] for key in keys]]
-    if config["unit"] == rows.unit:
-        truth = table[[f"y_{x}" for x in rows.labels]].to_numpy("float64")
-        if not np.array_equal(truth, rows.y, equal_nan=True):
-            raise DataError(f"{path}: its {split} has other labels in the table than {first}")
-        if list(table["patient"]) != list(rows.patients):
-            raise DataError(f"{path}: its {split} has other patients in the table than {first}")
-    return table[[f"p_{x}" for x in rows.labels]].to_numpy("float64"), thresholds
+@dataclass(frozen=True)
+class _Aligned:
+    """Predictions of several runs and the rows that they are compared on; see `_aligned`."""
+
+    rows: Rows
+    tables: dict  # {path: predictions}
+    first: Path  # whose rows they are
+    split: str
+
+    def scores(self, path, config):
+        """(N, L) of a run, in the order of the rows."""
+        rows, first, split = self.rows, self.first, self.split
+        table, keys = self.tables[path], _keys(self.tables[first], rows.unit)
+        if config["unit"] != rows.unit:
+            table = _of_patients(table, rows.labels)
+        own = _keys(table, rows.unit)
+        odd = sorted(set(own) ^ set(keys))
+        if odd:
+            what = "photographs" if rows.unit == "eye" else "patients"
+            raise DataError(
+                f"{path}: its {split} holds other {what} than that of {first}, such as {odd[0][0]}"
+            )
+        places = {key: place for place, key in enumerate(own)}
+        table = table.iloc[[places[key] for key in keys]]
+        if config["unit"] == rows.unit:
+            truth = table[[f"y_{x}" for x in rows.labels]].to_numpy("float64")
+            if not np.array_equal(truth, rows.y, equal_nan=True):
+                raise DataError(f"{path}: its {split} has other labels in the table than {first}")
+            if list(table["patient"]) != list(rows.patients):
+                raise DataError(f"{path}: its {split} has other patients in the table than {first}")
+        return table[[f"p_{x}" for x in rows.labels]].to_numpy("float64")
+
+
+def _aligned(runs, split):
+    """`_Aligned` of a list of (path, config.json)."""
+    check_same(runs)
+    config = runs[0][1]
+    labels, grade = config["labels"], config["task"] == "grade"
+    units = {c["unit"] for _, c in runs}
+    unit = "patient" if "patient" in units else "eye"
+    # Truth is that of a run of this unit: of a patient more is known than of each eye.
+    tables = {path: _read(path, c, labels, split) for path, c in runs}
+    first = next(path for path, c in runs if c["unit"] == unit)
+    truth = tables[first]
+    y = truth[[f"y_{x}" for x in labels]].to_numpy("float64")
+    rows = Rows(y, truth["patient"].to_numpy(), labels, unit, grade, len(units) > 1)
+    return _Aligned(rows, tables, first, split)
+
+
+def _thresholds(path, rows):
+    """(L,) thresholds of a run, in the order of the rows' labels; None of grades."""
+    if rows.grade:
+        return None
+    return thresholds_array(load_operating_points(path / "thresholds.json"), rows.labels)
+
+
+def _thresholds_together(runs, rows):
+    """(L,) thresholds of the mean of several runs, chosen on val as the first run's were."""
+    if rows.grade:
+        return None
+    val = _aligned(runs, "val")
+    mean = np.mean([val.scores(path, config) for path, config in runs], axis=0)
+    criterion = load_operating_points(runs[0][0] / "thresholds.json")["criterion"]
+    found = []
+    for label in rows.labels:
+        column = val.rows.labels.index(label)
+        truth = val.rows.y[:, column]
+        known = ~np.isnan(truth)
+        found.append(threshold_of(truth[known] == 1, mean[known, column], criterion))
+    return np.array([np.nan if x is None else x for x in found])
 
 
 def _of_patients(table, labels):

@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, roc_auc_score
 from tiny import main, make_photographs, ready_run
 
-from fundus_diag.metrics.calibration import thresholds_array
+from fundus_diag.metrics.calibration import threshold_of, thresholds_array
 from fundus_diag.report.comparison import compare
 from fundus_diag.runs.run_files import read_predictions
 from fundus_diag.runs.thresholds import load_operating_points
@@ -188,6 +188,43 @@ def test_a_variant_is_held_against_the_one_it_names_and_by_seeds_where_both_have
     assert of_auc.loc["other", "seeds_high"] == pytest.approx(gains.mean() + half, rel=1e-4)
     assert np.isnan(of_auc.loc["one", "seeds_low"])
     assert "against one" in page.read_text()
+
+
+def test_the_mean_of_runs_is_a_model_of_its_own_with_thresholds_from_val(folder, capsys):
+    runs = [copy(folder, "eye", f"member{k}", seed=k, told=0.8) for k in range(3)]
+    tables = {"val": [], "test": []}
+    for k, run in enumerate(runs):
+        path = run / "predictions_val.csv"
+        table = pd.read_csv(run / "predictions_test.csv").iloc[7:]
+        rng = np.random.default_rng([1, k])
+        for label in LABELS:
+            told = table[f"y_{label}"].fillna(0) * 2 + rng.normal(size=len(table))
+            table[f"p_{label}"] = (1 / (1 + np.exp(-told))).round(6)
+        # The rows of a run may stand in another order.
+        table = table.sample(frac=1, random_state=k)
+        table.to_csv(path, index=False)
+        tables["val"].append(table.set_index("image"))
+        tables["test"].append(read(run)[0].set_index("image"))
+    words = ["--mean", "--out", str(folder / "mean"), "--resamples", "100"]
+    assert main(["report", *map(str, runs), *words]) == 0
+    assert "all 3 together: macro ROC AUC " in capsys.readouterr().out
+    figures = pd.read_csv(folder / "mean" / "comparison.csv")
+    found = figures[figures["variant"] == "all 3 together"].set_index("figure")["mean"]
+    areas, recalls = [], []
+    for label in LABELS:
+        y = {split: tables[split][0][f"y_{label}"].dropna() for split in tables}
+        p = {
+            split: sum(t.loc[y[split].index, f"p_{label}"] for t in tables[split]) / 3
+            for split in tables
+        }
+        threshold = threshold_of(y["val"].to_numpy() == 1, p["val"].to_numpy(), "f1")
+        areas.append(roc_auc_score(y["test"], p["test"]))
+        recalls.append(((p["test"] >= threshold) & (y["test"] == 1)).sum() / y["test"].sum())
+    assert found["roc_auc"] == pytest.approx(np.mean(areas))
+    assert found["recall"] == pytest.approx(np.mean(recalls))
+    assert "thresholds chosen for it on val" in (folder / "mean" / "comparison.html").read_text()
+    assert main(["report", str(runs[0]), "--mean"]) == 2
+    assert "--mean: of several runs only" in capsys.readouterr().err
 
 
 def test_of_a_patient_the_higher_score_counts_and_of_health_the_lower():
