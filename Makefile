@@ -8,7 +8,7 @@ RUN := reports/demo
 SELECT ?= -m "not slow"
 PROCESSES ?= $(or $(shell nproc 2>/dev/null),auto)
 
-.PHONY: demo test mutants lint format clean
+.PHONY: demo test mutants bench lint format clean
 
 # Draws photographs, trains on them in two phases, and writes the report.
 demo: $(INSTALLED)
@@ -22,6 +22,15 @@ test: $(INSTALLED)
 # Plants known faults, one by one, and sees that the default tests fail; half an hour.
 mutants: $(INSTALLED)
 	$(BIN)/python tests/mutants.py
+
+# The short ones of benchmarks/README.md, a quarter of an hour; beside PyTorch where it is installed.
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/train_step.py --repeats 5
+	$(BIN)/python benchmarks/lite_step.py
+	$(BIN)/python benchmarks/predict.py --repeats 10
+	$(BIN)/python benchmarks/pipeline.py
+	$(BIN)/python benchmarks/pretrain_step.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -9,75 +9,22 @@ PyTorch does; then an epoch of `model.fit` with augmentation and pipeline, again
 """
 
 import argparse
+import importlib.util
 
 import keras
 import numpy as np
 import tensorflow as tf
-import torch
 from common import in_turn, machine, ratio
-from efficientnet_lite_pytorch import EfficientNet
-from torch.nn import functional
 from train_step import compiled
 
 from fundus_diag.data.pictures import Pictures
 from fundus_diag.data.pipeline import training_batches
-from fundus_diag.models.weights.lite_packages import weights_file
 from fundus_diag.training.config import TrainConfig
 from fundus_diag.training.loop import augmentation
 from fundus_diag.utils.mixed_precision import precision, resolve_precision
 
 LABELS = 8
 STEPS = 12  # of an epoch that is timed
-
-
-def pytorch_model(name, keras_model):
-    """Upstream's network with the classifier's logits on its pooled features."""
-    model = EfficientNet.from_name(name.replace("_", "-", 1), num_classes=LABELS)
-    state = torch.load(weights_file(name), weights_only=True)
-    kernel, bias = keras_model.get_layer("head_logits").get_weights()
-    model.load_state_dict(
-        {**state, "_fc.weight": torch.from_numpy(kernel.T), "_fc.bias": torch.from_numpy(bias)}
-    )
-    return model.to(memory_format=torch.channels_last)
-
-
-def pytorch_step(model, images, y, phase, bfloat16):
-    """A function that runs one training step of a phase."""
-    model.eval()  # BatchNorm as it was published, and no dropout of branches
-    for part in model.modules():
-        frozen = isinstance(part, torch.nn.BatchNorm2d)
-        for parameter in part.parameters(recurse=False):
-            parameter.requires_grad_(not frozen and (phase == 2 or part is model._fc))
-    trained = [x for x in model.parameters() if x.requires_grad]
-    optimizer = torch.optim.AdamW(trained, 3e-4, weight_decay=0.01)
-    data = torch.from_numpy(images).permute(0, 3, 1, 2)  # channels last already
-    assert data.is_contiguous(memory_format=torch.channels_last)
-    truth = torch.from_numpy(y)
-
-    def logits():
-        with torch.set_grad_enabled(phase == 2):
-            features = model.extract_features((data - 127) / 128).mean(dim=(2, 3))
-        return model._fc(functional.dropout(features, 0.2))
-
-    def run():
-        optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-            found = logits()
-        functional.binary_cross_entropy_with_logits(found.float(), truth).backward()
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-
-    return run
-
-
-def same_answers(keras_model, torch_model, images):
-    with torch.no_grad():
-        data = torch.from_numpy(images).permute(0, 3, 1, 2)
-        theirs = torch_model.eval()((data - 127) / 128).numpy()
-    ours = keras_model.predict(images, verbose=0)
-    worst = np.abs(ours - theirs).max() / np.abs(theirs).max()
-    print(f"largest difference of a logit: {worst:.1e} of the largest logit")
-    assert worst < 1e-3
 
 
 def epoch(model, name, images, y, encoder):
@@ -115,29 +62,33 @@ def main():
     y = (rng.random((args.batch_size, LABELS)) < 0.2).astype(np.float32)
     print(f"{args.encoder}, {args.image_size} px, batch {args.batch_size}, {machine()}")
     auto = resolve_precision("auto")
+    beside = all(map(importlib.util.find_spec, ("torch", "efficientnet_lite_pytorch")))
+    if not beside:
+        print("PyTorch is left out: pip install torch efficientnet-lite-pytorch")
     ready = tf.constant(images), tf.constant(y)
     for phase in (1, 2):
         model = compiled(args.encoder, args.image_size, LABELS, phase, auto, "imagenet")
-        upstream = pytorch_model(args.encoder, model)
-        same_answers(model, upstream, images[:4])
-        half = pytorch_model(args.encoder, model)
 
         def ours(model=model):
             with precision(auto):
                 model.train_on_batch(*ready)
 
-        steps = {
-            f"here, {auto}": ours,
-            "PyTorch, float32": pytorch_step(upstream, images, y, phase, False),
-            "PyTorch, bfloat16": pytorch_step(half, images, y, phase, True),
-        }
+        steps = {f"here, {auto}": ours}
+        if beside:
+            from torch_efficientnet_lite import step, with_weights_of
+
+            for name in ("float32", "bfloat16"):
+                upstream = with_weights_of(model, args.encoder, images[:4])
+                half = name == "bfloat16"
+                steps[f"PyTorch, {name}"] = step(upstream, images, y, phase, half)
         times = in_turn(steps, args.repeats)
         for name, seconds in times.items():
             each = 1000 * np.median(seconds) / args.batch_size
             print(f"phase {phase}: {name:18} {each:7.2f} ms per image")
         mine, *theirs = times.values()
-        fastest = min(theirs, key=np.median)
-        print(f"phase {phase}: here / the faster of PyTorch: {ratio(mine, fastest)}")
+        if beside:
+            fastest = min(theirs, key=np.median)
+            print(f"phase {phase}: here / the faster of PyTorch: {ratio(mine, fastest)}")
         if phase == 2:
             whole(model, ours, images, y, args, auto)
 
