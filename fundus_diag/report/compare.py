@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from fundus_diag.report.comparison import compare as compare_runs
+from fundus_diag.runs.run import build_model, network
 from fundus_diag.runs.run_files import read_config
 from fundus_diag.runs.speed import milliseconds
 from fundus_diag.runs.variants import Variant
@@ -55,8 +56,9 @@ def compare(plan, out, resamples=1000):
         mistakes = [SPLIT_EYES] if variant.split_eyes else []
         own_val = flags.get("resampled_val_on_purpose") and plan.split == "val"
         mistakes += [RESAMPLED] if own_val else []
-        facts = {"parameters": read_config(runs[0]).get("parameters"),
-                 "ms a picture": milliseconds(runs[0])}  # fmt: skip
+        config = read_config(runs[0])
+        facts = {"parameters": config.get("parameters"),
+                 "ms a picture": milliseconds(build_model(**network(config)))}  # fmt: skip
         note = "; ".join(x for x in (variant.note, *mistakes) if x)
         own = {"apart": bool(mistakes), "seeds": seeds, "against": variant.against}
         variants.append(Variant(variant.name, runs, facts, note, **own))

@@ -1,5 +1,9 @@
-"""How long a run takes to answer. `python -m fundus_diag.runs.speed RUN` prints it."""
+"""What a network costs: its size, and how long it takes to answer.
 
+`python -m fundus_diag.runs.speed '{"encoder": .., ..}'` prints both.
+"""
+
+import json
 import subprocess
 import sys
 import time
@@ -7,17 +11,16 @@ import time
 import numpy as np
 
 from fundus_diag.runs.freeze import inference
-from fundus_diag.runs.run import load_run
+from fundus_diag.runs.run import build_model
 
 BATCH, REPEATS = 32, 5
 
 
-def milliseconds(run_dir):
+def milliseconds(model):
     """Milliseconds a picture, or a pair of eyes, in batches of 32, float32: the median of five.
 
     Of the network alone, on this machine as busy as it is.
     """
-    model = load_run(run_dir).model
     answer = inference(model)
     rng = np.random.default_rng(0)
 
@@ -39,12 +42,22 @@ def milliseconds(run_dir):
     return 1000 * float(np.median(times[1:])) / BATCH
 
 
-def milliseconds_apart(run_dir):
-    """The same, measured in a process of its own, whose memory and device are free again."""
-    words = [sys.executable, "-m", "fundus_diag.runs.speed", str(run_dir)]
+def costs(network):
+    """{"ms": .., "parameters": ..} of the classifier that `build_model(**network)` gives."""
+    model = build_model(**network)
+    return {"ms": milliseconds(model), "parameters": model.count_params()}
+
+
+def costs_apart(network):
+    """The same, of a process of its own, whose memory and device are free again.
+
+    Raises:
+        subprocess.CalledProcessError: there is no such network.
+    """
+    words = [sys.executable, "-m", "fundus_diag.runs.speed", json.dumps(network)]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
-    return float(done.stdout.split()[-1])
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 if __name__ == "__main__":
-    print(milliseconds(sys.argv[1]))
+    print(json.dumps(costs(json.loads(sys.argv[1]))))

@@ -4,11 +4,14 @@ The study lies in a database, so that several machines may share it: each runs t
 A trial that was killed goes on where its training stopped. Optuna's own pruners know one objective
 only; here a trial is ended where its best score so far lies below the median of what the finished
 ones had after as many epochs (Golovin et al. 2017, section 3.2.2,
-https://doi.org/10.1145/3097983.3098043).
+https://doi.org/10.1145/3097983.3098043), of those that cost no more: a small network is not ended
+because large ones do better.
 """
 
+import hashlib
 import json
 import os
+import subprocess
 import time
 from contextlib import contextmanager
 
@@ -17,8 +20,9 @@ import pandas as pd
 
 from fundus_diag.data.manifest import read_manifest
 from fundus_diag.runs.contents import HISTORY
+from fundus_diag.runs.run import OWN_FLAGS
 from fundus_diag.runs.run_files import read_config
-from fundus_diag.runs.speed import milliseconds_apart
+from fundus_diag.runs.speed import costs_apart
 from fundus_diag.training.config import TrainConfig
 from fundus_diag.training.search_plan import OBJECTIVES
 from fundus_diag.training.trainings import Training, last_line, look, placed, waited, with_weights
@@ -37,6 +41,7 @@ SCORES = {
 }
 FIRST = 5  # trials that are finished before any is ended early
 SPARED = 0.3  # share of a trial's epochs in which it is not
+ALIKE = 1.05  # two costs up to this ratio are taken for the same
 
 
 def open_study(plan, storage):
@@ -116,7 +121,8 @@ def _trial(plan, out, table, study, trial, found, show):
     make_folder(one.log.parent)
     look(one)
     one.started, one.done_before = time.monotonic(), one.done
-    status, poor = 0, _pruning(study, trial, plan.objectives[0])
+    costs = _costs(plan, full, len(table.labels), study, trial)
+    status, poor = 0, _pruning(study, trial, plan.objectives[0], costs)
     if one.state != "reused":
         one.state = "running"
         with one.log.open("ab") as log:
@@ -128,7 +134,7 @@ def _trial(plan, out, table, study, trial, found, show):
         one.state = "ended early"
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         return show(one)
-    reached = [_reached(one.run_dir, x) for x in plan.objectives] if status == 0 else []
+    reached = [_reached(one.run_dir, x, costs) for x in plan.objectives] if status == 0 else []
     undefined = [x for x, v in zip(plan.objectives, reached, strict=False) if np.isnan(v)]
     if status or undefined:
         missing = ", ".join(OBJECTIVES[x][0] for x in undefined)
@@ -154,13 +160,38 @@ def _drawn(trial, name, space):
     return trial.suggest_float(name, low, high, step=space.get("step"), log=log)
 
 
-def _reached(run_dir, objective):
+def _costs(plan, config, labels, study, trial):
+    """{objective: value} of those that are the network's alone: the same for the same network.
+
+    Measured in a process of its own (this one must not hold the device), once on each machine,
+    before anything else keeps it busy. {} of a network that there is not: its training says why.
+    """
+    wanted = [x for x in plan.objectives if x not in SCORES]
+    if not wanted:
+        return {}
+    names = ("encoder", "image_size", "unit", *OWN_FLAGS)
+    # What is for training alone changes neither.
+    network = {x: getattr(config, x) for x in names if x not in ("dropout", "drop_path", "recipe")}
+    network["num_labels"] = labels
+    text = json.dumps([host(), network], sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    trial.set_user_attr("network", digest)
+    known = [x for x in study.trials if x.user_attrs.get("network") == digest]
+    found = [x.user_attrs["costs"] for x in known if x.user_attrs.get("costs")]
+    if not found:
+        try:
+            found = [costs_apart(network)]
+        except subprocess.CalledProcessError:
+            return {}
+    trial.set_user_attr("costs", found[0])
+    return {x: found[0][x] for x in wanted}
+
+
+def _reached(run_dir, objective, costs):
     """What a finished run reached in an objective."""
-    if objective == "ms":  # in a process of its own: this one must not hold the device
-        return milliseconds_apart(run_dir)
+    if objective not in SCORES:
+        return costs.get(objective, np.nan)
     config = read_config(run_dir)
-    if objective == "parameters":
-        return config["parameters"]
     history = pd.read_csv(run_dir / HISTORY)
     kept = history[history["epoch"] == config["best_epoch"]].iloc[0]
     return float(kept[SCORES[objective]])
@@ -177,8 +208,13 @@ def _curve(run_dir, objective):
     return [float(x) for x in np.maximum.accumulate(history[column].to_numpy("float64"))]
 
 
-def _pruning(study, trial, objective):
+def _pruning(study, trial, objective, costs):
     """Whether a training is worth no more epochs, as a function of its `Training`."""
+
+    def cheaper(other):
+        theirs = other.user_attrs.get("costs", {})
+        return all(theirs.get(x, np.inf) <= ALIKE * value for x, value in costs.items())
+
     seen = {"epochs": 0}
 
     def poor(one):
@@ -194,6 +230,7 @@ def _pruning(study, trial, objective):
             if other.number != trial.number
             and other.state.name == "COMPLETE"
             and len(other.user_attrs.get("curve", ())) >= len(curve)
+            and cheaper(other)
         ]
         if len(others) < FIRST:
             return False

@@ -11,7 +11,7 @@ from flat_head import LABELS, flat_head, photographs
 from keras import layers
 from laid import placed
 from scipy import ndimage
-from small_encoders import NARROW, OPTIONS, SIZE, shake
+from small_encoders import NARROW, OPTIONS, SIZE, WHOLE, shake
 
 from fundus_diag import explain
 from fundus_diag.explain.fusion import fused
@@ -96,7 +96,7 @@ def on_finest(maps, grid, onto):
     ("name", "method"),
     [
         *((name, "layer_cam") for name in (*NARROW, "flat") if name != "cvt_13"),
-        pytest.param("cvt_13", "layer_cam", marks=pytest.mark.slow),
+        *(pytest.param(x, "layer_cam", marks=pytest.mark.slow) for x in ("cvt_13", *WHOLE)),
         *((name, "grad_cam") for name in ("se_xception", "mae_vit_tiny", "flat")),
     ],
 )

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from exported import contents, export, run_of, serve
-from small_encoders import NARROW, SIZE
+from small_encoders import OPTIONS, SIZE, WHOLE
 from tiny import make_photographs, ready_run
 
 from fundus_diag.export import check
@@ -24,7 +24,7 @@ OPENVINO = ("se_xception", "mae_vit_tiny")
 
 
 def cases():
-    for name in NARROW:
+    for name in OPTIONS:
         for format in ("saved_model", "onnx", "openvino"):
             if format == "openvino" and name not in OPENVINO:
                 continue
@@ -44,7 +44,7 @@ def run(folder, name):
     if not (folder / name).exists():
         options = [
             f"{k}={','.join(map(str, v)) if isinstance(v, tuple) else v}"
-            for k, v in NARROW[name].items()
+            for k, v in OPTIONS[name].items()
         ]
         manifest = folder / "photographs" / "manifest.csv"
         ready_run(manifest, folder / name, encoder=name, image_size=SIZE, encoder_options=options)
@@ -74,7 +74,9 @@ def test_every_encoder_answers_as_the_run(folder, name, format, tmp_path, monkey
     want = run(folder, name).predict(files)
     assert want.std(axis=0).min() > 1e-3
     assert export(folder / name, tmp_path / "out", "--format", format) == 0
-    np.testing.assert_allclose(answer(tmp_path / "out", format, files), want, atol=1e-5)
+    # Fifty layers of random weights make more of rounding: their logits go to the hundreds.
+    close = 3e-4 if name in WHOLE else 1e-5
+    np.testing.assert_allclose(answer(tmp_path / "out", format, files), want, atol=close)
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ NARROW = {
 # Keras's own networks have no options: they are as they are, in the longer tests.
 WHOLE = {"resnet50": {}, "inception_v3": {}, "efficientnet_v2_s": {}}
 OPTIONS = NARROW | WHOLE
-EVERY = [*NARROW, *(pytest.param(x, marks=pytest.mark.slow) for x in ("resnet50",))]
+EVERY = [*NARROW, *(pytest.param(x, marks=pytest.mark.slow) for x in WHOLE)]
 
 
 def shake(model):

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import subprocess
 import sys
 import tomllib
 
@@ -13,6 +14,8 @@ from tiny import main, make_photographs
 
 from fundus_diag.cli.config_file import expanded
 from fundus_diag.report.search import write_search
+from fundus_diag.runs import speed
+from fundus_diag.runs.run import build_model
 from fundus_diag.training import search as module
 from fundus_diag.training import trainings
 from fundus_diag.training.plan import SEARCHES, find_plan
@@ -41,6 +44,11 @@ mixup = [0.0, 0.2]
 def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(trainings, "COMMAND", (sys.executable, trainer.__file__))
     monkeypatch.setattr(trainings, "LOOK_EVERY", 0.01)
+
+    def costs(network):
+        return {"ms": 2.5, "parameters": network["image_size"]}
+
+    monkeypatch.setattr(module, "costs_apart", costs)
     make_photographs(tmp_path / "photographs", patients=12)
     return tmp_path
 
@@ -153,7 +161,7 @@ def test_weights_and_places_of_a_plan_are_those_of_its_folder(folder):
 
 
 def test_an_undefined_score_is_a_failure_that_says_so(folder, monkeypatch):
-    monkeypatch.setattr(module, "_reached", lambda run, objective: float("nan"))
+    monkeypatch.setattr(module, "_reached", lambda *_: float("nan"))
     study = search(plan_of(folder, trials=1), folder / "out", database(folder))
     (trial,) = study.trials
     assert trial.state.name == "FAIL"
@@ -167,23 +175,65 @@ def test_those_of_other_machines_and_of_the_living_are_left_alone(folder):
     assert list(module._left_behind(study)) == []
 
 
-def test_poor_trials_are_ended_early_and_their_training_is_stopped(folder, monkeypatch):
+@pytest.mark.parametrize(("parameters", "state"), [(30, "PRUNED"), (70, "COMPLETE")])
+def test_poor_trials_are_ended_early_where_cheaper_ones_do_better(
+    folder, monkeypatch, parameters, state
+):
     monkeypatch.setenv("TRAINER_EPOCH", "0.3")
     text = PLAN.replace("low = 0.1, high = 0.5", "low = 0.4, high = 0.5")
     plan = plan_of(folder, text, trials=6)
     study = open_study(plan, database(folder))
     for k in range(5):
         good = optuna.trial.create_trial(
-            params={}, distributions={}, values=[0.9 + k / 100, 40],
-            user_attrs={"curve": [0.88, 0.89, 0.9, 0.9]},
+            params={}, distributions={}, values=[0.9 + k / 100, parameters],
+            user_attrs={"curve": [0.88, 0.89, 0.9, 0.9], "costs": {"parameters": parameters}},
         )  # fmt: skip
         study.add_trial(good)
     study = search(
         plan_of(folder, plan.path.read_text(), trials=6), folder / "out", database(folder)
     )
-    last = study.trials[-1]
-    assert last.state.name == "PRUNED"
-    assert 1 < len(last.user_attrs["curve"]) < 4
+    last = study.trials[-1]  # of 32, 48 or 64 parameters
+    assert last.state.name == state
+    assert (len(last.user_attrs["curve"]) < 4) == (state == "PRUNED")
+
+
+def test_a_network_is_measured_once_and_one_that_is_none_fails_with_its_reason(folder, monkeypatch):
+    measured = []
+
+    def costs(network):
+        measured.append(network)
+        if len(measured) == 1:
+            raise subprocess.CalledProcessError(1, "speed")
+        return {"ms": 7.5, "parameters": 3}
+
+    monkeypatch.setattr(module, "costs_apart", costs)
+    text = PLAN.replace("image-size = { low = 32, high = 64, step = 16 }", "ema = [0.0, 1.0]")
+    plan = plan_of(folder, text.replace('"parameters"]', '"ms", "parameters"]'), trials=4)
+    study = search(plan, folder / "out", database(folder))
+    first, *others = study.trials
+    assert first.user_attrs["reason"] == "undefined: ms a picture, parameters"
+    assert {tuple(x.values[1:]) for x in others} == {(7.5, 3.0)}
+    assert measured[0] == measured[1]
+    assert len(measured) == 2
+    assert {"encoder": "efficientnet_lite0", "num_labels": 2, "unit": "eye"}.items() <= (
+        measured[0].items()
+    )
+
+
+@pytest.mark.parametrize("apart", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_what_a_network_costs_is_measured_on_it(apart):
+    options = ["width=0.25", "depth=0.3"]
+    network = {
+        "encoder": "efficientnet_lite0",
+        "image_size": 32,
+        "num_labels": 2,
+        "unit": "patient",
+    }
+    network["encoder_options"] = options
+    found = (speed.costs_apart if apart else speed.costs)(network)
+    model = build_model(**network)
+    assert found["parameters"] == sum(int(np.prod(x.shape)) for x in model.weights)
+    assert 0 < found["ms"] < 1000
 
 
 def test_one_that_fails_says_why_and_does_not_count(folder, capsys):
@@ -255,8 +305,7 @@ def test_what_is_wrong_with_a_plan_is_said_before_anything_runs(folder, old, new
     assert "\n" not in str(caught.value)
 
 
-def test_the_command_writes_page_and_choice(folder, capsys, monkeypatch):
-    monkeypatch.setattr(module, "milliseconds_apart", lambda run: 2.5)
+def test_the_command_writes_page_and_choice(folder, capsys):
     (folder / "search.toml").write_text(PLAN.replace("parameters", "ms"))
     photographs = folder / "photographs"
     words = ["search", folder / "search.toml", "--out", folder / "out", "--trials", 2]
