@@ -53,7 +53,7 @@ def maps(
         labels: numbers of the logits, the same for all pictures (L,) or each picture's own (B, L).
             None is all.
         layers: names of layers whose output is a map. None: those of the encoder for `layer_cam`
-            (`classifier.cam_layers`), the last block's tokens for `vit_cx`, the one that the head
+            (`layers.scales`), the last block's tokens for `vit_cx`, the one that the head
             pools for the others. `rollout` and `chefer` go through all blocks and take none.
         mask: (B, 2), 1 where the eye was photographed; None is all. The maps of a missing eye
             are zero.

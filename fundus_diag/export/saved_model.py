@@ -35,7 +35,9 @@ def write_saved_model(run, folder, precision="float32", explain=True):
     made = signatures(run, precision, explain)
     module = tf.Module()
     module.functions = list(made.values())  # what is reachable is saved
-    tf.saved_model.save(module, str(folder), signatures=made)
+    # Gradients are in the graphs already; those that a network brings of its own cannot be saved.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(module, str(folder), signatures=made, options=options)
     extra = folder / "assets.extra"
     extra.mkdir()
     write_requests(extra / NAME, list(_requests(run, made)))

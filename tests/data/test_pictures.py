@@ -65,7 +65,7 @@ def test_the_disk_cache_is_used_again_and_notices_a_changed_file(
     assert len(read) == 14
 
 
-@pytest.mark.parametrize("cache", ["ram", "disk", "none"])
+@pytest.mark.parametrize("cache", ["ram", "disk", pytest.param("none", marks=pytest.mark.slow)])
 def test_unreadable_photographs_are_named_and_never_cached(photographs, cache, tmp_path):
     broken, text = tmp_path / "broken.png", tmp_path / "text.jpg"
     broken.write_bytes(photographs[0].read_bytes()[:100])

@@ -155,8 +155,9 @@ def test_explain_eval_hits_the_mark_and_nothing_outside_of_the_field(folder, tmp
     assert scored.loc["layer_cam", "deletion"].mean() < scored.loc["uniform", "deletion"].mean()
 
 
+@pytest.mark.slow
 @pytest.mark.traced
-@pytest.mark.parametrize("saved", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("saved", [False, True])
 def test_the_exported_model_finds_the_mark(folder, tmp_path, saved):
     folder, found = folder
     model = tmp_path / "out" if saved else folder / "run"

@@ -64,7 +64,8 @@ def test_onnx_answers_as_the_run(folder, unit, tmp_path):
     assert {x.name for x in out.iterdir()} == files | {"model.onnx", "export.json"}
 
 
-@pytest.mark.parametrize("unit", SOME)
+@pytest.mark.slow
+@pytest.mark.parametrize("unit", UNITS)
 def test_openvino_answers_as_the_run(folder, unit, tmp_path):
     pytest.importorskip("openvino")
     make_runs(folder, (unit,))

@@ -16,7 +16,14 @@ NARROW = {
 # Keras's own networks have no options: they are as they are, in the longer tests.
 WHOLE = {"resnet50": {}, "inception_v3": {}, "efficientnet_v2_s": {}}
 OPTIONS = NARROW | WHOLE
-EVERY = [*NARROW, *(pytest.param(x, marks=pytest.mark.slow) for x in WHOLE)]
+# CvT and Med-Former have tests of their own; what they share with all others is in the longer ones.
+# Of Keras's networks one.
+LONGER = ("cvt_13", "med_former", "resnet50")
+EVERY = [
+    pytest.param(x, marks=pytest.mark.slow if x in LONGER else ())
+    for x in OPTIONS
+    if x in NARROW or x in LONGER
+]
 
 
 def shake(model):

@@ -76,6 +76,7 @@ def test_a_chunk_of_a_png_that_makes_no_sense_is_ignored(block):
     assert decode(spoken).shape == (20, 30, 3)
 
 
+@pytest.mark.slow
 def test_a_small_photograph_within_exif_is_not_taken_for_the_photograph():
     thumbnail = odd_images.save(Image.new("RGB", (20, 17)), "JPEG")
     content = with_exif(FILES["rgb.jpg"], exif(b"MM", [(0x0112, "H", 3)]) + thumbnail)

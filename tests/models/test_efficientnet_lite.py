@@ -125,6 +125,7 @@ def test_weights_that_are_missing_or_changed_are_refused_in_a_line(tmp_path, mon
         np.testing.assert_array_equal(got, want)
 
 
+@pytest.mark.slow
 def test_a_file_of_weights_is_taken_as_it_is_and_ported(tmp_path, capsys):
     source, out = weights_file("efficientnet_lite0"), tmp_path / "lite.weights.h5"
     words = ["port", str(source), "--encoder", "efficientnet_lite0", "--out", str(out)]

@@ -214,6 +214,7 @@ def test_each_row_of_the_ablation_is_the_network_done_by_hand(attention, fusion)
     np.testing.assert_array_equal(encoder.predict(images, verbose=0), got[-1])
 
 
+@pytest.mark.slow
 def test_the_rows_of_the_ablation_have_six_different_sets_of_weights():
     found = set()
     for attention, fusion in ROWS:

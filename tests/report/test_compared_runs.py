@@ -104,6 +104,7 @@ def test_figures_are_means_over_the_runs_of_a_variant_and_differences_those_of_m
     np.testing.assert_allclose(other["difference"], -differences["difference"])
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_single_run_is_that_of_its_report(folder):
     run = folder / "run3"
     assert main(["report", str(run), "--no-explain", "--resamples", "1000"]) == 0
@@ -280,6 +281,7 @@ def test_what_cannot_be_compared_is_refused_in_a_line(folder, capsys):
         compare([Variant("one", (run,))], "odd", folder / "refused")
 
 
+@pytest.mark.slow
 def test_grades_have_figures_of_their_own(tmp_path):
     manifest = make_photographs(tmp_path / "photographs", patients=60, grades=True)
     for name in ("one", "two"):

@@ -38,8 +38,17 @@ def history(folder, name, **flags):
     return pd.read_csv(folder / name / "history.csv")
 
 
-@pytest.mark.parametrize("unit", ["eye", "patient"])
-@pytest.mark.parametrize("more", [{}, {"ema": 1.0, "layer_decay": 0.5}])
+@pytest.mark.parametrize(
+    ("unit", "more"),
+    [
+        ("patient", {}),
+        pytest.param("eye", {}, marks=pytest.mark.slow),
+        *(
+            pytest.param(x, {"ema": 1.0, "layer_decay": 0.5}, marks=pytest.mark.slow)
+            for x in ("eye", "patient")
+        ),
+    ],
+)
 def test_it_is_the_same_training_where_nothing_is_augmented(folder, unit, more):
     flags = {"unit": unit, "no_augment": True, "dropout": 0.3, **more}
     name = f"{unit}{len(more)}"

@@ -76,6 +76,7 @@ def test_the_best_epoch_is_the_one_kept(run_dir, manifest):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_predict_agrees_with_the_run_and_with_its_own_model(run_dir, manifest, tmp_path):
     out = tmp_path / "all.csv"
     words = ["predict", run_dir, "--manifest", manifest, "--image-root", manifest.parent]
@@ -143,6 +144,7 @@ def test_a_run_over_grades_trains_and_gives_probabilities_that_sum_to_one(tmp_pa
     assert main(["report", str(run_dir), "--resamples", "100", "--no-explain"]) == 0
 
 
+@pytest.mark.slow
 def test_weights_of_one_run_start_another(run_dir, manifest, tmp_path):
     trained = load_run(run_dir).model
     encoder = keras.Model(trained.input, trained.get_layer("head_pool").input)
@@ -199,6 +201,7 @@ def test_the_sampling_plan_sees_the_training_rows_only(manifest, tmp_path):
     np.testing.assert_allclose(weights, np.median(after) / after)
 
 
+@pytest.mark.slow
 def test_val_on_resampled_rows_is_made_on_purpose_and_said(manifest, tmp_path, capsys):
     flags = {"phase2_epochs": 0, "resampled_val_on_purpose": True}
     assert main(train_flags(manifest, tmp_path / "run", **flags)) == 0

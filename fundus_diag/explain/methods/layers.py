@@ -11,6 +11,12 @@ def usable(model):
     return [x.name for x in model.layers if not x.name.startswith("head_") and _is_map(x)]
 
 
+def scales(model):
+    """Those of `classifier.cam_layers` that have more than one place: of small pictures not all."""
+    there = usable(model)
+    return tuple(name for name in cam_layers(model) if name in there)
+
+
 def has_tokens(model, name):
     """Whether a layer puts out tokens (N, t, C) instead of a map (N, h, w, C)."""
     return len(model.get_layer(name).output.shape) == 3
@@ -24,7 +30,8 @@ def pooled_map(model):
 
 def last_map(model):
     """The layer that the head pools; behind a class token the last in which places matter."""
-    return (pooled_map(model) or cam_layers(model)[-1],)
+    pooled = pooled_map(model)
+    return (pooled,) if pooled else scales(model)[-1:]
 
 
 def _is_map(layer):

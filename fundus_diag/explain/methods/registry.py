@@ -7,9 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fundus_diag.explain.methods import attention, gradients, score_cam, vit_cx
-from fundus_diag.explain.methods.layers import has_tokens, last_map, pooled_map, usable
+from fundus_diag.explain.methods.layers import has_tokens, last_map, pooled_map, scales, usable
 from fundus_diag.models import geometry
-from fundus_diag.models.classifier import cam_layers
 from fundus_diag.utils.errors import UsageError
 
 
@@ -49,7 +48,7 @@ class Method:
 
 
 METHODS = {
-    "layer_cam": Method(gradients.make, layers="several", default=cam_layers, eigen=True),
+    "layer_cam": Method(gradients.make, layers="several", default=scales, eigen=True),
     "grad_cam": Method(gradients.make, layers="several", eigen=True),
     "grad_cam_pp": Method(gradients.make, tokens=False),
     "score_cam": Method(score_cam.make, tokens=False, all_labels=True, obstacle=score_cam.no_pairs),

@@ -113,6 +113,7 @@ def test_numbers_that_are_too_small_are_named(tmp_path, wrong):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_colour_and_contrast_are_those_of_real_photographs(data_dir):
     """Medians of drawn pictures lie between the 10th and 90th percentile of 98 real ones."""
 

@@ -13,6 +13,8 @@ from fundus_diag.cli import main
 from fundus_diag.explain.explainer import layers_of
 from fundus_diag.explain.methods.registry import METHODS, Method, layer_names, method_name
 from fundus_diag.explain.settings import Settings
+from fundus_diag.models import build_classifier
+from fundus_diag.models.classifier import cam_layers
 from fundus_diag.models.geometry import stretched
 from fundus_diag.utils.errors import UsageError
 
@@ -81,3 +83,15 @@ def test_what_is_slow_is_made_only_when_named():
 @pytest.mark.usefixtures("toy")
 def test_what_is_not_slow_is_made_unasked():
     assert list(layers_of(classifier("mae_vit_tiny"), Settings(methods=())))[-1] == "brightness"
+
+
+def test_layers_of_one_cell_are_left_out_unless_they_are_named():
+    small = {"width": 0.25, "depth": 0.3}
+    model = build_classifier("efficientnet_lite0", 32, 2, **small)  # whose last map is 1 x 1
+    known = cam_layers(model)
+    assert layer_names(model, "layer_cam") == known[:-1]
+    assert layer_names(build_classifier("efficientnet_lite0", 64, 2, **small), "layer_cam") == known
+    found = explain.maps(model, np.zeros((1, 32, 32, 3), "float32"), "layer_cam")
+    assert found.shape[:2] == (1, 2)
+    with pytest.raises(UsageError, match=f"--layers {known[-1]}: there are "):
+        layer_names(model, "layer_cam", [known[-1]])

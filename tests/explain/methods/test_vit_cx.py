@@ -75,6 +75,7 @@ def test_vit_cx_equals_one_mask_after_the_other(images, monkeypatch):
     assert got.max() > 0.01
 
 
+@pytest.mark.slow
 def test_eyes_that_are_both_missing_have_maps_of_zeros(images):
     model, pairs = classifier("mae_vit_tiny", "patient"), as_pairs(images)
     mask = np.array([[1, 1], [0, 0]], "float32")

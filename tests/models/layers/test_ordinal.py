@@ -58,6 +58,7 @@ def test_two_grades_have_one_cut():
     assert np.exp(got).sum() == pytest.approx(1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eager")
 def test_an_ordinal_run_trains_is_scored_by_kappa_and_loads_again(tmp_path):
     manifest = make_photographs(tmp_path / "photographs", grades=True)

@@ -50,7 +50,14 @@ def compare(got, want, tolerance=1e-4):
     np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * np.abs(want).max())
 
 
-@pytest.fixture(scope="module", params=CASES)
+# One of each family; the others in the longer tests.
+SOME = [
+    x if x in ("cvt_microsoft", "vit_timm") else pytest.param(x, marks=pytest.mark.slow)
+    for x in CASES
+]
+
+
+@pytest.fixture(scope="module", params=SOME)
 def ported(request, tmp_path_factory):
     """(golden's name, its arrays, the encoder with the weights that the command wrote)."""
     arrays, state = golden(request.param)
