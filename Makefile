@@ -23,11 +23,11 @@ test: $(INSTALLED)
 mutants: $(INSTALLED)
 	$(BIN)/python tests/mutants.py
 
-# The short ones of benchmarks/README.md, a quarter of an hour; beside PyTorch where it is installed.
+# The short ones of benchmarks/README.md; beside PyTorch where it is installed.
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/train_step.py --repeats 5
-	$(BIN)/python benchmarks/lite_step.py
+	$(BIN)/python benchmarks/lite_step.py --repeats 3
 	$(BIN)/python benchmarks/predict.py --repeats 10
 	$(BIN)/python benchmarks/pipeline.py
 	$(BIN)/python benchmarks/pretrain_step.py

@@ -28,7 +28,7 @@ STEPS = 12  # of an epoch that is timed
 
 
 def epoch(model, name, images, y, encoder):
-    """Seconds a step of `model.fit`, with augmentation and pipeline."""
+    """A function that fits `STEPS` steps, with augmentation and pipeline."""
     size, batch = images.shape[1], len(y)
     rows = 256
     rng = np.random.default_rng(0)

@@ -69,7 +69,7 @@ def _compared(configs, out, split, resamples, mean):
     from fundus_diag.report.report import report_run
 
     for run, _ in configs:
-        for name in {split, "val"} if mean else {split}:
+        for name in dict.fromkeys((split, "val") if mean else (split,)):
             if not (run / f"predictions_{name}.csv").is_file():
                 page, metrics, _ = report_run(run, None, None, name, resamples)
                 print(headline(page, metrics))

@@ -101,7 +101,7 @@ def _figures_table(scored, rows):
                     "deviation": float(values.std(ddof=1)) if len(values) > 1 else np.nan,
                     "low": ends[0] if ends else np.nan,
                     "high": ends[1] if ends else np.nan,
-                    "runs": len(values),
+                    "runs": len(x.variant.runs),
                     **x.variant.facts,
                 }
             )

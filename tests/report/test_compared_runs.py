@@ -210,7 +210,9 @@ def test_the_mean_of_runs_is_a_model_of_its_own_with_thresholds_from_val(folder,
     assert main(["report", *map(str, runs), *words]) == 0
     assert "all 3 together: macro ROC AUC " in capsys.readouterr().out
     figures = pd.read_csv(folder / "mean" / "comparison.csv")
-    found = figures[figures["variant"] == "all 3 together"].set_index("figure")["mean"]
+    found = figures[figures["variant"] == "all 3 together"].set_index("figure")
+    assert set(found["runs"]) == {3}
+    found = found["mean"]
     areas, recalls = [], []
     for label in LABELS:
         y = {split: tables[split][0][f"y_{label}"].dropna() for split in tables}
