@@ -8,8 +8,11 @@ one thread alone made them the same each time before.
 """
 
 import argparse
+import os
 from pathlib import Path
 from unittest import mock
+
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands do
 
 import keras
 import numpy as np

@@ -5,6 +5,9 @@ python benchmarks/cam.py [--image-size 299] [--labels 7] [--repeats 3] [--batch-
 """
 
 import argparse
+import os
+
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands do
 
 import keras
 import numpy as np

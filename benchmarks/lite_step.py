@@ -10,6 +10,9 @@ PyTorch does; then an epoch of `model.fit` with augmentation and pipeline, again
 
 import argparse
 import importlib.util
+import os
+
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands do
 
 import keras
 import numpy as np

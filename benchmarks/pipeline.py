@@ -9,9 +9,12 @@ and by `cv2.imread` and `cv2.resize` (INTER_AREA) in a thread a core.
 """
 
 import argparse
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands do
 
 import cv2
 import keras

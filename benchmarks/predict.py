@@ -4,6 +4,9 @@ python benchmarks/predict.py [--image-size 299] [--batch-size 16] [--repeats 15]
 """
 
 import argparse
+import os
+
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands do
 
 import keras
 import numpy as np

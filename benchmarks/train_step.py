@@ -7,6 +7,9 @@ care what they show.
 """
 
 import argparse
+import os
+
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands do
 
 import keras
 import numpy as np

@@ -4,6 +4,8 @@ import base64
 import os
 import pathlib
 
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands do
+
 import pytest
 import tensorflow as tf
 from tensorflow.python.eager import context
