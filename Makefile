@@ -19,7 +19,7 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder $(SELECT)
 
-# Plants known faults, one by one, and sees that the default tests fail; half an hour.
+# Plants known faults, one by one, and sees that the tests named for each fail; an hour.
 mutants: $(INSTALLED)
 	$(BIN)/python tests/mutants.py
 

@@ -40,6 +40,7 @@ def words(*parts):
     return [str(x) for x in parts]
 
 
+@pytest.mark.slow
 @MOST
 @pytest.mark.usefixtures("opened")
 def test_predict(folder, tmp_path, capsys, most):
@@ -51,6 +52,7 @@ def test_predict(folder, tmp_path, capsys, most):
     check_every_step(lambda: main(command), out, capsys, most)
 
 
+@pytest.mark.slow
 @MOST
 @pytest.mark.usefixtures("opened")
 @pytest.mark.parametrize("kind", ["csv", "json", "xlsx"])
@@ -67,6 +69,7 @@ def test_answers(folder, tmp_path, capsys, most, kind):
     check_every_step(lambda: main(command), out, capsys, min(most, 10), changing)
 
 
+@pytest.mark.slow
 @MOST
 @pytest.mark.usefixtures("opened")
 def test_explain(folder, tmp_path, capsys, most):
@@ -78,6 +81,7 @@ def test_explain(folder, tmp_path, capsys, most):
     check_every_step(lambda: main(command), out, capsys, most)
 
 
+@pytest.mark.slow
 @MOST
 @pytest.mark.usefixtures("undrawn")
 def test_report(tmp_path, capsys, most):
@@ -89,7 +93,9 @@ def test_report(tmp_path, capsys, most):
 
 
 @MOST
-@pytest.mark.parametrize("what", ["check", "sample", "split", "merge", "guess"])
+@pytest.mark.parametrize(
+    "what", [pytest.param("check", marks=pytest.mark.slow), "sample", "split", "merge", "guess"]
+)
 def test_commands_over_tables(folder, tmp_path, capsys, most, what):
     root, out = folder / "photographs", tmp_path / "out"
     table = root / "manifest.csv"

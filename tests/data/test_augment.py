@@ -142,7 +142,8 @@ def test_pictures_are_never_turned_upside_down():
     ("settings", "pairs"),
     [
         ({}, False), ({}, True), ({"mixup": 0.4}, True), ({"cutmix": 1.0}, False),
-        ({"mixup": 0.4, "cutmix": 1.0}, True), ({"rand_augment": 0.1}, True),
+        ({"mixup": 0.4, "cutmix": 1.0}, True),
+        pytest.param({"rand_augment": 0.1}, True, marks=pytest.mark.slow),
         ({"geometry": False}, False), ({"geometry": False, "colour": False, "mixup": 0.4}, False),
     ],
     ids=["plain", "plain pairs", "mixup pairs", "cutmix", "both pairs", "rand_augment pairs",

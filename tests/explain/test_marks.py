@@ -25,7 +25,7 @@ from fundus_diag.explain.settings import Settings
 from fundus_diag.imaging.preprocess import in_field, load_photograph, to_original
 from fundus_diag.models.geometry import Grid
 
-pytestmark = pytest.mark.usefixtures("eager")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("eager")]
 SIZE, CELL = 64, np.array([5, 3])
 PLACE = 0.5 + 8.0 * CELL  # of that cell, px of the picture
 GRID = Grid((8, 8), (0.5, 0.5), (8.0, 8.0), SIZE)
@@ -155,7 +155,6 @@ def test_explain_eval_hits_the_mark_and_nothing_outside_of_the_field(folder, tmp
     assert scored.loc["layer_cam", "deletion"].mean() < scored.loc["uniform", "deletion"].mean()
 
 
-@pytest.mark.slow
 @pytest.mark.traced
 @pytest.mark.parametrize("saved", [False, True])
 def test_the_exported_model_finds_the_mark(folder, tmp_path, saved):

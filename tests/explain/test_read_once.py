@@ -46,6 +46,7 @@ def test_photographs_of_a_table_are_decoded_once_to_be_explained(folder, tmp_pat
     assert each_once(decoded, [folder / "photographs" / x for x in table["image"]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", ["eye", pytest.param("patient", marks=pytest.mark.slow)])
 def test_photographs_and_masks_are_read_once_to_be_scored(
     folder, tmp_path, decoded, run, monkeypatch

@@ -12,6 +12,8 @@ from fundus_diag.export import graph
 from fundus_diag.export.chunks import in_chunks
 from fundus_diag.imaging.preprocess import load_picture
 
+pytestmark = pytest.mark.slow
+
 
 def unbatched(export):
     """Inputs and outputs, by name, whose first axis is not one of any number of rows."""
@@ -27,17 +29,14 @@ def unbatched(export):
     ]
 
 
-@pytest.mark.slow
 def test_every_input_and_output_has_a_batch_axis(models):
     assert unbatched(models("eye")) == []
 
 
-@pytest.mark.slow
 def test_every_input_and_output_of_pairs_has_a_batch_axis(models):
     assert unbatched(models("patient", exported=True)) == []
 
 
-@pytest.mark.slow
 def test_merged_requests_are_answered_as_alone(folder, models):
     data = different(folder)
     requests = [{"image_bytes": x} for x in (data[:1], data[1:4], data[4:])]

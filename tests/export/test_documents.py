@@ -20,6 +20,8 @@ from fundus_diag.metrics.calibration import apply_calibration
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.mixed_precision import cpu_has_bfloat16
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def model(models):
@@ -83,13 +85,11 @@ def warmed_up(model, kind):
     return seen
 
 
-@pytest.mark.slow
 def test_the_requests_to_warm_up_on_can_be_read_and_are_answered(model):
     named = ["serving_default", "serving_default", "serve_pixels", "explain"]
     assert warmed_up(model, prediction_log()) == named
 
 
-@pytest.mark.slow
 def test_the_requests_to_warm_up_on_of_pairs_are_answered(models):
     named = ["serving_default", "serving_default", "serve_pixels", "explain"]
     assert warmed_up(models("patient", exported=True), prediction_log()) == named
@@ -171,7 +171,6 @@ def test_a_model_that_computes_something_else_is_refused(folder, model, monkeypa
         assert "a map differs by 0." in refusal()
 
 
-@pytest.mark.slow
 def test_a_cell_of_a_map_may_be_off_by_more_than_the_others(folder, model, monkeypatch):
     """Rounding turns a ReLU on, and the gradient there jumps."""
     run, clean = run_of(folder, "eye"), check.clean
@@ -212,7 +211,6 @@ def turned_to_the_truth(run):
 # Reduced precision
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not cpu_has_bfloat16(), reason="this processor has no bfloat16")
 def test_bfloat16_is_in_the_graph_and_its_cost_is_measured(folder, tmp_path, capsys):
     out = tmp_path / "half"

@@ -18,6 +18,8 @@ from fundus_diag.export import maps
 from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.models.geometry import Grid, stretched
 
+pytestmark = pytest.mark.slow
+
 GRID = Grid((19, 19), (1.5, 1.5), (2, 2), SIZE)  # of the first layer's cells
 
 GRPC = 4 * 2**20  # bytes of an answer that its clients take by default
@@ -134,7 +136,6 @@ def test_what_cannot_be_explained_is_said(folder, models):
     assert (got["map"][:5] == 0).all()
 
 
-@pytest.mark.slow
 def test_maps_of_pairs_lie_on_each_eye(folder, models):
     model, run = models("patient", exported=True), run_of(folder, "patient")
     files = [photographs(folder, eye)[1] for eye in ("left", "right")]

@@ -6,8 +6,9 @@ from exported import SIZE, alike, contents, different, photographs, rest, run_of
 
 from fundus_diag.imaging.preprocess import load_picture
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 def test_pairs_are_answered_as_the_run_does_with_one_eye_or_two(folder, models):
     models("patient")  # makes the run
     run = run_of(folder, "patient")

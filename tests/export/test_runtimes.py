@@ -136,6 +136,7 @@ def test_int8_is_fitted_on_training_rows_and_its_cost_is_told(
     assert "(loss " in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_without_the_photographs_int8_is_refused_and_others_say_what_was_not_measured(
     folder, tmp_path, capsys
 ):

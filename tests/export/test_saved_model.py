@@ -17,6 +17,8 @@ from fundus_diag.cli import main
 from fundus_diag.export import graph
 from fundus_diag.imaging.preprocess import load_picture
 
+pytestmark = pytest.mark.slow
+
 BAD = {name: bad for name, bad in BAD.items() if "tif" not in name}
 
 
@@ -84,7 +86,6 @@ def odd_predicted(folder, odd):
     return predicted(folder / "eye", odd, odd / "predicted.csv")
 
 
-@pytest.mark.slow
 def test_a_process_with_tensorflow_alone_answers_as_predict_does(
     odd_predicted, models, odd, tmp_path
 ):
@@ -113,7 +114,6 @@ def test_real_photographs_answer_as_predict_does(folder, models, data_dir, tmp_p
     assert got["gradable"].all()
 
 
-@pytest.mark.slow
 def test_saved_model_cli_answers_as_predict_does(odd_predicted, models, odd, tmp_path):
     names, want = odd_predicted
     data = contents(odd, names)
@@ -151,7 +151,6 @@ def test_an_answer_is_the_runs_in_every_part(folder, models):
         assert texts(got["error"]) == [""] * len(files)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["patient", "grade"])
 def test_an_export_of_each_kind_answers_as_its_run(folder, models, unit, tmp_path):
     model, names = models(unit, exported=unit == "patient"), {"serving_default", "serve_pixels"}

@@ -354,6 +354,7 @@ def test_bytes_in_big_endian_words_are_put_in_order():
     )
 
 
+@pytest.mark.slow
 def test_a_deflated_file_that_unpacks_to_gigabytes_is_refused(tmp_path):
     content = dicom(PICTURE, DeflatedExplicitVRLittleEndian)
     start = dicom_header._meta(content)[1]
@@ -420,6 +421,7 @@ def test_what_is_no_picture_is_said_in_a_line(tmp_path):
         assert reason(content, tmp_path) == "damaged DICOM"
 
 
+@pytest.mark.slow
 def test_tags_that_are_missing_or_nested_without_end_are_no_crash(tmp_path):
     for name in (
         "Rows",

@@ -167,6 +167,7 @@ def test_se_xception_without_gates_equals_keras_xception(upstream, images):
     assert np.abs(swapped - want).max() > 1e-2 * want.max()
 
 
+@pytest.mark.slow
 def test_ported_gates_start_nearly_open(upstream):
     encoder = ENCODERS["se_xception"](SIZE)
     port_xception(upstream, encoder)
@@ -176,6 +177,7 @@ def test_ported_gates_start_nearly_open(upstream):
     assert (values < 1).all()
 
 
+@pytest.mark.slow
 def test_published_weights_load_from_a_file(upstream, images, tmp_path):
     upstream.save_weights(tmp_path / "xception.weights.h5")
     path = tmp_path / "xception_notop.h5"

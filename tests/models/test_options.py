@@ -44,6 +44,7 @@ def test_wrong_options_are_one_line(encoder, word, message):
         parse_options(encoder, [word])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eager")
 def test_a_run_keeps_its_options_and_its_drop_path(tmp_path):
     manifest = make_photographs(tmp_path / "photographs", patients=10)

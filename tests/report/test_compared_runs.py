@@ -16,6 +16,8 @@ from fundus_diag.runs.thresholds import load_operating_points
 from fundus_diag.runs.variants import Variant, _of_patients
 from fundus_diag.utils.errors import DataError, UsageError
 
+pytestmark = pytest.mark.slow
+
 LABELS = ["A", "B"]
 
 
@@ -104,7 +106,6 @@ def test_figures_are_means_over_the_runs_of_a_variant_and_differences_those_of_m
     np.testing.assert_allclose(other["difference"], -differences["difference"])
 
 
-@pytest.mark.slow
 def test_the_interval_of_a_single_run_is_that_of_its_report(folder):
     run = folder / "run3"
     assert main(["report", str(run), "--no-explain", "--resamples", "1000"]) == 0
@@ -283,7 +284,6 @@ def test_what_cannot_be_compared_is_refused_in_a_line(folder, capsys):
         compare([Variant("one", (run,))], "odd", folder / "refused")
 
 
-@pytest.mark.slow
 def test_grades_have_figures_of_their_own(tmp_path):
     manifest = make_photographs(tmp_path / "photographs", patients=60, grades=True)
     for name in ("one", "two"):

@@ -38,6 +38,7 @@ def history(folder, name, **flags):
     return pd.read_csv(folder / name / "history.csv")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("unit", "more"),
     [
@@ -58,6 +59,7 @@ def test_it_is_the_same_training_where_nothing_is_augmented(folder, unit, more):
     pd.testing.assert_frame_equal(got, want, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_encoder_looks_once_at_each_row_whatever_the_epochs(folder, monkeypatch):
     looked, real = [], features.inference
 
@@ -80,6 +82,7 @@ def test_the_encoder_looks_once_at_each_row_whatever_the_epochs(folder, monkeypa
     assert sum(looked) == 3 * train + val
 
 
+@pytest.mark.slow
 def test_runs_of_the_same_encoder_share_them_on_disk_and_others_do_not(folder, tmp_path, capsys):
     cache = {"cache": "disk", "cache_dir": tmp_path}
 
@@ -199,6 +202,7 @@ def test_who_trains_on_features(flags, alone, monkeypatch):
     assert loop._learner(fitting, flags.get("phase", 1)) == ("head" if alone else "whole")
 
 
+@pytest.mark.slow
 def test_an_interruption_in_phase_1_leaves_no_trace(folder, monkeypatch):
     flags = {"unit": "patient", "phase1_epochs": 4, "phase1_views": 2, "deterministic": True}
     want = history(folder, "whole", **flags)

@@ -115,6 +115,7 @@ def test_a_report_scores_test_once_and_says_so_last(run_dir, capsys):
     assert foreign(run_dir) == []  # what is written and not known would outlive an --overwrite
 
 
+@pytest.mark.slow
 def test_a_run_over_pairs_trains_and_predicts_with_an_eye_missing(manifest, tmp_path):
     run_dir = tmp_path / "pairs"
     assert train_only(manifest, run_dir, unit="patient", mixup=0.2) == 0

@@ -35,6 +35,7 @@ def test_networks_in_half_precision_have_maps_too(name, images):
         assert np.corrcoef(got.ravel(), maps.ravel())[0, 1] > 0.9, method
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "method"),
     [
@@ -75,6 +76,7 @@ def test_each_eye_of_a_pair_has_a_map_of_its_own(name, method, images):
         np.testing.assert_allclose(moved[:, 0], got[:, 0], rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.traced
 @pytest.mark.parametrize("method", NEW)
 def test_smoothing_is_the_mean_over_mirrored_and_scaled_pictures(method, images):

@@ -82,6 +82,7 @@ def slow_chefer(blocks, gradients, pool):
     return read(relevance - start, pool)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "unit"), [("mae_vit_tiny", "patient"), ("cvt_13", "eye")])
 def test_the_readable_twin_is_the_fast_network_and_shares_its_weights(name, unit, images):
     model = classifier(name, unit)
@@ -101,6 +102,7 @@ def test_the_readable_twin_is_the_fast_network_and_shares_its_weights(name, unit
     assert attention.readable(built) is built
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "pool"), [("cvt_13", "mean"), ("mae_vit_tiny", "class_token")])
 def test_rollout_is_the_product_of_the_blocks(name, pool, images):
     blocks = attention_of(name, images, pool=pool)
@@ -152,6 +154,7 @@ def test_chefer_follows_the_paper_with_gradients_by_differences(pool, images):
     np.testing.assert_allclose(got, want, atol=1e-2 * want.max())
 
 
+@pytest.mark.slow
 def test_chefer_of_strided_keys_follows_the_paper(images):
     model, readable = classifier("cvt_13"), classifier("cvt_13", readable=True)
     layers = [x.output for x in readable.layers if isinstance(x, AttentionWeights)][-2:]
@@ -233,6 +236,7 @@ def test_the_keys_of_the_network_stand_where_its_graph_says(images):
     assert attention.grids(model, ()) == (q,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_behind_a_class_token_only_what_leaves_the_last_block_is_blank(name, images):
     model = classifier(name, pool="class_token")

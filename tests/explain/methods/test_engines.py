@@ -116,6 +116,7 @@ def test_what_the_library_has_not_is_refused(images):
         explain.maps(flat, images, layers=["second"], engine="torch")
 
 
+@pytest.mark.slow
 @pytest.mark.traced
 def test_a_model_that_is_deleted_is_gone_with_its_graphs(images):
     flat = flat_head(images)

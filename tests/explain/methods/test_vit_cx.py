@@ -57,6 +57,7 @@ def in_order_of(masks, others):
     return [min(masks, key=lambda m: np.abs(m - other).max()) for other in others]
 
 
+@pytest.mark.slow
 @pytest.mark.traced
 def test_vit_cx_equals_one_mask_after_the_other(images, monkeypatch):
     monkeypatch.setattr(vit_cx, "AT_ONCE", 10)  # so that the last batch is not full
@@ -86,6 +87,7 @@ def test_eyes_that_are_both_missing_have_maps_of_zeros(images):
         assert not got[1].any()
 
 
+@pytest.mark.slow
 @pytest.mark.traced
 def test_vit_cx_masks_one_eye_beside_the_other(images, monkeypatch):
     model, pairs = classifier("mae_vit_tiny", "patient"), as_pairs(images)

@@ -202,6 +202,7 @@ def torch():
     return pytest.importorskip("torch")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_pytorch_gives_the_same_with_flags_and_optimizer_beside(
     tmp_path, torch, monkeypatch
 ):

@@ -258,6 +258,7 @@ def test_without_safetensors_the_line_says_what_to_install(tmp_path, refused, mo
     assert "pip install '.[port]' in the clone" in line
 
 
+@pytest.mark.slow
 def test_an_xception_that_does_not_fit_is_told_in_full(tmp_path, refused):
     keras.utils.set_random_seed(0)
     upstream = keras.applications.Xception(weights=None, include_top=False)

@@ -33,6 +33,8 @@ from fundus_diag.training.pretraining.reconstructions import reconstruct
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.variables import assign, reseed
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = Path(narrow_vit.__file__)
 FLAGS = {"epochs": 4, "pictures_every": 3, "val_loss": True, "seed": 3}
 
@@ -125,7 +127,6 @@ def test_the_held_out_loss_is_that_of_val_by_hand(run_dir, manifest):
     assert history["val_loss"].iloc[-1] == pytest.approx(np.mean(losses), rel=1e-4)
 
 
-@pytest.mark.slow
 def test_the_weights_are_the_networks_and_a_classifier_starts_from_them(
     run_dir, manifest, tmp_path, monkeypatch
 ):
@@ -261,7 +262,6 @@ def test_a_table_without_splits_and_with_odd_labels_is_taken_whole(manifest, tmp
         load(plain, val_loss=True)
 
 
-@pytest.mark.slow
 def test_an_epoch_shows_every_row_once_at_the_size_of_the_network(manifest):
     """Without augmentation the pictures of an epoch are those of the rows, in another order."""
 
@@ -287,7 +287,6 @@ def test_an_epoch_shows_every_row_once_at_the_size_of_the_network(manifest):
     np.testing.assert_array_equal(batches(1, source_size=64)[0], crops)
 
 
-@pytest.mark.slow
 def test_every_epoch_draws_masks_of_its_own(manifest, tmp_path, monkeypatch):
     """What is drawn for val and for the pictures in between changes nothing."""
     seen = []
@@ -311,7 +310,6 @@ def start(words, program=(str(PROGRAM),)):
     return subprocess.Popen([sys.executable, *program, *words], stderr=subprocess.PIPE, text=True)
 
 
-@pytest.mark.slow
 def test_kills_leave_no_trace(manifest, tmp_path):
     flags = {**FLAGS, "epochs": 12, "deterministic": True, "resume": True}
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -374,7 +372,6 @@ def test_a_pretraining_and_a_classifier_do_not_replace_each_other(
     assert len(list(classifier.iterdir())) == 1
 
 
-@pytest.mark.slow
 def test_overwrite_and_skipped_photographs(run_dir, manifest, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(pretrain, "fit", lambda run: None)  # all but the epochs
     broken = copy_of(manifest, tmp_path / "broken")
@@ -473,7 +470,6 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.slow
 def test_two_devices_learn_as_one_does(manifest, tmp_path):
     """Masks differ, so the losses agree only about; half the rate would show."""
     flags = {"epochs": 6, "no_augment": True, "mask_ratio": 0.5}
@@ -488,7 +484,6 @@ def test_two_devices_learn_as_one_does(manifest, tmp_path):
     np.testing.assert_allclose(mirrored, single, rtol=0.03)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("eager")
 def test_the_training_script_takes_the_weights_of_a_real_preset(manifest, tmp_path):
     flags = {"encoder": "mae_vit_tiny", "epochs": 1, "warmup_epochs": 0}
