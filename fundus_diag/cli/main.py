@@ -22,6 +22,7 @@ from fundus_diag.cli.pretrain import pretrain
 from fundus_diag.cli.report import report
 from fundus_diag.cli.resume import resumed
 from fundus_diag.cli.search import search
+from fundus_diag.cli.serve import serve
 from fundus_diag.cli.train import train
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import reason
@@ -39,6 +40,7 @@ COMMANDS = {
     "explain": explain,
     "explain-eval": explain_eval,
     "export": export,
+    "serve": serve,
     "port": port,
     "demo": demo,
     "draw": draw,

@@ -57,7 +57,8 @@ def check_pictures(
     Each is read and decoded once.
     """
     # TensorFlow takes seconds to import: tables alone shall not wait for it.
-    from fundus_diag.imaging.image_file import MORE, narrow_bits, open_file
+    from fundus_diag.imaging.depth import narrow_bits
+    from fundus_diag.imaging.image_file import MORE, open_file
     from fundus_diag.imaging.quality import NOTHING, is_blank, sharpness
     from fundus_diag.utils.progress import track
 

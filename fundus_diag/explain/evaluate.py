@@ -11,6 +11,7 @@ from fundus_diag.data.labels import file_name
 from fundus_diag.data.masks import check_folders, check_masks, find_masks, read_lesions, read_mask
 from fundus_diag.data.synthetic.eye import PLACED
 from fundus_diag.explain import explainer
+from fundus_diag.explain.curves import curves_png
 from fundus_diag.explain.explain import explain_batch, stack_fields
 from fundus_diag.explain.filters import clean
 from fundus_diag.explain.laying import field_on_photograph, reached
@@ -18,7 +19,6 @@ from fundus_diag.explain.metrics import localization
 from fundus_diag.explain.metrics.deletion import blurred
 from fundus_diag.explain.metrics.randomization import cascade
 from fundus_diag.explain.metrics.score import FIGURES, Target, score
-from fundus_diag.explain.overlay import curves_png
 from fundus_diag.explain.settings import Settings
 from fundus_diag.metrics.summary import summarise
 from fundus_diag.models.geometry import pixels

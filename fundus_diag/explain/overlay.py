@@ -1,4 +1,4 @@
-"""Pictures of maps: over the photograph, layer by layer, method by method; curves.
+"""Pictures of maps: over the photograph, layer by layer, method by method.
 
 Colours of maps: matplotlib's viridis, whose lightness grows evenly, so that equal steps of a map
 look equal, in gray as well. Its middle is blue and green, which no retina is; cividis, as even,
@@ -8,10 +8,8 @@ looks like the retina and its exudates there.
 import cv2
 import numpy as np
 from matplotlib import colormaps
-from scipy import integrate
 
 from fundus_diag.utils.picture_grid import page, widths, wrapped
-from fundus_diag.utils.plotting import BLUE, GREEN, GREY, ORANGE, RED, SKY, figure_png, plain
 
 COLOURS = colormaps["viridis"]
 LINE = (255, 255, 255)
@@ -34,8 +32,6 @@ METHOD_SCALE = (
 )
 
 FINE = 3  # contours are drawn on a grid that much finer, then averaged: smooth lines
-METHOD_COLOURS = (BLUE, ORANGE, GREEN, RED, "#CC79A7", SKY, "#000000", GREY)
-FEW = 8  # pictures whose curves are drawn one by one as well
 
 
 def blend(photograph, map, alpha=ALPHA):
@@ -54,6 +50,18 @@ def blend(photograph, map, alpha=ALPHA):
     colours = COLOURS(map, bytes=True)[..., :3].astype("float32")
     weight = alpha * np.minimum(map / FULL, 1)[..., None]
     return np.rint(photograph + weight * (colours - photograph)).astype("uint8")
+
+
+def layer(map, alpha=ALPHA):
+    """What to lay over a photograph for the same picture as `blend` makes: (H, W, 4) uint8 RGBA.
+
+    Args:
+        map, alpha: see `blend`.
+    """
+    map = np.clip(np.asarray(map, "float32"), 0, 1)
+    colours = COLOURS(map, bytes=True)[..., :3]
+    cover = np.rint(255 * alpha * np.minimum(map / FULL, 1)).astype("uint8")
+    return np.concatenate([colours, cover[..., None]], axis=-1)
 
 
 def contour(photograph, mask, colour=LINE, width=1):
@@ -147,47 +155,6 @@ def methods_png(photograph, panels, title):
     columns = [(name, cell) for name in ("photograph", *(name for name, _ in panels))]
     lines = [wrapped(str(label), "label") for label in labels]
     return page(title, columns, lines, pictures, bars, [METHOD_SCALE])
-
-
-def curves_png(curves):
-    """Deletion and insertion curves of several methods, their means. Returns PNG bytes.
-
-    Args:
-        curves: {method: {"shares": (steps + 1,), "deletion": (n, steps + 1), "insertion":
-            (n, steps + 1)}}. A row of NaN is a picture without a curve: it is left out. Up to
-            `FEW` pictures are drawn one by one as well, as thin lines.
-    """
-    panels = (
-        ("deletion", "Deletion: lower is better", "share of pixels taken away"),
-        ("insertion", "Insertion: higher is better", "share of pixels put in"),
-    )
-
-    def draw(figure):
-        for ax, (kind, heading, axis) in zip(figure.subplots(1, 2), panels, strict=True):
-            ax.set_title(heading)
-            ax.set(xlim=(0, 1), xlabel=axis, ylabel="probability")
-            for k, (method, curve) in enumerate(curves.items()):
-                _curve(ax, k, method, np.asarray(curve["shares"]), np.asarray(curve[kind]))
-            ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))
-            ax.legend(
-                loc="upper center", bbox_to_anchor=(0.5, -0.2), title="method, area, pictures"
-            )
-
-    return figure_png((7.6, 3.1 + 0.2 * len(curves)), draw)
-
-
-def _curve(ax, k, method, shares, values):
-    values = values[~np.isnan(values).any(axis=1)]
-    colour = METHOD_COLOURS[k % len(METHOD_COLOURS)]
-    style = ("-", "--", ":")[k // len(METHOD_COLOURS) % 3]
-    if not len(values):
-        ax.plot([], [], color=colour, linestyle=style, label=plain(f"{method}  undefined"))
-        return
-    if 1 < len(values) <= FEW:
-        ax.plot(shares, values.T, color=colour, linewidth=0.6, alpha=0.4)
-    mean = values.mean(axis=0)
-    name = f"{method}  {integrate.trapezoid(mean, shares):.3f}, n = {len(values)}"
-    ax.plot(shares, mean, color=colour, linestyle=style, linewidth=1.8, label=plain(name))
 
 
 # Cells: a picture and the words on it.

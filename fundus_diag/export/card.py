@@ -43,7 +43,7 @@ def write_documents(out, folder, run, record):
     write_json(out / "thresholds.json", run.points)
     write_json(out / "config.json", _public(run.config))
     write_json(out / "export.json", facts)
-    write_text(out / "model_card.md", _card(run, facts))
+    write_text(out / "model_card.md", model_card(run, facts))
     files = sorted(x for x in folder.rglob("*") if x.is_file())
     up = Path(*[".."] * len(out.relative_to(folder).parts))
     lines = [f"{sha256(x)}  {up / x.relative_to(folder)}" for x in files]
@@ -61,7 +61,13 @@ def _last(path):
     return Path(path).name if isinstance(path, str) else path
 
 
-def _card(run, facts):
+def model_card(run, facts=None):
+    """What a run is, was trained on and reaches: Markdown.
+
+    Args:
+        run: `run.Run`.
+        facts: of export.json, for the card of an export.
+    """
     config, points = run.config, run.points
     train = config["data"]["splits"]["train"]
     grade = config["task"] == "grade"
@@ -71,9 +77,8 @@ def _card(run, facts):
     how = "" if grade else f" by {points['criterion']}"
     own = {x: e["criterion"] for x, e in points["labels"].items() if e.get("criterion")}
     how += "".join(f", {label} by {criterion}" for label, criterion in own.items())
-    drawn = facts["drawn"]
     lines = [
-        f"# {facts['run']}",
+        f"# {run.run_dir.resolve().name}",
         "",
         "A research tool: not a medical device, not for clinical use.",
         "",
@@ -82,9 +87,7 @@ def _card(run, facts):
         f"- Trained on {train['rows']} rows of {train['patients']} patients, with fundus_diag "
         f"{config.get('version', '(unknown)')}.",
         f"- {chosen}, on {points['split']}{how}.",
-        f"- Exported as {facts['format']} in {facts['precision']}; largest difference of a "
-        f"probability from the run on {drawn['photographs']} drawn cases: "
-        f"{drawn['largest_difference']:.2g}.",
+        *([f"- {_exported(facts)}."] if facts else []),
         "- `gradable` says that a photograph decodes and is not blank. It does not judge "
         "sharpness, nor whether a fundus is shown at all.",
         *(f"- Beware: {line}." for line in leaks(config.get("weights_record"))),
@@ -101,6 +104,15 @@ def _card(run, facts):
         cells += [_figure(found, label) for found in metrics.values()]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _exported(facts):
+    drawn = facts["drawn"]
+    return (
+        f"Exported as {facts['format']} in {facts['precision']}; largest difference of a "
+        f"probability from the run on {drawn['photographs']} drawn cases: "
+        f"{drawn['largest_difference']:.2g}"
+    )
 
 
 def _metrics(run):

@@ -62,7 +62,7 @@ def image_size(data: bytes) -> tuple[int, int, str]:
         The kind is JPEG, PNG, BMP, TIFF, DICOM, one of `convert.FOREIGN`, or "". The size is (0, 0)
         where no header can be read.
     """
-    kind = _kind(data)
+    kind = kind_of(data)
     if kind == "TIFF":
         facts = tiff.tiff_facts(data)
         return facts.get(tiff.HEIGHT, 0), facts.get(tiff.WIDTH, 0), kind
@@ -89,6 +89,20 @@ def read_photograph(path) -> tuple[bytes, bool]:
     _, found = _opened(path)
     if found.reason:
         raise DataError(f"{path}: {found.reason}")
+    return found.data, found.more
+
+
+def decodable(content: bytes) -> tuple[bytes, bool]:
+    """As `read_photograph`, of the content of a file.
+
+    Raises:
+        DataError: what is wrong with it, without a name.
+    """
+    found = _Data(None, too_heavy(len(content)))
+    if len(content) <= MAX_BYTES:
+        found = _decodable(content, None)
+    if found.reason:
+        raise DataError(found.reason)
     return found.data, found.more
 
 
@@ -123,29 +137,6 @@ def open_file(path) -> Opened:
 def decoding(data: bytes):
     """Context in which `data`, of `read_bytes`, may be decoded: see `room`."""
     return room(promised(data))
-
-
-def bits(data: bytes) -> int:
-    """Bits a sample that an image file says to hold; 8 where it says nothing."""
-    kind = _kind(data)
-    if kind == "TIFF":
-        return tiff.tiff_facts(data).get(tiff.BITS, 8)
-    return data[24] if kind == "PNG" and len(data) > 24 else 8
-
-
-def narrow_bits(data: bytes, picture) -> int:
-    """12 or 14 where a file of 16 bits a sample uses no more of them, else 0.
-
-    Cameras write such files; the upper 8 bits, which are taken, are nearly black then.
-
-    Args:
-        data: the file.
-        picture: its decoded pixels, uint8, which hold the upper 8 bits.
-    """
-    if bits(data) != 16:
-        return 0
-    brightest = int(picture.max())
-    return 12 if 0 < brightest < 2**4 else 14 if 0 < brightest < 2**6 else 0
 
 
 def check_file(path) -> str | None:
@@ -238,7 +229,7 @@ def _opened(path):
 
 def _decodable(data, frame):
     """`_Data` of the content of a file."""
-    kind = _kind(data)
+    kind = kind_of(data)
     if kind == "DICOM":
         return _of_dicom(data, frame)
     if not kind or frame is not None:
@@ -293,7 +284,8 @@ def _png(pixels, more):
     return _Data(data, None, more)
 
 
-def _kind(data):
+def kind_of(data: bytes) -> str:
+    """The kind of an image file by its first bytes, see `image_size`."""
     starts = (b"\xff\xd8\xff", "JPEG"), (b"\x89PNG", "PNG"), (b"BM", "BMP")
     tiff = ((start, "TIFF") for start in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))
     known = next((kind for start, kind in (*starts, *tiff) if data.startswith(start)), "")

@@ -38,7 +38,9 @@ class Pages:
     def add(self, answer):
         """Takes the next answer; writes a page when it is full, or the last answer is there."""
         maps = self.maps(self.done) if answer.pictures else None  # of what no decoder takes: none
-        self.cards.append(_card(self.run, answer, self.validation, maps))
+        card = card_of(self.run, answer, self.validation)
+        pictures = [_thumbnail(x) for x in answer.pictures.values()]
+        self.cards.append(card | {"pictures": pictures, "maps": maps})
         self.done += 1
         if len(self.cards) == PER_PAGE or self.done == self.total:
             self._write()
@@ -69,7 +71,14 @@ class Pages:
         return self.path.with_name(f"{self.path.stem}{end}{self.path.suffix}")
 
 
-def _card(run, answer, validation, maps):
+def card_of(run, answer, validation):
+    """An answer as pages show it: a dict of texts, numbers and lists of them.
+
+    Args:
+        run: an opened `Run`, or what is served.
+        answer: `answers.Answer`.
+        validation: of `answers.validation_of`, or None.
+    """
     rows = []
     for k, label in enumerate(run.labels if answer.probabilities is not None else ()):
         probability, threshold = float(answer.probabilities[k]), float(run.thresholds[k])
@@ -90,12 +99,10 @@ def _card(run, answer, validation, maps):
         "names": list(answer.images.values()),
         "eyes": [eye for eye in answer.images if eye],
         "patient": answer.patient,
-        "pictures": [_thumbnail(x) for x in answer.pictures.values()],
         "rows": rows,
         "called": [row["label"] for row in rows if row["called"]],
         "why": answer.why,
         "at_odds": at_odds(run, answer),
-        "maps": maps,
     }
 
 

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from fundus_diag.explain import overlay
-from fundus_diag.explain.overlay import curves_png
+from fundus_diag.explain import curves as curves_module
+from fundus_diag.explain.curves import curves_png
 
 
 def decoded(png):
@@ -26,8 +26,8 @@ def drawn(monkeypatch):
     def noted(size, draw):
         return figure_png(size, lambda figure: (draw(figure), collect(figure)))
 
-    figure_png = overlay.figure_png
-    monkeypatch.setattr(overlay, "figure_png", noted)
+    figure_png = curves_module.figure_png
+    monkeypatch.setattr(curves_module, "figure_png", noted)
     return lines
 
 
@@ -51,7 +51,7 @@ def test_curves_are_means_over_the_pictures_that_have_one(drawn):
 
 
 def test_many_pictures_and_methods_are_drawn_as_means_only(drawn):
-    curve = np.random.default_rng(0).random((overlay.FEW + 1, 5))
+    curve = np.random.default_rng(0).random((curves_module.FEW + 1, 5))
     one = {"shares": np.linspace(0, 1, 5), "deletion": curve, "insertion": curve}
     picture = decoded(curves_png({f"method {k}": one for k in range(12)}))
     assert picture.shape[0] < 2000
