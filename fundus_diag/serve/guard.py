@@ -74,7 +74,7 @@ def busy():
 
 def _too_large(limit):
     # What is still on its way is not read: the connection ends.
-    return Refused(413, f"more than {limit / 2**20:.0f} MB", {"Connection": "close"})
+    return Refused(413, f"a request of more than {limit / 2**20:.0f} MB", {"Connection": "close"})
 
 
 def is_loopback(host):

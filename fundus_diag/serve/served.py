@@ -123,7 +123,7 @@ def _newest(folder):
         raise DataError(f"{folder}: cannot be read: {error.strerror}") from error
     there = [x for x in names if (folder / x / "saved_model.pb").is_file()]
     if not there:
-        raise DataError(f"{folder}: no SavedModel of `fundus-diag export` is there")
+        raise DataError(f"{folder}: no SavedModel that export wrote is there")
     return folder / max(there, key=int)
 
 
@@ -136,9 +136,10 @@ def _check_sums(version, beside):
         if file == path:
             continue
         digest = known.pop(file.resolve(), None)
+        if digest is None:
+            raise DataError(f"{file}: is not listed in {path}")
         if digest != sha256(file):
-            what = "is not listed in" if digest is None else "is not the file of"
-            raise DataError(f"{file}: {what} {path}")
+            raise DataError(f"{file}: is not the file of {path}")
     if known:
         raise DataError(f"{next(iter(known))}: is missing; it is listed in {path}")
 

@@ -92,7 +92,7 @@ def test_what_cannot_be_served_is_said(tmp_path, capsys):
     assert f"{tmp_path / 'empty' / 'config.json'}: not found" in line
     status, line = complaint(capsys, "--model", tmp_path / "empty", "--port", 0)
     assert status == 1
-    assert "no SavedModel of `fundus-diag export` is there" in line
+    assert "no SavedModel that export wrote is there" in line
 
 
 def test_without_its_packages_it_says_what_to_install(tmp_path, capsys, monkeypatch):
