@@ -40,7 +40,7 @@ SCORES = {
     "kappa": "val_kappa",
 }
 FIRST = 5  # trials that are finished before any is ended early
-SPARED = 0.3  # share of a trial's epochs in which it is not
+SPARED = 0.3  # share of a trial's phase 2 in which it is not; of phase 1 where it has no other
 ALIKE = 1.05  # two costs up to this ratio are taken for the same
 
 
@@ -122,7 +122,7 @@ def _trial(plan, out, table, study, trial, found, show):
     look(one)
     one.started, one.done_before = time.monotonic(), one.done
     costs = _costs(plan, full, len(table.labels), study, trial)
-    status, poor = 0, _pruning(study, trial, plan.objectives[0], costs)
+    status, poor = 0, _pruning(study, trial, plan.objectives[0], costs, full)
     if one.state != "reused":
         one.state = "running"
         with one.log.open("ab") as log:
@@ -208,8 +208,11 @@ def _curve(run_dir, objective):
     return [float(x) for x in np.maximum.accumulate(history[column].to_numpy("float64"))]
 
 
-def _pruning(study, trial, objective, costs):
+def _pruning(study, trial, objective, costs, config):
     """Whether a training is worth no more epochs, as a function of its `Training`."""
+    # Phase 1 is cheap, and tells little of phase 2.
+    first, second = config.phase1_epochs, config.phase2_epochs
+    spared = first + SPARED * second if second else SPARED * first
 
     def cheaper(other):
         theirs = other.user_attrs.get("costs", {})
@@ -218,7 +221,7 @@ def _pruning(study, trial, objective, costs):
     seen = {"epochs": 0}
 
     def poor(one):
-        if one.done == seen["epochs"] or one.done < max(1, SPARED * one.epochs):
+        if one.done == seen["epochs"] or one.done < max(1, spared):
             return False
         seen["epochs"] = one.done
         curve = _curve(one.run_dir, objective)

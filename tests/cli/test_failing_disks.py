@@ -177,7 +177,7 @@ def test_export(folder, tmp_path, capsys):
         assert (tmp_path / "out" / "model" / "1" / "saved_model.pb").is_file()
 
 
-@pytest.mark.parametrize("at", [1, 6, 12])
+@pytest.mark.parametrize("at", [1, 6, pytest.param(12, marks=pytest.mark.slow)])
 def test_train(folder, tmp_path, capsys, at):
     """A new run on a disk that fails: nothing half-written is taken for a state later."""
     manifest, run = folder / "photographs" / "manifest.csv", tmp_path / "runs" / "run"

@@ -25,6 +25,9 @@ from fundus_diag.utils.errors import UsageError
 pytestmark = pytest.mark.usefixtures("eager")
 
 
+LONG = ("cvt_13", "med_former", "resnet50")
+
+
 @pytest.fixture(scope="module")
 def images():
     return photographs()
@@ -95,8 +98,8 @@ def on_finest(maps, grid, onto):
 @pytest.mark.parametrize(
     ("name", "method"),
     [
-        *((name, "layer_cam") for name in (*NARROW, "flat") if name != "cvt_13"),
-        *(pytest.param(x, "layer_cam", marks=pytest.mark.slow) for x in ("cvt_13", "resnet50")),
+        *((name, "layer_cam") for name in (*NARROW, "flat") if name not in LONG),
+        *(pytest.param(x, "layer_cam", marks=pytest.mark.slow) for x in LONG),
         *((name, "grad_cam") for name in ("se_xception", "mae_vit_tiny", "flat")),
     ],
 )

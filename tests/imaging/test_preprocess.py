@@ -240,6 +240,7 @@ def test_the_field_is_an_ellipse_or_a_box_within_the_frame():
     np.testing.assert_array_equal(beyond, want)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crop", preprocess.CROPS)
 def test_the_field_is_found_at_any_crop_and_the_picture_is_the_same(photograph, content, crop):
     found = preprocess.loaded(tf.constant(content), SIZE, crop)

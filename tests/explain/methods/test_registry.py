@@ -64,6 +64,7 @@ def test_a_method_needs_no_more_than_its_row():
         explain.maps(classifier("mae_vit_tiny"), images, "brightness", eigen_smooth=True)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("toy")
 def test_both_commands_know_it(folder, tmp_path):
     words = ["--images", *files(folder, 1), "--methods", "brightness", "--out", tmp_path / "maps"]

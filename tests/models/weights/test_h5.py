@@ -259,9 +259,8 @@ def test_a_record_that_is_none_is_refused(tmp_path):
             weights_record(path)
 
 
-@pytest.mark.parametrize(
-    "name", ["mae_vit_narrow", pytest.param("mae_vit_tiny", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mae_vit_narrow", "mae_vit_tiny"])
 def test_training_starts_from_ported_weights_and_keeps_their_record(tmp_path, name):
     encoder = perturbed(build_encoder(name, 48))
     weights = tmp_path / "mae.weights.h5"

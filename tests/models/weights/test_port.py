@@ -183,6 +183,7 @@ SAME = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "one", "other"), SAME.values(), ids=SAME)
 def test_the_same_weights_are_read_under_other_names(tmp_path, name, one, other):
     _, state = golden(name)
