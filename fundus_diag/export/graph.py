@@ -12,6 +12,7 @@ from fundus_diag.data.labels import EYES
 from fundus_diag.export.chunks import in_chunks
 from fundus_diag.export.maps import cam_function, explained, field_of, placed
 from fundus_diag.export.reading import NO_ANSWER, NO_EYE, read, read_all, text_of_pair
+from fundus_diag.imaging.gradability import measures, said
 from fundus_diag.imaging.quality import blank, checked
 from fundus_diag.runs.freeze import freeze, input_spec
 
@@ -23,7 +24,8 @@ def signatures(run, precision="float32", explain=True):
     """The functions of an exported run, by the name of their signature.
 
     Each returns a dict: `probability` (B, L) calibrated, `NONE` in a row that cannot be answered;
-    `positive` (B, L); `label` (B, L), names; `gradable` (B,); `error` (B,). `explain` also takes
+    `positive` (B, L); `label` (B, L), names; `gradable` (B,); `error` (B,); `quality_reason` (B,)
+    of runs that have limits. `explain` also takes
     `label` (B,), numbers of labels or -1 for the likeliest, and returns with it `map_label` (B,),
     names, and what `maps.placed` does, of pairs with `_left` or `_right` behind `map`.
 
@@ -73,8 +75,8 @@ def _of_eyes(run, logits, maps, grid):
     @_signature(_rows("image_bytes", tf.string))
     def serving_default(image_bytes):
         def answer(image_bytes):
-            pictures, *said = read_all(image_bytes, size, crop)
-            return _answer(run, logits(pictures), *said)
+            pictures, *texts = read_all(image_bytes, size, crop)
+            return _answer(run, logits(pictures), *texts, poor(run, pictures))
 
         return in_chunks(answer, [image_bytes], CHUNK)
 
@@ -82,7 +84,7 @@ def _of_eyes(run, logits, maps, grid):
     def serve_pixels(images):
         def answer(images):
             images, error = checked(images)
-            return _answer(run, logits(images), error, blank(images))
+            return _answer(run, logits(images), error, blank(images), poor(run, images))
 
         return in_chunks(answer, [images], CHUNK)
 
@@ -93,7 +95,7 @@ def _of_eyes(run, logits, maps, grid):
             inputs, inside = seen["picture"][None], field_of(seen, size)[None]
             found = explained(maps, inputs, inside, label, run.labels, seen["error"][None])
             own = placed("map", found["map"], grid, inside, seen, found["error"])
-            return own | _answer_with_map(run, found, seen["blank"][None])
+            return own | _answer_with_map(run, found, seen["blank"][None], poor(run, inputs))
 
         return in_chunks(answer, [image_bytes, label], 1)
 
@@ -108,9 +110,15 @@ def _of_pairs(run, logits, maps, grid):
     def inputs_of(pictures, there):
         return {"images": pictures, "mask": tf.cast(there, tf.float32)}
 
+    def poor_of(pictures, there):
+        if not run.limits:
+            return None
+        each = poor(run, tf.reshape(pictures, (-1, size, size, 3)))
+        return text_of_pair(tf.reshape(each, (-1, 2)), there)
+
     def error_of(errors, there):
-        said = text_of_pair(errors, there)
-        return tf.where(tf.reduce_any(there, axis=1), said, NO_EYE)
+        texts = text_of_pair(errors, there)
+        return tf.where(tf.reduce_any(there, axis=1), texts, NO_EYE)
 
     @_signature(*both)
     def serve_pair(left_bytes, right_bytes):
@@ -119,7 +127,8 @@ def _of_pairs(run, logits, maps, grid):
             seen = [read_all(data, size, crop) for data in eyes]
             pictures, errors, blanks = (tf.stack(x, axis=1) for x in zip(*seen, strict=True))
             found = logits(inputs_of(pictures, there))
-            return _answer(run, found, error_of(errors, there), text_of_pair(blanks, there))
+            texts = error_of(errors, there), text_of_pair(blanks, there)
+            return _answer(run, found, *texts, poor_of(pictures, there))
 
         return in_chunks(answer, [left_bytes, right_bytes], CHUNK)
 
@@ -133,7 +142,7 @@ def _of_pairs(run, logits, maps, grid):
             error = error_of(tf.reshape(errors, (-1, 2)), there)
             blanks = text_of_pair(tf.reshape(blank(folded), (-1, 2)), there)
             found = logits(inputs_of(tf.reshape(folded, tf.shape(pictures)), there))
-            return _answer(run, found, error, blanks)
+            return _answer(run, found, error, blanks, poor_of(folded, there))
 
         return in_chunks(answer, [images, mask], CHUNK)
 
@@ -148,7 +157,8 @@ def _of_pairs(run, logits, maps, grid):
             inputs, inside = inputs_of(pictures, there), [field_of(x, size) for x in seen]
             error = error_of(error, there)
             found = explained(maps, inputs, tf.stack(inside), label, run.labels, error)
-            row = _answer_with_map(run, found, text_of_pair(blanks, there))
+            texts = text_of_pair(blanks, there)
+            row = _answer_with_map(run, found, texts, poor_of(pictures, there))
             for k, eye in enumerate(EYES):
                 own, one = found["map"][:, k], inside[k][None]
                 row |= placed(f"map_{eye}", own, grid, one, seen[k], found["error"])
@@ -160,32 +170,43 @@ def _of_pairs(run, logits, maps, grid):
     return made | ({"explain": explain} if maps else {})
 
 
-def _answer(run, logits, error, nothing_seen):
+def poor(run, pictures):
+    """Why pictures (B, S, S, 3) are poor by the run's limits: (B,) texts, or None without them."""
+    if not run.limits:
+        return None
+    return said(measures(pictures, run.config["crop"]), run.limits)
+
+
+def _answer(run, logits, error, nothing_seen, why_poor=None):
     """What is returned of each row.
 
     Args:
         logits: (B, L).
         error, nothing_seen: (B,) why a row cannot be answered; that nothing is seen in it; or "".
+        why_poor: (B,), of `poor`.
     """
     finite = tf.reduce_all(tf.math.is_finite(logits), axis=1)
     error = tf.where((error == "") & ~finite, NO_ANSWER, error)
     readable = (error == "")[:, None]
     error = tf.where(error == "", nothing_seen, error)
     probability = calibrated(run, logits)
+    quality = {} if why_poor is None else {"quality_reason": tf.where(error == "", why_poor, "")}
     return {
         "probability": tf.cast(tf.where(readable, probability, NONE), tf.float32),
         "positive": called(run, probability) & readable,
         "label": tf.tile(tf.constant([run.labels]), [tf.size(error), 1]),
         "gradable": error == "",
         "error": error,
+        **quality,
     }
 
 
-def _answer_with_map(run, found, nothing_seen):
+def _answer_with_map(run, found, nothing_seen, why_poor):
     """`_answer` of what `maps.explained` found, and whose the maps are."""
     names = tf.gather(tf.constant(run.labels), found["chosen"])
     named = tf.where(found["error"] == "", names, "")
-    return {"map_label": named, **_answer(run, found["logits"], found["error"], nothing_seen)}
+    answer = _answer(run, found["logits"], found["error"], nothing_seen, why_poor)
+    return {"map_label": named, **answer}
 
 
 def _signature(*specs):

@@ -102,6 +102,7 @@ def card_of(run, answer, validation):
         "rows": rows,
         "called": [row["label"] for row in rows if row["called"]],
         "why": answer.why,
+        "poor": answer.poor or "",
         "at_odds": at_odds(run, answer),
     }
 

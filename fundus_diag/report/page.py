@@ -87,6 +87,8 @@ def write_report(run_dir, config, split="test", predictions=None, out=None, resa
         grade=config["task"] == "grade",
         official=set(labels) == set(LABELS),
     )
+    if "quality_reason" in table:
+        metrics["quality"] = parts.poor_photographs(table, labels)
     if predictions is not None:
         metrics |= parts.about_table(source, table, run_dir, config)
         for line in parts.what_was_seen(metrics):

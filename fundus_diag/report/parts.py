@@ -1,6 +1,7 @@
 """What the report shows beside its figures of merit: panels, thumbnails, the model card."""
 
 import base64
+from collections import Counter
 
 import numpy as np
 
@@ -90,6 +91,24 @@ def what_was_seen(metrics):
         for split, count in seen.items()
         if count
     ]
+
+
+def poor_photographs(table, labels):
+    """How many photographs (or pairs) are poor by the run's limits, and of which labels.
+
+    Returns:
+        {"rows", "poor": numbers, "reasons": {reason: number}, "labels": {label: [poor, positives]}}
+    """
+    why = table["quality_reason"]
+    parts = (x.partition("eye: ")[2] or x for row in why if row for x in row.split("; "))
+    reasons = Counter(reason for part in parts for reason in part.split(", "))
+    ill = {label: table[f"y_{label}"] == 1 for label in labels}
+    return {
+        "rows": len(table),
+        "poor": int((why != "").sum()),
+        "reasons": dict(reasons.most_common()),
+        "labels": {x: [int((why[y] != "").sum()), int(y.sum())] for x, y in ill.items()},
+    }
 
 
 def few_in_val(points, config):

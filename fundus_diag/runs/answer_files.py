@@ -11,12 +11,13 @@ import math
 from fundus_diag.data.labels import EYES, label_text
 from fundus_diag.metrics.meaning import scored_alike
 from fundus_diag.runs.answers import at_odds
+from fundus_diag.runs.quality import FINE, POOR
 from fundus_diag.utils.files import csv_text, growing, write_bytes
 
 FORMATS = ("csv", "json", "xlsx")
 FIELDS = (
     "image", "patient", "eye", "disease", "probability", "threshold", "called", "scored_alike",
-    "had_it", "gradable", "why",
+    "had_it", "gradable", "why", "quality", "quality_reason",
 )  # fmt: skip
 
 
@@ -33,7 +34,7 @@ def rows_of(run, answer, validation):
         "eye": " | ".join(answer.images),
     }
     why = answer.why or at_odds(run, answer)
-    last = {"gradable": "yes" if answer.gradable else "no", "why": why}
+    last = {"gradable": "yes" if answer.gradable else "no", "why": why, **quality_of(answer)}
     if answer.probabilities is None:
         return [about | dict.fromkeys(FIELDS[3:9], "") | last]
     rows = []
@@ -56,6 +57,12 @@ def rows_of(run, answer, validation):
     return rows
 
 
+def quality_of(answer):
+    """The columns about a photograph's quality; empty where nobody knows."""
+    word = "" if answer.poor is None else POOR if answer.poor else FINE
+    return {"quality": word, "quality_reason": answer.poor or ""}
+
+
 def like(validation, label, probability):
     """`meaning.scored_alike` of a label; n is 0 where there is no validation."""
     if not validation:
@@ -67,7 +74,8 @@ def full_fields(run):
     """Columns of the table of figures in full."""
     pair = run.config["unit"] == "patient"
     images = ["image_left", "image_right"] if pair else ["image"]
-    return ["patient", "eye", *images, *(f"p_{x}" for x in run.labels), "gradable", "why"]
+    scored = [f"p_{x}" for x in run.labels]
+    return ["patient", "eye", *images, *scored, "gradable", "why", "quality", "quality_reason"]
 
 
 def full_row(run, answer):
@@ -82,7 +90,7 @@ def full_row(run, answer):
     for k, label in enumerate(run.labels):
         none = answer.probabilities is None
         row[f"p_{label}"] = "" if none else repr(float(answer.probabilities[k]))
-    return row | {"gradable": int(answer.gradable), "why": answer.why}
+    return row | {"gradable": int(answer.gradable), "why": answer.why, **quality_of(answer)}
 
 
 def line_of(run, answer, validation):

@@ -1,7 +1,7 @@
 """What a run says of photographs: probabilities, what is called, whether they can be graded."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from fundus_diag.data.inputs import warn_of_several
 from fundus_diag.data.labels import EYES, is_healthy
 from fundus_diag.data.pairing import stack_eyes
+from fundus_diag.imaging.gradability import why_poor
 from fundus_diag.imaging.preprocess import look_at
 from fundus_diag.imaging.quality import BLANK
 from fundus_diag.metrics.calibration import apply_calibration
@@ -38,6 +39,8 @@ class Answer:
         why: "", or what keeps it from being graded; a photograph that shows nothing has an answer
             all the same.
         pictures: {eye: (S, S, 3) uint8} as the network sees them.
+        poor: why its photographs are poor by the run's limits, "" where they are not; None where
+            there are no limits, or no picture. A poor photograph is answered as others are.
     """
 
     images: dict
@@ -47,6 +50,7 @@ class Answer:
     called: np.ndarray | None = None
     why: str = ""
     pictures: dict = field(default_factory=dict)
+    poor: str | None = None
 
     @property
     def gradable(self):
@@ -123,12 +127,19 @@ def _paths(units):
 
 
 def _look(run, path):
-    """(picture (S, S, 3) uint8 or None, why it cannot be graded or "", whether there are more)."""
+    """What one reading of a photograph tells.
+
+    Returns:
+        picture (S, S, 3) uint8 or None; why it cannot be graded, or ""; whether there are more in
+        the file; why it is poor, "" where it is not, None where nobody knows.
+    """
     try:
         picture, seen, more = look_at(path, run.config["image_size"], run.config["crop"])
     except DataError as error:
-        return None, str(error).removeprefix(f"{path}: "), False
-    return picture.astype(np.uint8), "" if seen else BLANK, more  # whole levels: nothing is lost
+        return None, str(error).removeprefix(f"{path}: "), False, None
+    poor = why_poor(picture, run.limits, run.config["crop"]) if run.limits and seen else None
+    # Whole levels: nothing is lost.
+    return picture.astype(np.uint8), "" if seen else BLANK, more, poor
 
 
 def _seen(unit, looks, several):
@@ -138,16 +149,20 @@ def _seen(unit, looks, several):
     """
     if not unit.paths:
         return unit
-    pictures, said = {}, []
+    pictures, said, found = {}, [], {}
     for eye in unit.paths:
-        picture, why, more = next(looks)
+        picture, why, more, found[eye] = next(looks)
         if more:
             several.append(unit.paths[eye])
         if picture is not None:
             pictures[eye] = picture
         if why:
             said.append(f"{eye} eye: {why}" if len(unit.paths) > 1 else why)
-    return Answer(unit.images, unit.paths, unit.patient, why="; ".join(said), pictures=pictures)
+    poor = {eye: text for eye, text in found.items() if text is not None}
+    several = [f"{eye} eye: {x}" if len(unit.paths) > 1 else x for eye, x in poor.items() if x]
+    return replace(
+        unit, why="; ".join(said), pictures=pictures, poor="; ".join(several) if poor else None
+    )
 
 
 def _probabilities(run, units, step, batch_size, name):
@@ -169,8 +184,7 @@ def _probabilities(run, units, step, batch_size, name):
 
 def _answered(run, unit, probabilities):
     called = run.call(probabilities[None])[0]
-    return Answer(unit.images, unit.paths, unit.patient, probabilities, called, unit.why,
-                  unit.pictures)  # fmt: skip
+    return replace(unit, probabilities=probabilities, called=called)
 
 
 def at_odds(run, answer):

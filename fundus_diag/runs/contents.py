@@ -16,6 +16,7 @@ ENCODER_WEIGHTS = "encoder.weights.h5"
 HISTORY = "history.csv"
 THRESHOLDS = "thresholds.json"
 PHOTOGRAPHS = "photographs.csv"
+QUALITY = "quality.json"
 SALT = "salt"
 FIGURES = ("roc", "precision_recall", "reliability", "confusion", "overview", "curve")
 # {folder of the run: patterns of files in it}; of a training, of `report`, `predict`, `explain`,
@@ -23,7 +24,7 @@ FIGURES = ("roc", "precision_recall", "reliability", "confusion", "overview", "c
 FILES = {
     "": (
         CONFIG, WEIGHTS, ENCODER_WEIGHTS, HISTORY, THRESHOLDS, "thresholds_*.json", PHOTOGRAPHS,
-        SALT, "loss.png",
+        QUALITY, SALT, "loss.png",
         "predictions_*.csv", "predictions_*.csv.partial", "metrics_*.json", "metrics_*.csv",
         "report.html", "report_*.html", "explanations.html", "explanations_*.html",
     ),

@@ -17,6 +17,7 @@ from fundus_diag.metrics.calibration import apply_calibration
 from fundus_diag.runs.contents import CONFIG
 from fundus_diag.runs.freeze import inference
 from fundus_diag.runs.lock import locked
+from fundus_diag.runs.quality import FINE, POOR, why_poor_rows
 from fundus_diag.runs.run_files import ABOUT
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import check_writable, growing
@@ -84,7 +85,8 @@ def predict(
             batches = _batches(inputs.pictures.array, rows.pictures, batch_size)
             logits = np.concatenate([np.asarray(step(x)) for x in batches])
             probabilities = apply_calibration(logits, run.points, run.labels)
-            table = prediction_table(rows, run.labels, probabilities)
+            poor = run.limits and why_poor_rows(inputs.pictures, rows.pictures, run.limits)
+            table = prediction_table(rows, run.labels, probabilities, poor)
             write(table.to_csv(header=not written, index=False), len(table))
             written += len(table)
         warn_of_several(several, looked_at)
@@ -183,13 +185,14 @@ def predict_logits(model, pictures, rows, batch_size=16, precision="float32"):
         return np.concatenate([np.asarray(step(x)) for x in track(batches, "predicting", steps)])
 
 
-def prediction_table(rows, labels, probabilities):
+def prediction_table(rows, labels, probabilities, poor=None):
     """Table of `predictions_<split>.csv`: who, what is known (`y_`), what is predicted (`p_`).
 
     Args:
         rows: `inputs.Rows`; their labels get a `y_` column.
         labels: L names, of the run.
         probabilities: (N, L).
+        poor: (N,) why photographs are poor, "" where they are not; None of a run without limits.
     """
     table = rows.table[[c for c in rows.table.columns if c in ABOUT]].copy()
     known = {f"y_{x}": rows.y[:, k] for k, x in enumerate(rows.labels)}
@@ -197,4 +200,7 @@ def prediction_table(rows, labels, probabilities):
     table = pd.concat([table, pd.DataFrame({**known, **scored}, index=table.index)], axis=1)
     for column in known:
         table[column] = table[column].astype("Int64")  # 1, 0 and empty, not 1.0
+    if poor is not None:
+        table["quality"] = [POOR if why else FINE for why in poor]
+        table["quality_reason"] = poor
     return table

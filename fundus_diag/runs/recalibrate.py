@@ -11,7 +11,7 @@ from fundus_diag.data.inputs import load_table
 from fundus_diag.metrics import bootstrap, calibration, classification
 from fundus_diag.metrics.thresholds import parse_criterion
 from fundus_diag.runs import photographs
-from fundus_diag.runs.contents import CONFIG, HISTORY, PHOTOGRAPHS, THRESHOLDS, WEIGHTS
+from fundus_diag.runs.contents import CONFIG, HISTORY, PHOTOGRAPHS, QUALITY, THRESHOLDS, WEIGHTS
 from fundus_diag.runs.lock import locked
 from fundus_diag.runs.predict import predict_logits, prediction_table
 from fundus_diag.runs.thresholds import save_operating_points
@@ -153,7 +153,7 @@ def _write(run, out, points, rows, logits, record):
     """The new run: the old one's network and history, the new operating points, the rows."""
     make_folder(out)
     with locked(out):
-        for name in (WEIGHTS, HISTORY, PHOTOGRAPHS):
+        for name in (WEIGHTS, HISTORY, PHOTOGRAPHS, QUALITY):
             if (run.run_dir / name).is_file():
                 with atomic(out / name) as partial:
                     shutil.copyfile(run.run_dir / name, partial)

@@ -16,6 +16,7 @@ from fundus_diag.models.encoders import has_option
 from fundus_diag.models.options import parse_options
 from fundus_diag.models.weights.load import load_classifier
 from fundus_diag.runs.contents import THRESHOLDS, WEIGHTS
+from fundus_diag.runs.quality import read_limits
 from fundus_diag.runs.run_files import read_config
 from fundus_diag.runs.thresholds import load_operating_points
 from fundus_diag.utils.errors import DataError, UsageError
@@ -35,12 +36,14 @@ class Run:
         config: `config.json`.
         model: flat Keras classifier; pictures to logits, float32.
         points: operating points (`calibration.fit_operating_points`), None before they are fitted.
+        limits: that its training photographs keep (`quality.read_limits`), None of older runs.
     """
 
     run_dir: Path
     config: dict
     model: object
     points: dict | None
+    limits: dict | None = None
 
     @property
     def labels(self):
@@ -164,7 +167,8 @@ def load_run(run_dir, config=None):
     with precision("float32"):  # whatever the policy outside
         model = build_model(**network(config))
     load_classifier(run_dir / WEIGHTS, model)
-    return Run(run_dir, config, model, load_operating_points(run_dir / THRESHOLDS))
+    points = load_operating_points(run_dir / THRESHOLDS)
+    return Run(run_dir, config, model, points, read_limits(run_dir))
 
 
 def network(config):

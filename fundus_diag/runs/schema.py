@@ -65,6 +65,29 @@ class Points(pydantic.BaseModel):
     labels: Annotated[dict[Label, Point], Field(min_length=1)]
 
 
+Bounds = Annotated[list[float | None], Field(min_length=2, max_length=2)]
+
+
+class Limits(pydantic.BaseModel):
+    """Of each measure of `gradability`: lowest and highest value."""
+
+    model_config = STRICT
+    field: Bounds
+    exposure: Bounds
+    clipped: Bounds
+    contrast: Bounds
+    sharpness: Bounds
+
+
+class Quality(pydantic.BaseModel):
+    """quality.json: the limits that photographs like those of train keep."""
+
+    model_config = STRICT
+    photographs: Count
+    share: Annotated[float, Field(ge=0, le=1)]
+    limits: Limits
+
+
 class Split(pydantic.BaseModel):
     """Of one split in config.json."""
 

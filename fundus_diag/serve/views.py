@@ -98,6 +98,7 @@ def _answer(served, group, found, k):
     # What no graph takes is said as `predict` says it, which knows more kinds of files.
     own = [f"{x.eye} eye: {x.why}" if served.pair else x.why for x in group if x.why]
     scored = found["probability"][k] if (found["probability"][k] >= 0).all() else None
+    poor = found["quality_reason"][k].decode() if "quality_reason" in found else None
     answer = Answer(
         {x.eye: x.eye for x in group},
         {},
@@ -105,6 +106,7 @@ def _answer(served, group, found, k):
         scored,
         None if scored is None else found["positive"][k],
         "; ".join(own) or error,
+        poor=poor,
     )
     card = card_of(served, answer, served.validation)
     card["rows"] = [

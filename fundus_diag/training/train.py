@@ -16,6 +16,7 @@ from fundus_diag.models.weights.load import load_encoder, weights_record
 from fundus_diag.runs import directory, photographs
 from fundus_diag.runs.contents import THRESHOLDS, WEIGHTS
 from fundus_diag.runs.predict import predict_logits, prediction_table
+from fundus_diag.runs.quality import fit_quality, why_poor_rows
 from fundus_diag.runs.run import OWN_FLAGS, build_model
 from fundus_diag.runs.run_files import CLASSIFIER, all_flags, leaks
 from fundus_diag.runs.thresholds import check_possible, save_operating_points
@@ -86,7 +87,8 @@ def _train(config, manifest, before):
         with at_work(config, strategy):
             state = fit(prepare(config, model, inputs, manifest.labels, pretrained, plan))
             h5.save(model, config.run_dir / WEIGHTS)
-        _set_operating_points(config, model, inputs)
+        limits = fit_quality(config.run_dir, inputs.pictures, inputs.splits["train"])
+        _set_operating_points(config, model, inputs, limits)
     facts |= {"best_epoch": state["best_epoch"], "seconds": round(state["seconds"], 1)}
     directory.finish(config, facts)
 
@@ -177,8 +179,11 @@ def _record(config, manifest, seen):
     return record | {"held_out": held_out}
 
 
-def _set_operating_points(config, model, inputs):
-    """Fits calibration and thresholds on `val`, in float32 as `predict` will compute."""
+def _set_operating_points(config, model, inputs, limits):
+    """Fits calibration and thresholds on `val`, in float32 as `predict` will compute.
+
+    `limits`: of `fit_quality`, by which photographs of val are called poor.
+    """
     rows = inputs.splits["val"]
     logits = predict_logits(_in_float32(model, config, len(rows.labels)), inputs.pictures, rows)
     points = calibration.fit_operating_points(
@@ -188,7 +193,8 @@ def _set_operating_points(config, model, inputs):
         say(f"warning: {note}")
     save_operating_points(config.run_dir / THRESHOLDS, points)
     probabilities = calibration.apply_calibration(logits, points, rows.labels)
-    table = prediction_table(rows, rows.labels, probabilities)
+    poor = why_poor_rows(inputs.pictures, rows.pictures, limits)
+    table = prediction_table(rows, rows.labels, probabilities, poor)
     write_csv(config.run_dir / "predictions_val.csv", table)
 
 

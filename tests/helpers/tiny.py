@@ -23,6 +23,7 @@ from fundus_diag.data.manifest import read_manifest, summary
 from fundus_diag.metrics.calibration import fit_operating_points
 from fundus_diag.models.batch_norm import calibrate_batch_norm
 from fundus_diag.runs.predict import predict_logits
+from fundus_diag.runs.quality import fit_quality
 from fundus_diag.runs.run import build_model, network
 from fundus_diag.runs.thresholds import save_operating_points
 
@@ -167,6 +168,7 @@ def ready_run(manifest, run_dir, unit="eye", encoder="tiny", image_size=32, **fl
     (run_dir / "config.json").write_text(json.dumps(config))
     (run_dir / "history.csv").write_text("epoch,phase,loss,val_loss\n1,1,.7,.7\n2,2,.6,.6\n")
     save_operating_points(run_dir / "thresholds.json", points)
+    fit_quality(run_dir, pictures, rows)
 
 
 def killed_in_a_write(program, number):

@@ -145,11 +145,11 @@ def test_what_was_predicted_before_a_crash_is_kept(folder, tmp_path, monkeypatch
     monkeypatch.setattr(predicting, "AT_ONCE", 2)
     calls = []
 
-    def break_down(rows, labels, probabilities):
-        calls.append(rows)
+    def break_down(*given):
+        calls.append(given)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return table(rows, labels, probabilities)
+        return table(*given)
 
     table = predicting.prediction_table
     monkeypatch.setattr(predicting, "prediction_table", break_down)

@@ -176,6 +176,9 @@ function card(answer, mine) {
     const after = answer.rows.length ? ". What follows means little." : "";
     why.append(make("b", {}, "Not gradable: "), answer.why + after);
   }
+  const poor = $(".poor", article);
+  poor.hidden = !answer.poor;
+  if (answer.poor) poor.append(make("b", {}, "Poor photograph: "), answer.poor);
   const said = $(".called", article);
   if (answer.rows.length && !answer.why) {
     if (answer.called.length) said.append("Called: ", make("b", {}, answer.called.join(", ")));
