@@ -82,15 +82,25 @@ def guess(file: File, /, root: Path, out: Path = Path("mapping.toml")):
     print(f"{out}: look at every line, then: fundus-diag manifest build {reader} --mapping {out}")
 
 
-def check(file: File, /, image_root: Path | None = None, page: Path | None = None):
+def check(
+    file: File,
+    /,
+    image_root: Path | None = None,
+    page: Path | None = None,
+    run: Path | None = None,
+):
     """Check a manifest and its photographs; errors end with status 1, warnings do not.
 
     Args:
         file: Manifest.
         image_root: Folder that its image paths start from. Without it the table alone is looked at.
         page: HTML page to write: figures, and pictures of every label and of every fault.
+        run: Run whose training photographs set the limits: those that do not keep them are named
+            as poor, with the reason.
     """
     check_file(file)
+    if run is not None and image_root is None:
+        raise UsageError("--run: looks at photographs; name their folder by --image-root")
     if page is not None:
         check_writable(page)
     if image_root is not None:
@@ -99,7 +109,12 @@ def check(file: File, /, image_root: Path | None = None, page: Path | None = Non
     from fundus_diag.data.checks import check as check_manifest
     from fundus_diag.data.overview import lines, overview
 
-    checked = check_manifest(file, image_root)
+    judge = None
+    if run is not None:
+        from fundus_diag.runs.quality import judge_of
+
+        judge = judge_of(run)
+    checked = check_manifest(file, image_root, judge)
     for text in checked.warnings:
         print(f"warning: {text}")
     for text in checked.errors:

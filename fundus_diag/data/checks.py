@@ -50,11 +50,11 @@ class Checked(NamedTuple):
 
 
 def check_pictures(
-    table: pd.DataFrame, labels: Sequence[str], path: Path, root: Path
+    table: pd.DataFrame, labels: Sequence[str], path: Path, root: Path, judge=None
 ) -> tuple[list[Line], list[Line], pd.DataFrame]:
     """(errors, warnings, `Checked.pictures`) of the files that a table names.
 
-    Each is read and decoded once.
+    Each is read and decoded once, and once more by `judge`, of `check`.
     """
     # TensorFlow takes seconds to import: tables alone shall not wait for it.
     from fundus_diag.imaging.depth import narrow_bits
@@ -77,6 +77,8 @@ def check_pictures(
         bits = narrow_bits(content, pixels)
         odd = [NARROW.format(bits)] if bits else [NOTHING] if is_blank(pixels) else []
         odd += [MORE] if more else []
+        poor = judge(picture) if judge and not odd else ""
+        odd += [f"are poor: {poor}"] if poor else []
         facts = (image, *pixels.shape[:2], len(content), sharpness(pixels))
         return None, hashlib.sha256(content).digest(), duplicates.thumbnail(pixels), odd, facts
 
@@ -165,7 +167,7 @@ def _some(names, count=NAMED):
     return ", ".join(map(escaped, list(names)[:count])) + (" .." if len(names) > count else "")
 
 
-def check(path: Path, image_root: Path | None = None) -> Checked:
+def check(path: Path, image_root: Path | None = None, judge=None) -> Checked:
     """Everything that is wrong with a manifest and its pictures, a line each.
 
     Errors: rows that break a rule of the table (duplicates and patients in two splits among them),
@@ -178,6 +180,7 @@ def check(path: Path, image_root: Path | None = None) -> Checked:
     Args:
         path: manifest.
         image_root: folder that its image paths start from; None looks at the table alone.
+        judge: function of a file to why its photograph is poor, or "": one more warning.
 
     Raises:
         DataError: the file cannot be read as a manifest, or the root is no folder.
@@ -188,7 +191,7 @@ def check(path: Path, image_root: Path | None = None) -> Checked:
         if not os.path.isdir(image_root):
             raise DataError(f"{image_root}: the image root is not a folder")
         more, warnings, pictures = check_pictures(
-            table, manifest.labels, manifest.path, Path(image_root)
+            table, manifest.labels, manifest.path, Path(image_root), judge
         )
         errors = errors + more
     warnings += check_values(table, manifest.labels, manifest.path)

@@ -6,9 +6,12 @@ import numpy as np
 
 from fundus_diag.data.labels import EYES
 from fundus_diag.data.pipeline import scoring_batches
-from fundus_diag.imaging.gradability import SHARE, fit_limits, measured, said
+from fundus_diag.imaging.gradability import SHARE, fit_limits, measured, said, why_poor
+from fundus_diag.imaging.preprocess import load_picture
 from fundus_diag.runs import schema
 from fundus_diag.runs.contents import QUALITY
+from fundus_diag.runs.run_files import read_config
+from fundus_diag.utils.errors import UsageError
 from fundus_diag.utils.files import read_json, write_json
 
 BATCH = 64
@@ -46,6 +49,20 @@ def read_limits(run_dir):
     record = read_json(path)
     schema.check(path, schema.Quality, record)
     return record["limits"]
+
+
+def judge_of(run_dir):
+    """A function of a file to why its photograph is poor by the limits of a run, or "".
+
+    Raises:
+        DataError: no finished run is there.
+        UsageError: it has no limits.
+    """
+    config, limits = read_config(run_dir), read_limits(run_dir)
+    if limits is None:
+        raise UsageError(f"--run {run_dir}: has no limits: it was trained before there were any")
+    size, crop = config["image_size"], config["crop"]
+    return lambda path: why_poor(load_picture(path, size, crop), limits, crop)
 
 
 def why_poor_rows(pictures, rows, limits):

@@ -97,6 +97,23 @@ def test_tables_of_predictions_say_it_and_the_report_counts_it(folder, tmp_path)
     assert pd.read_csv(out)["quality_reason"].tolist() == ["right eye: too dark"]
 
 
+def test_a_check_of_a_table_names_the_poor_ones(folder, tmp_path, capsys):
+    table = tmp_path / "t.csv"
+    table.write_text("image,patient,eye,A\n7_left.png,7,left,1\n7_right.png,7,right,0\n")
+    words = ["manifest", "check", str(table), "--run", str(folder / "eye")]
+    assert main(words) == 2
+    assert "--run: looks at photographs" in capsys.readouterr().err
+    page = tmp_path / "check.html"
+    assert main([*words, "--image-root", str(folder), "--page", str(page)]) == 0
+    said = "photographs that are poor: too dark (1): 7_right.png"
+    assert said in capsys.readouterr().out
+    assert said in page.read_text("utf-8")
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "config.json").write_text((folder / "eye" / "config.json").read_text())
+    assert main([*words[:-1], str(tmp_path / "old"), "--image-root", str(folder)]) == 2
+    assert "has no limits" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_the_exported_graph_says_the_same(folder):
     left, right = ((folder / f"7_{eye}.png").read_bytes() for eye in ("left", "right"))
