@@ -88,8 +88,9 @@ def model_card(run, facts=None):
         f"{config.get('version', '(unknown)')}.",
         f"- {chosen}, on {points['split']}{how}.",
         *([f"- {_exported(facts)}."] if facts else []),
-        "- `gradable` says that a photograph decodes and is not blank. It does not judge "
-        "sharpness, nor whether a fundus is shown at all.",
+        "- `gradable` says that a photograph decodes and is not blank, `quality_reason` what of it "
+        "lies beyond the limits of the training photographs. Neither says whether a fundus is "
+        "shown at all.",
         *(f"- Beware: {line}." for line in leaks(config.get("weights_record"))),
         "",
     ]
