@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import tomllib
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -195,6 +196,27 @@ def test_poor_trials_are_ended_early_where_cheaper_ones_do_better(
     last = study.trials[-1]  # of 32, 48 or 64 parameters
     assert last.state.name == state
     assert (len(last.user_attrs["curve"]) < 4) == (state == "PRUNED")
+
+
+@pytest.mark.parametrize(("second", "first_looked_at"), [(4, 12), (0, 3)])
+def test_no_trial_is_ended_in_phase_1_that_has_another(folder, second, first_looked_at):
+    study = open_study(plan_of(folder), database(folder))
+    for _ in range(5):
+        study.add_trial(
+            optuna.trial.create_trial(
+                params={},
+                distributions={},
+                values=[0.9, 1],
+                user_attrs={"curve": [0.9] * 14, "costs": {"parameters": 1}},
+            )  # fmt: skip
+        )
+    config = SimpleNamespace(phase1_epochs=10, phase2_epochs=second)
+    poor = module._pruning(study, study.ask(), "roc_auc", {"parameters": 1}, config)
+    for done in range(1, 11 + second):
+        rows = "".join(f"{e},1,0.5\n" for e in range(1, done + 1))
+        (folder / "history.csv").write_text(f"epoch,phase,val_macro_roc_auc\n{rows}")
+        one = SimpleNamespace(done=done, run_dir=folder)
+        assert poor(one) == (done >= first_looked_at)
 
 
 def test_a_network_is_measured_once_and_one_that_is_none_fails_with_its_reason(folder, monkeypatch):
