@@ -52,7 +52,7 @@ def make_app(served, hosts, token=None, max_batch=16, wait=0.004, max_waiting=64
     """
     room = room or guard.Room()
     network, small = ThreadPoolExecutor(3), ThreadPoolExecutor(2)
-    state, counts = {}, Counts()
+    state, waiting, counts = {}, [], Counts()
 
     @contextlib.asynccontextmanager
     async def lifespan(_):
@@ -133,8 +133,8 @@ def make_app(served, hosts, token=None, max_batch=16, wait=0.004, max_waiting=64
 
     @app.get("/metrics")
     async def metrics():
-        waiting = sum(state[x].waiting.qsize() for x in served.functions)
-        return Response(counts.text(waiting), media_type="text/plain; version=0.0.4")
+        count = len(waiting) + sum(state[x].waiting.qsize() for x in served.functions)
+        return Response(counts.text(count), media_type="text/plain; version=0.0.4")
 
     # For people.
 
@@ -177,18 +177,17 @@ def make_app(served, hosts, token=None, max_batch=16, wait=0.004, max_waiting=64
 
     async def alone(function, *arguments):
         """Maps are made one after the other; so many may wait."""
-        waiting = state["maps"]
-        if state.get("maps waiting", 0) >= max_waiting:
+        if len(waiting) >= max_waiting:
             raise guard.busy()
-        state["maps waiting"] = state.get("maps waiting", 0) + 1
+        waiting.append(function)
         try:
-            async with waiting:
+            async with state["maps"]:
                 loop = asyncio.get_running_loop()
                 return await loop.run_in_executor(network, function, *arguments)
         except (DataError, UsageError) as error:
             raise guard.Refused(422, str(error)) from error
         finally:
-            state["maps waiting"] -= 1
+            waiting.pop()
 
     @app.post("/map")
     async def map(request: Request):

@@ -1,6 +1,7 @@
 """What is served: a run, or an export; both answer by the same graph."""
 
 import functools
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def served_run(run_dir, name=None):
 
     Args:
         run_dir: its folder.
-        name: in addresses; by default that of the folder.
+        name: in addresses; by default that of the folder, of letters, digits, - and _.
 
     Raises:
         DataError: see `load_run`.
@@ -73,7 +74,7 @@ def served_run(run_dir, name=None):
     run = load_run(run_dir)
     concrete = {x: f.get_concrete_function() for x, f in signatures(run).items()}
     return Served(
-        name or run.run_dir.resolve().name,
+        name or _name(run.run_dir.resolve()),
         "1",
         run.config,
         run.points,
@@ -105,13 +106,18 @@ def served_export(folder, name=None):
         raise DataError(f"{version}: cannot be loaded: {error}") from error
     found = _called(dict(loaded.signatures), keep=loaded)
     return Served(
-        name or version.resolve().parent.name,
+        name or _name(version.resolve().parent),
         version.resolve().name,
         config,
         load_operating_points(beside / "thresholds.json"),
         *found,
         _text(beside / "model_card.md"),
     )
+
+
+def _name(folder):
+    """The name of a folder as it may stand in an address."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", folder.name).strip("-") or "model"
 
 
 def _newest(folder):

@@ -19,6 +19,7 @@ import tiny
 from exported import photographs
 
 from fundus_diag.cli import main
+from fundus_diag.serve import served
 
 POST = {"Content-Type": "application/json"}
 
@@ -95,6 +96,14 @@ def test_what_cannot_be_served_is_said(tmp_path, capsys):
     assert "no SavedModel that export wrote is there" in line
 
 
+@pytest.mark.parametrize(
+    ("folder_name", "name"),
+    [("odir", "odir"), ("my run {1}", "my-run-1"), ("眼底", "model"), ("a.b_c-d", "a-b_c-d")],
+)
+def test_any_folder_gives_a_name_that_may_stand_in_an_address(folder_name, name):
+    assert served._name(Path("/somewhere") / folder_name) == name
+
+
 def test_without_its_packages_it_says_what_to_install(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("fundus_diag.cli.serve.NEEDED", ("fastapi", "no_such_package"))
     status, line = complaint(capsys, tmp_path)
@@ -103,7 +112,7 @@ def test_without_its_packages_it_says_what_to_install(tmp_path, capsys, monkeypa
 
 
 @pytest.fixture(scope="module")
-def served(folder, tmp_path_factory):
+def running(folder, tmp_path_factory):
     """(process, address, its folder of temporary files) of a server of the run `eye`."""
     own = tmp_path_factory.mktemp("temporary")
     with serving(folder / "eye", "--name", "odir", TMPDIR=str(own)) as (process, address, _):
@@ -112,10 +121,10 @@ def served(folder, tmp_path_factory):
 
 @pytest.mark.slow
 def test_a_run_and_its_export_answer_alike_by_the_lines_of_the_documents(
-    folder, exported_eye, served
+    folder, exported_eye, running
 ):
     with serving("--model", exported_eye) as (_, address, _):
-        one, of_run = answers_of(folder, served[1], "odir")
+        one, of_run = answers_of(folder, running[1], "odir")
         other, of_export = answers_of(folder, address, "eye_model")
     assert one == pytest.approx(other, abs=1e-5)
     for rows in (of_run, of_export):
@@ -155,8 +164,8 @@ def test_beyond_this_machine_a_token_is_drawn_and_asked_for(folder):
 
 
 @pytest.mark.slow
-def test_a_body_of_gigabytes_is_refused_at_its_head_and_nothing_is_written(folder, served):
-    process, address, own = served
+def test_a_body_of_gigabytes_is_refused_at_its_head_and_nothing_is_written(folder, running):
+    process, address, own = running
     host, port = address.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=30) as one:
         head = f"POST /answer HTTP/1.1\r\nHost: {host}\r\nContent-Length: {2 * 2**30}\r\n\r\n"
