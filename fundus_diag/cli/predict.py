@@ -30,6 +30,7 @@ def predict(
     precision: Literal["float32", "auto"] = "float32",
     batch_size: int = 16,
     on_bad_image: Literal["fail", "skip"] = "fail",
+    resume: bool = False,
 ):
     """Say what a run sees in photographs, or write the probabilities of a whole table.
 
@@ -52,6 +53,7 @@ def predict(
         batch_size: Rows at a time.
         on_bad_image: Of a manifest: stop at a photograph that cannot be read, or leave its row out.
             Of paths it has an answer that says so.
+        resume: Of a manifest: go on after a kill with the rows that are not there yet.
     """
     if batch_size < 1:
         raise UsageError(f"--batch-size {batch_size}: at least 1")
@@ -60,6 +62,8 @@ def predict(
     if manifest is None:
         if split is not None:
             raise UsageError("--split: of a table that is named by --manifest")
+        if resume:
+            raise UsageError("--resume: of a table that is named by --manifest")
         return _answer(run, paths, image_root, out, format, patient_pattern, page, maps, precision,
                        batch_size)  # fmt: skip
     for flag, given in (("--format", format), ("--patient-pattern", patient_pattern),
@@ -68,10 +72,12 @@ def predict(
             raise UsageError(f"{flag}: of photographs that are named without --manifest")
     if image_root is None or out is None:
         raise UsageError("--manifest needs --image-root and --out")
-    return _predict(run, manifest, image_root, out, split, precision, batch_size, on_bad_image)
+    return _predict(
+        run, manifest, image_root, out, split, precision, batch_size, on_bad_image, resume
+    )
 
 
-def _predict(run, manifest, image_root, out, split, precision, batch_size, on_bad_image):
+def _predict(run, manifest, image_root, out, split, precision, batch_size, on_bad_image, resume):
     # What is mistyped is said before TensorFlow is imported, which takes seconds.
     from fundus_diag.data.manifest import for_run, read_manifest, resolve_images
     from fundus_diag.runs.run_files import read_config
@@ -86,7 +92,9 @@ def _predict(run, manifest, image_root, out, split, precision, batch_size, on_ba
     from fundus_diag.runs.run import load_run
 
     opened = load_run(run, config)
-    rows = predict_table(opened, table, image_root, out, split, precision, batch_size, on_bad_image)
+    rows = predict_table(
+        opened, table, image_root, out, split, precision, batch_size, on_bad_image, resume
+    )
     print(f"{out}: {counted(rows, 'row')}")
 
 

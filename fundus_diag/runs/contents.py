@@ -25,7 +25,7 @@ FILES = {
     "": (
         CONFIG, WEIGHTS, ENCODER_WEIGHTS, HISTORY, THRESHOLDS, "thresholds_*.json", PHOTOGRAPHS,
         QUALITY, SALT, "loss.png",
-        "predictions_*.csv", "predictions_*.csv.partial", "metrics_*.json", "metrics_*.csv",
+        "predictions_*.csv", "predictions_*.csv.partial*", "metrics_*.json", "metrics_*.csv",
         "report.html", "report_*.html", "explanations.html", "explanations_*.html",
     ),
     "checkpoint": ("epoch-*.npz", "best-*.npz"),

@@ -1,6 +1,8 @@
 """`predict`: a run applied to a table of photographs, part by part."""
 
 import contextlib
+import csv
+import io
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,13 +16,20 @@ from fundus_diag.data.inputs import load_inputs, settle_bad, warn_of_several
 from fundus_diag.data.manifest import for_run, pair_eyes, resolve_images
 from fundus_diag.data.pipeline import scoring_batches
 from fundus_diag.metrics.calibration import apply_calibration
-from fundus_diag.runs.contents import CONFIG
+from fundus_diag.runs.contents import CONFIG, THRESHOLDS, WEIGHTS
 from fundus_diag.runs.freeze import inference
 from fundus_diag.runs.lock import locked
 from fundus_diag.runs.quality import FINE, POOR, why_poor_rows
 from fundus_diag.runs.run_files import ABOUT
 from fundus_diag.utils.errors import DataError, UsageError
-from fundus_diag.utils.files import check_writable, growing
+from fundus_diag.utils.files import (
+    check_writable,
+    growing,
+    partial_of,
+    read_json,
+    sha256,
+    write_json,
+)
 from fundus_diag.utils.mixed_precision import precision as arithmetic
 from fundus_diag.utils.processes import free_memory
 from fundus_diag.utils.progress import track
@@ -37,11 +46,13 @@ def predict(
     precision="float32",
     batch_size=16,
     on_bad_image="fail",
+    resume=False,
 ):
     """Writes calibrated probabilities of every row of a table, as they come.
 
     They go to OUT.partial, which becomes OUT with the last row: what a kill leaves behind is never
-    taken for the whole. Memory does not grow with the rows.
+    taken for the whole. Beside it lies OUT.partial.json, which says what it was begun with. Memory
+    does not grow with the rows.
 
     Args:
         run: an opened `Run`.
@@ -53,14 +64,15 @@ def predict(
         batch_size: rows at a time.
         on_bad_image: "fail" or "skip". Where a photograph cannot be read, "fail" predicts no
             further, but reads the others too, so that all bad ones are named at once.
+        resume: go on with what is in OUT.partial, where there is one.
 
     Returns:
         Number of rows written.
 
     Raises:
         DataError: photographs cannot be read, or the file cannot be written; this is tried first.
-        UsageError: the table has no such split, the file is a folder, or batches are too large for
-            the memory that is free.
+        UsageError: the table has no such split, the file is a folder, batches are too large for
+            the memory that is free, or what is to be gone on with was begun with something else.
     """
     out = Path(out)
     check_out(out)
@@ -72,9 +84,13 @@ def predict(
     if run.config["unit"] == "patient":
         pair_eyes(manifest)  # refuses, before hours of work, what cannot be paired
     _check_memory(run, len(manifest.table), batch_size)
+    begun = _begun(run, manifest, split, precision, on_bad_image)
+    kept = (0, 0)
+    if resume and partial_of(out).is_file():
+        manifest, kept = _rest(run, manifest, out, begun)
     step = inference(run.model, precision)
-    bad, several, looked_at, written = [], [], 0, 0
-    with _arithmetic(precision), _held(out), growing(out) as write:
+    bad, several, looked_at, written = [], [], 0, kept[1]
+    with _arithmetic(precision), _held(out), _noted(out, begun), growing(out, kept=kept) as write:
         for inputs in _parts(run, manifest, image_root, AT_ONCE * batch_size):
             bad += inputs.bad
             several += inputs.pictures.several
@@ -94,6 +110,56 @@ def predict(
         if not written:
             raise DataError(f"{manifest.path}: no row with a readable photograph")
     return written
+
+
+def _record(out):
+    """The file that says what OUT.partial was begun with."""
+    return out.with_name(f"{out.name}.partial.json")
+
+
+@contextlib.contextmanager
+def _noted(out, begun):
+    """Keeps what rows were begun with as long as there is an OUT.partial to go on with."""
+    write_json(_record(out), begun)
+    try:
+        yield
+    finally:
+        if not partial_of(out).exists():
+            _record(out).unlink(missing_ok=True)
+
+
+def _begun(run, manifest, split, precision, on_bad_image):
+    """What has to be the same for rows to be gone on with."""
+    return {
+        "weights": sha256(run.run_dir / WEIGHTS),
+        "thresholds": sha256(run.run_dir / THRESHOLDS),
+        "manifest": manifest.sha256,
+        "split": split,
+        "precision": precision,
+        "on_bad_image": on_bad_image,
+    }
+
+
+def _rest(run, manifest, out, begun):
+    """(the rows that are not in OUT.partial yet, (bytes, rows) of those that are).
+
+    A last line that was not finished does not count.
+    """
+    partial = partial_of(out)
+    before = read_json(_record(out)) if _record(out).is_file() else {}
+    other = [name for name, value in begun.items() if before.get(name) != value]
+    if other:
+        raise UsageError(f"--resume: {partial} was begun with other {', '.join(other)}")
+    content = partial.read_bytes()
+    content = content[: content.rfind(b"\n") + 1]
+    rows = list(csv.DictReader(io.StringIO(content.decode("utf-8"))))
+    if not rows:
+        return manifest, (0, 0)
+    by = "patient" if run.config["unit"] == "patient" else "image"
+    number = pd.factorize(manifest.table[by])[0]
+    last = number[(manifest.table[by] == rows[-1][by]).to_numpy()]
+    table = manifest.table[number > last.max()].reset_index(drop=True)
+    return replace(manifest, table=table), (len(content), len(rows))
 
 
 def check_out(out):

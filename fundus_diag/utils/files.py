@@ -69,8 +69,13 @@ def atomic(path, *more):
             partial.unlink(missing_ok=True)
 
 
+def partial_of(path):
+    """Where `growing` keeps a file until it is whole."""
+    return Path(path).with_name(f"{Path(path).name}.partial")
+
+
 @contextlib.contextmanager
-def growing(path, what="rows"):
+def growing(path, what="rows", kept=(0, 0)):
     """Yields `write(text, count)` for a file that grows for long; `path` when the block ends.
 
     Until then it lies at PATH.partial, flushed after every piece: what an error or a kill leaves
@@ -79,15 +84,16 @@ def growing(path, what="rows"):
     Args:
         path: file; its folder is there.
         what: is counted, for the note about what stayed.
+        kept: (bytes, count) of what an earlier one left behind and this one goes on from.
 
     Raises:
         DataError: it cannot be written.
         UsageError: another process is writing it.
     """
-    path = Path(path)
-    partial, written, whole = path.with_name(f"{path.name}.partial"), 0, False
+    path, (size, written) = Path(path), kept
+    partial, whole = partial_of(path), False
     with writing(path):
-        file = _alone(partial)
+        file = _alone(partial, size)
 
     def write(text, count=0):
         nonlocal written
@@ -118,8 +124,8 @@ def growing(path, what="rows"):
                 file.close()
 
 
-def _alone(path):
-    """An empty file, open for writing by this process alone as long as it is open.
+def _alone(path, size=0):
+    """A file of its first `size` bytes, open for writing by this process alone while it is open.
 
     Raises:
         UsageError: another process has it open so.
@@ -131,7 +137,7 @@ def _alone(path):
             # Whoever had it until now may have given it its name: then it is the whole file.
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                    file.truncate(0)
+                    file.truncate(size)
                     opened.pop_all()
                     return file
 

@@ -190,7 +190,7 @@ def check_every_step(command, out, capsys, most, changing=()):
         for name, content in files_of(out).items():
             if Path(name).name.startswith((".partial-", ".lock")):
                 assert error is None, (at, name)  # only a kill leaves them
-            elif not name.endswith((".partial", *changing)):
+            elif not name.endswith((".partial", ".partial.json", *changing)):
                 assert content in (before.get(name), after.get(name)), (at, error, name)
         lost = _names(before) - _names(files_of(out)) - _names(after)
         assert not lost, (at, error)

@@ -44,6 +44,14 @@ def table_of(path):
     return pd.read_csv(path, dtype={"patient": str}, keep_default_na=False, na_values=[""])
 
 
+def same_rows(one, other):
+    """Two tables are equal but for the last digits of probabilities, which batches change."""
+    one, other = table_of(one), table_of(other)
+    scores = ["p_A", "p_B"]
+    pd.testing.assert_frame_equal(one.drop(columns=scores), other.drop(columns=scores))
+    np.testing.assert_allclose(one[scores], other[scores], atol=1e-6)
+
+
 def test_neither_the_table_nor_the_run_is_written_over(folder, tmp_path, capsys):
     root, run = folder / "photographs", folder / "eye"
     (tmp_path / "link.csv").symlink_to(root / "manifest.csv")
@@ -157,6 +165,43 @@ def test_what_was_predicted_before_a_crash_is_kept(folder, tmp_path, monkeypatch
     assert not out.exists()
     kept = (tmp_path / "out.csv.partial").read_text().splitlines()
     assert kept == (tmp_path / "whole.csv").read_text().splitlines()[: 1 + 8]
+
+
+@pytest.mark.parametrize("unit", ["eye", "patient"])
+@pytest.mark.parametrize("cut", [0, 5])
+def test_after_a_kill_it_goes_on_without_a_row_lost_or_twice(
+    folder, bad, tmp_path, monkeypatch, capsys, unit, cut
+):
+    skip, out = ("--on-bad-image", "skip"), tmp_path / "out.csv"
+    assert run_predict(folder / unit, bad, tmp_path / "whole.csv", *skip) == 0
+    monkeypatch.setattr(predicting, "AT_ONCE", 2)
+    calls, table = [], predicting.prediction_table
+
+    def break_down(*given):
+        calls.append(given)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return table(*given)
+
+    monkeypatch.setattr(predicting, "prediction_table", break_down)
+    assert run_predict(folder / unit, bad, out, *skip) == 130
+    partial = tmp_path / "out.csv.partial"
+    content = partial.read_bytes()
+    partial.write_bytes(content[: len(content) - cut])  # killed in the middle of a line
+    assert run_predict(folder / unit, bad, out, "--resume") == 2
+    assert "was begun with other on_bad_image" in capsys.readouterr().err
+    assert partial.exists()
+    assert run_predict(folder / unit, bad, out, *skip, "--resume") == 0
+    assert 3 < len(calls)
+    same_rows(out, tmp_path / "whole.csv")
+    assert sorted(x.name for x in tmp_path.iterdir() if x.is_file()) == ["out.csv", "whole.csv"]
+
+
+def test_with_nothing_to_go_on_with_it_begins(folder, tmp_path):
+    root = folder / "photographs"
+    assert run_predict(folder / "eye", root, tmp_path / "a.csv", "--resume") == 0
+    assert run_predict(folder / "eye", root, tmp_path / "b.csv") == 0
+    same_rows(tmp_path / "a.csv", tmp_path / "b.csv")
 
 
 @pytest.mark.parametrize("wrong", ["run", "manifest", "image_root", "out"])
