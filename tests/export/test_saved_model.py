@@ -142,7 +142,8 @@ def test_an_answer_is_the_runs_in_every_part(folder, models):
         pictures = np.stack([load_picture(x, SIZE, run.config["crop"]) for x in files])
         sent = {"image_bytes": contents("", files)} if unit == "eye" else {"images": pictures}
         got = serve(model, "serving_default" if unit == "eye" else "serve_pixels", **sent)
-        assert set(got) == {"probability", "positive", "label", "gradable", "error"}
+        rest = {"label", "gradable", "error", "quality_reason"}
+        assert set(got) == {"probability", "positive", *rest}
         np.testing.assert_allclose(got["probability"], want, atol=1e-5)
         np.testing.assert_array_equal(got["positive"], run.call(want))
         assert 0 < got["positive"].sum() < got["positive"].size - (unit != "grade") * len(files)
