@@ -238,8 +238,7 @@ def test_no_rows_are_answered_by_no_rows(models):
         "probability": (0, 2),
         "positive": (0, 2),
         "label": (0, 2),
-        "gradable": (0,),
-        "error": (0,),
+        **dict.fromkeys(("gradable", "error", "quality_reason"), (0,)),
     }
     nothing = np.zeros((0, SIZE, SIZE, 3))
     for got in (

@@ -83,7 +83,8 @@ def test_a_picture_gives_the_same_alone_and_in_a_batch(calibrated, images):
     _, encoder = calibrated
     pair = encoder.predict(images[:2], verbose=0)
     alone = encoder.predict(images[1:2], verbose=0)
-    np.testing.assert_allclose(pair[1:], alone, atol=1e-4 * np.abs(pair).max())
+    # Of ResNet50 some libraries compute other batches by other algorithms.
+    np.testing.assert_allclose(pair[1:], alone, atol=3e-4 * np.abs(pair).max())
 
 
 def test_saved_weights_give_the_same_output(calibrated, images, tmp_path):
