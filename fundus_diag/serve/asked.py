@@ -57,8 +57,8 @@ def map_choice(what):
     """(method, layer, filter) of a request; see `views.maps`."""
     method, layer = what.get("method", "layer_cam"), what.get("layer", "")
     chosen = what.get("filter", "median")
-    if not isinstance(method, str) or not isinstance(layer, str):
-        raise Refused(400, "method and layer are names")
+    if not all(isinstance(x, str) for x in (method, layer, chosen)):
+        raise Refused(400, "method, layer and filter are names")
     if chosen not in views.FILTERS:
         raise Refused(422, f"filter: there are {', '.join(views.FILTERS)}")
     return method, layer, chosen

@@ -124,14 +124,19 @@ def _array(name, rows, kind, shape):
     if found.shape[1:] != tuple(shape) or found.dtype.kind not in "iu" + "f" * (kind != "int32"):
         whole = ", whole ones," if kind == "int32" else ""
         raise Wrong(f"{name}: {what}{whole} in each row expected")
-    if kind == "int32" and found.size and np.abs(found).max() > np.iinfo(np.int32).max:
+    limits = np.iinfo(np.int32)
+    if (
+        kind == "int32"
+        and found.size
+        and not limits.min <= found.min() <= found.max() <= limits.max
+    ):
         raise Wrong(f"{name}: numbers of 32 bits are expected")
     return found.astype(kind)
 
 
 def _bytes(where, value):
     if isinstance(value, str):
-        return value.encode()
+        return value.encode("utf-8", "replace")  # half of a pair of surrogates has no bytes
     if not isinstance(value, dict) or list(value) != ["b64"] or not isinstance(value["b64"], str):
         raise Wrong(f'{where}: {{"b64": ".."}} is expected')
     try:
@@ -166,5 +171,5 @@ def _without_nan(value):
 
 def short(value):
     """A value as a line may quote it."""
-    text = " ".join(str(value).split())
+    text = " ".join(str(value).encode("utf-8", "replace").decode().split())
     return text if len(text) <= 60 else f"{text[:60]}.."

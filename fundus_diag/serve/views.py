@@ -54,14 +54,10 @@ class Sent:
 def sent(eye, content):
     """`Sent` of the content of a file of any kind that `predict` reads."""
     try:
-        return Sent(eye, *_with_more(decodable(content)))
+        data, more = decodable(content)
     except DataError as error:
         return Sent(eye, content, str(error))
-
-
-def _with_more(found):
-    data, more = found
-    return data, "", more
+    return Sent(eye, data, more=more)
 
 
 def rows_of(served, photographs):

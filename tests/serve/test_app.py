@@ -1,11 +1,11 @@
 """What the server answers whatever it serves: addresses, who may ask, what is wrong."""
 
-import base64
 import re
 
 import cv2
 import numpy as np
 import pytest
+from asking import b64, refused, sent
 from starlette.testclient import TestClient
 
 from fundus_diag.serve import guard
@@ -43,22 +43,6 @@ def eye():
 def client(eye):
     with TestClient(make_app(eye, HOSTS)) as made:
         yield made
-
-
-def sent(*photographs):
-    """The body of a question of the page, of (eye, content)."""
-    return {"photographs": [{"eye": eye, "data": b64(data)} for eye, data in photographs]}
-
-
-def b64(data):
-    return base64.b64encode(data).decode()
-
-
-def refused(response, status, said):
-    assert response.status_code == status, response.text
-    assert list(response.json()) == ["error"]
-    assert said in response.json()["error"]
-    assert "Traceback" not in response.text
 
 
 def test_rows_come_back_in_their_order_whoever_else_asks(client):

@@ -92,6 +92,9 @@ PIXELS = np.zeros((1, 2, 2, 3)).tolist()
         ({"signature_name": "explain", "instances": [GOOD | {"label": 2**40}]},
          "label: numbers of 32 bits are expected"),
         ({"signature_name": "explain", "instances": [GOOD | {"label": 2**80}]}, "label: a number"),
+        ({"signature_name": "explain", "instances": [GOOD | {"label": -(2**63)}]},
+         "label: numbers of 32 bits are expected"),
+        ({"signature_name": "\ud800", "instances": [1]}, "signature_name ?: there are"),
         ({"signature_name": "explain", "inputs": {"image_bytes": [b64(b"x")], "label": [1, 2]}},
          "inputs of different numbers of rows: {'image_bytes': 1, 'label': 2}"),
         ({"signature_name": "explain", "inputs": [1]},
@@ -108,6 +111,11 @@ def test_what_does_not_fit_is_said_in_a_line(request_, said):
         parse(request_)
     assert str(error.value).startswith(said)
     assert "\n" not in str(error.value)
+
+
+def test_text_that_has_no_bytes_is_taken_as_a_question_mark():
+    _, inputs, _ = parse({"instances": ["a\ud800"]})
+    assert inputs["image_bytes"].tolist() == [b"a?"]
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000, b'{"instances": [NaN]}'])
