@@ -1,4 +1,4 @@
-"""How well two measures tell photographs that a run knows from others: see `metrics.ood`.
+"""How well two measures tell photographs that a run knows from others: `metrics.ood`, and energy.
 
     python benchmarks/familiarity.py --run RUN --manifest odir_split.csv --image-root ODIR \
         [--other eyepacs.csv --other-root EYEPACS ..]
@@ -25,9 +25,18 @@ from fundus_diag.data.manifest import read_manifest
 from fundus_diag.data.synthetic.eye import draw_eye
 from fundus_diag.imaging.preprocess import load_picture, resize_square
 from fundus_diag.metrics.classification import macro_auc
-from fundus_diag.metrics.ood import energy, fit_mahalanobis, mahalanobis
+from fundus_diag.metrics.ood import fit_mahalanobis, mahalanobis
 
 COUNT = 200  # drawn ones, and of noise
+
+
+def energy(logits):
+    """Minus the joint energy of independent labels of logits (N, L): (N,).
+
+    Wang et al. 2021, https://arxiv.org/abs/2111.12797, equation 4: the lower, the less a photograph
+    looks like any of the labels.
+    """
+    return np.logaddexp(0, np.asarray(logits, np.float64)).sum(axis=1)
 
 
 def shapes(rng, size):
@@ -104,7 +113,7 @@ def main():
         found = looked_at(pictures)
         truth = np.repeat([0.0, 1.0], [len(known[0]), len(pictures)])[:, None]
         scores = {
-            "Mahalanobis": [mahalanobis(x[0], fitted) for x in (known, found)],
+            "Mahalanobis": [np.asarray(mahalanobis(x[0], fitted)) for x in (known, found)],
             "energy": [-energy(x[1]) for x in (known, found)],
         }
         said = []

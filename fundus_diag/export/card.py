@@ -89,8 +89,8 @@ def model_card(run, facts=None):
         f"- {chosen}, on {points['split']}{how}.",
         *([f"- {_exported(facts)}."] if facts else []),
         "- `gradable` says that a photograph decodes and is not blank, `quality_reason` what of it "
-        "lies beyond the limits of the training photographs. Neither says whether a fundus is "
-        "shown at all.",
+        "lies beyond the limits of the training photographs, `unfamiliar` that it looks unlike "
+        "them to the network. None of them says that the answer is right.",
         *(f"- Beware: {line}." for line in leaks(config.get("weights_record"))),
         "",
     ]

@@ -14,6 +14,7 @@ from fundus_diag.export.maps import cam_function, explained, field_of, placed
 from fundus_diag.export.reading import NO_ANSWER, NO_EYE, read, read_all, text_of_pair
 from fundus_diag.imaging.gradability import measures, said
 from fundus_diag.imaging.quality import blank, checked
+from fundus_diag.runs.familiarity import with_distance
 from fundus_diag.runs.freeze import freeze, input_spec
 
 CHUNK = 16  # rows that the network takes at once: what it holds of them must fit into the memory
@@ -25,7 +26,8 @@ def signatures(run, precision="float32", explain=True):
 
     Each returns a dict: `probability` (B, L) calibrated, `NONE` in a row that cannot be answered;
     `positive` (B, L); `label` (B, L), names; `gradable` (B,); `error` (B,); `quality_reason` (B,)
-    of runs that have limits. `explain` also takes
+    of runs that have limits; `distance` (B,), `NONE` where there is no answer, and `unfamiliar`
+    (B,), of runs that know their training photographs, but not of `explain`. That also takes
     `label` (B,), numbers of labels or -1 for the likeliest, and returns with it `map_label` (B,),
     names, and what `maps.placed` does, of pairs with `_left` or `_right` behind `map`.
 
@@ -38,15 +40,17 @@ def signatures(run, precision="float32", explain=True):
         {name: tf.function}. Runs over single eyes have `serving_default`, `serve_pixels` and
         `explain`; runs over two eyes `serve_pair` as well, which is their `serving_default`.
     """
-    frozen = freeze(lambda x: run.model(x, training=False), input_spec(run.model), precision)
+    model = run.model if run.familiar is None else with_distance(run.model, run.familiar)
+    frozen = freeze(lambda x: model(x, training=False), input_spec(model), precision)
     maps = cam_function(run, lambda z: calibrated(run, z), precision) if explain else (None, None)
 
-    def logits(inputs):
-        found = frozen(*tf.nest.flatten(inputs))[0]
-        return tf.ensure_shape(found, (None, len(run.labels)))
+    def scored(inputs):
+        logits, *distance = frozen(*tf.nest.flatten(inputs))
+        logits = tf.ensure_shape(logits, (None, len(run.labels)))
+        return logits, tf.ensure_shape(distance[0], (None,)) if distance else None
 
     make = _of_eyes if run.config["unit"] == "eye" else _of_pairs
-    return make(run, logits, *maps)
+    return make(run, scored, *maps)
 
 
 def calibrated(run, logits, dtype=tf.float64):
@@ -69,14 +73,14 @@ def called(run, probability):
     return probability >= tf.constant(thresholds, probability.dtype)
 
 
-def _of_eyes(run, logits, maps, grid):
+def _of_eyes(run, scored, maps, grid):
     size, crop = run.config["image_size"], run.config["crop"]
 
     @_signature(_rows("image_bytes", tf.string))
     def serving_default(image_bytes):
         def answer(image_bytes):
             pictures, *texts = read_all(image_bytes, size, crop)
-            return _answer(run, logits(pictures), *texts, poor(run, pictures))
+            return _answer(run, *scored(pictures), *texts, poor(run, pictures))
 
         return in_chunks(answer, [image_bytes], CHUNK)
 
@@ -84,7 +88,7 @@ def _of_eyes(run, logits, maps, grid):
     def serve_pixels(images):
         def answer(images):
             images, error = checked(images)
-            return _answer(run, logits(images), error, blank(images), poor(run, images))
+            return _answer(run, *scored(images), error, blank(images), poor(run, images))
 
         return in_chunks(answer, [images], CHUNK)
 
@@ -103,7 +107,7 @@ def _of_eyes(run, logits, maps, grid):
     return made | ({"explain": explain} if maps else {})
 
 
-def _of_pairs(run, logits, maps, grid):
+def _of_pairs(run, scored, maps, grid):
     size, crop = run.config["image_size"], run.config["crop"]
     both = [_rows(f"{eye}_bytes", tf.string) for eye in EYES]
 
@@ -126,9 +130,9 @@ def _of_pairs(run, logits, maps, grid):
             there = tf.strings.length(tf.stack(eyes, axis=1)) > 0
             seen = [read_all(data, size, crop) for data in eyes]
             pictures, errors, blanks = (tf.stack(x, axis=1) for x in zip(*seen, strict=True))
-            found = logits(inputs_of(pictures, there))
+            found = scored(inputs_of(pictures, there))
             texts = error_of(errors, there), text_of_pair(blanks, there)
-            return _answer(run, found, *texts, poor_of(pictures, there))
+            return _answer(run, *found, *texts, poor_of(pictures, there))
 
         return in_chunks(answer, [left_bytes, right_bytes], CHUNK)
 
@@ -141,8 +145,8 @@ def _of_pairs(run, logits, maps, grid):
             folded, errors = checked(tf.reshape(pictures, (-1, size, size, 3)))
             error = error_of(tf.reshape(errors, (-1, 2)), there)
             blanks = text_of_pair(tf.reshape(blank(folded), (-1, 2)), there)
-            found = logits(inputs_of(tf.reshape(folded, tf.shape(pictures)), there))
-            return _answer(run, found, error, blanks, poor_of(folded, there))
+            found = scored(inputs_of(tf.reshape(folded, tf.shape(pictures)), there))
+            return _answer(run, *found, error, blanks, poor_of(folded, there))
 
         return in_chunks(answer, [images, mask], CHUNK)
 
@@ -177,11 +181,12 @@ def poor(run, pictures):
     return said(measures(pictures, run.config["crop"]), run.limits)
 
 
-def _answer(run, logits, error, nothing_seen, why_poor=None):
+def _answer(run, logits, distance, error, nothing_seen, why_poor):
     """What is returned of each row.
 
     Args:
         logits: (B, L).
+        distance: (B,), or None.
         error, nothing_seen: (B,) why a row cannot be answered; that nothing is seen in it; or "".
         why_poor: (B,), of `poor`.
     """
@@ -190,14 +195,17 @@ def _answer(run, logits, error, nothing_seen, why_poor=None):
     readable = (error == "")[:, None]
     error = tf.where(error == "", nothing_seen, error)
     probability = calibrated(run, logits)
-    quality = {} if why_poor is None else {"quality_reason": tf.where(error == "", why_poor, "")}
+    more = {} if why_poor is None else {"quality_reason": tf.where(error == "", why_poor, "")}
+    if distance is not None:
+        more["distance"] = tf.where(readable[:, 0], distance, NONE)
+        more["unfamiliar"] = more["distance"] > 1
     return {
         "probability": tf.cast(tf.where(readable, probability, NONE), tf.float32),
         "positive": called(run, probability) & readable,
         "label": tf.tile(tf.constant([run.labels]), [tf.size(error), 1]),
         "gradable": error == "",
         "error": error,
-        **quality,
+        **more,
     }
 
 
@@ -205,7 +213,7 @@ def _answer_with_map(run, found, nothing_seen, why_poor):
     """`_answer` of what `maps.explained` found, and whose the maps are."""
     names = tf.gather(tf.constant(run.labels), found["chosen"])
     named = tf.where(found["error"] == "", names, "")
-    answer = _answer(run, found["logits"], found["error"], nothing_seen, why_poor)
+    answer = _answer(run, found["logits"], None, found["error"], nothing_seen, why_poor)
     return {"map_label": named, **answer}
 
 

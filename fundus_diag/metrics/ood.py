@@ -1,12 +1,12 @@
-"""How far a photograph is from what a run has seen: two measures.
+"""How far a photograph is from what a run has seen.
 
 Mahalanobis distance of pooled features (Lee et al. 2018, https://arxiv.org/abs/1807.03888, without
 classes: labels are not exclusive here), with the covariance shrunk towards a multiple of the unit
-matrix (Ledoit and Wolf 2004, https://doi.org/10.1016/S0047-259X(03)00096-4); and the energy of the
-logits (Wang et al. 2021, https://arxiv.org/abs/2111.12797, equation 4).
+matrix (Ledoit and Wolf 2004, https://doi.org/10.1016/S0047-259X(03)00096-4).
 """
 
 import numpy as np
+from keras import ops
 
 MOST = 128  # directions that are told apart; along the others the spread is one
 
@@ -62,20 +62,13 @@ def fit_mahalanobis(features, most=MOST):
 
 
 def mahalanobis(features, fitted):
-    """Distance of features (N, D) from those that were fitted, over the root of D: (N,).
+    """Distance of features (N, D) from those that were fitted, over the root of D: (N,) float32.
 
-    About 1 for photographs like them.
+    About 1 for photographs like them. In Keras's operations, for arrays and for what a network
+    gives alike.
     """
-    centred = np.asarray(features, np.float64) - fitted["mean"]
-    along = centred @ fitted["basis"].astype(np.float64)
-    beside = np.maximum((centred**2).sum(axis=1) - (along**2).sum(axis=1), 0)
-    squares = (along**2 / fitted["spread"]).sum(axis=1) + beside / fitted["rest"]
-    return np.sqrt(squares / centred.shape[1])
-
-
-def energy(logits):
-    """Minus the joint energy of independent labels: the sum of log(1 + exp(z)) of logits (N, L).
-
-    (N,), the lower the less a photograph looks like any of the labels.
-    """
-    return np.logaddexp(0, np.asarray(logits, np.float64)).sum(axis=1)
+    centred = features - fitted["mean"]
+    along = ops.matmul(centred, fitted["basis"])
+    beside = ops.relu(ops.sum(centred**2, axis=1) - ops.sum(along**2, axis=1))
+    squares = ops.sum(along**2 / fitted["spread"], axis=1) + beside / fitted["rest"]
+    return ops.sqrt(squares / len(fitted["mean"]))

@@ -13,6 +13,7 @@ from fundus_diag.report.parts import data_url
 from fundus_diag.runs.answer_files import full_fields, full_row, like, line_of, rows_of, writer
 from fundus_diag.runs.answers import answers, at_odds, units_of, validation_of
 from fundus_diag.runs.cases import cases_of_answers
+from fundus_diag.runs.familiarity import said
 from fundus_diag.utils.files import csv_text, growing, write_text
 
 PER_PAGE = 200  # photographs on a page; with their thumbnails about 2 MB
@@ -103,6 +104,7 @@ def card_of(run, answer, validation):
         "called": [row["label"] for row in rows if row["called"]],
         "why": answer.why,
         "poor": answer.poor or "",
+        "unlike": said(answer.distance),
         "at_odds": at_odds(run, answer),
     }
 

@@ -89,6 +89,9 @@ def write_report(run_dir, config, split="test", predictions=None, out=None, resa
     )
     if "quality_reason" in table:
         metrics["quality"] = parts.poor_photographs(table, labels)
+    if "unfamiliar" in table:
+        unlike = int((table["unfamiliar"] == "1").sum())
+        metrics["familiarity"] = {"rows": len(table), "unfamiliar": unlike}
     if predictions is not None:
         metrics |= parts.about_table(source, table, run_dir, config)
         for line in parts.what_was_seen(metrics):

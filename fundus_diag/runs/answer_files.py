@@ -17,7 +17,7 @@ from fundus_diag.utils.files import csv_text, growing, write_bytes
 FORMATS = ("csv", "json", "xlsx")
 FIELDS = (
     "image", "patient", "eye", "disease", "probability", "threshold", "called", "scored_alike",
-    "had_it", "gradable", "why", "quality", "quality_reason",
+    "had_it", "gradable", "why", "quality", "quality_reason", "unfamiliar",
 )  # fmt: skip
 
 
@@ -58,9 +58,10 @@ def rows_of(run, answer, validation):
 
 
 def quality_of(answer):
-    """The columns about a photograph's quality; empty where nobody knows."""
+    """The columns about how a photograph is and looks; empty where nobody knows."""
     word = "" if answer.poor is None else POOR if answer.poor else FINE
-    return {"quality": word, "quality_reason": answer.poor or ""}
+    unlike = {None: "", True: "yes", False: "no"}[answer.unfamiliar]
+    return {"quality": word, "quality_reason": answer.poor or "", "unfamiliar": unlike}
 
 
 def like(validation, label, probability):
@@ -75,7 +76,8 @@ def full_fields(run):
     pair = run.config["unit"] == "patient"
     images = ["image_left", "image_right"] if pair else ["image"]
     scored = [f"p_{x}" for x in run.labels]
-    return ["patient", "eye", *images, *scored, "gradable", "why", "quality", "quality_reason"]
+    last = ["gradable", "why", "quality", "quality_reason", "unfamiliar", "distance"]
+    return ["patient", "eye", *images, *scored, *last]
 
 
 def full_row(run, answer):
@@ -90,7 +92,8 @@ def full_row(run, answer):
     for k, label in enumerate(run.labels):
         none = answer.probabilities is None
         row[f"p_{label}"] = "" if none else repr(float(answer.probabilities[k]))
-    return row | {"gradable": int(answer.gradable), "why": answer.why, **quality_of(answer)}
+    row |= {"gradable": int(answer.gradable), "why": answer.why, **quality_of(answer)}
+    return row | {"distance": "" if answer.distance is None else round(answer.distance, 3)}
 
 
 def line_of(run, answer, validation):

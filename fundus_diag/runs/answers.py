@@ -13,7 +13,7 @@ from fundus_diag.imaging.gradability import why_poor
 from fundus_diag.imaging.preprocess import look_at
 from fundus_diag.imaging.quality import BLANK
 from fundus_diag.metrics.calibration import apply_calibration
-from fundus_diag.runs.freeze import inference
+from fundus_diag.runs.familiarity import asking
 from fundus_diag.runs.run_files import read_predictions
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.mixed_precision import precision as arithmetic
@@ -41,6 +41,8 @@ class Answer:
         pictures: {eye: (S, S, 3) uint8} as the network sees them.
         poor: why its photographs are poor by the run's limits, "" where they are not; None where
             there are no limits, or no picture. A poor photograph is answered as others are.
+        distance: of its photographs from those that the run has seen, above 1 they are unfamiliar;
+            None where nobody knows. An unfamiliar photograph is answered as others are.
     """
 
     images: dict
@@ -51,10 +53,16 @@ class Answer:
     why: str = ""
     pictures: dict = field(default_factory=dict)
     poor: str | None = None
+    distance: float | None = None
 
     @property
     def gradable(self):
         return not self.why
+
+    @property
+    def unfamiliar(self):
+        """Whether it is unlike what the run has seen; None where nobody knows."""
+        return None if self.distance is None else self.distance > 1
 
 
 def answers(run, photographs, batch_size=16, precision="float32"):
@@ -70,7 +78,7 @@ def answers(run, photographs, batch_size=16, precision="float32"):
     """
     units = units_of(run, photographs)
     parts = [units[start : start + PART] for start in range(0, len(units), PART)]
-    step, several = inference(run.model, precision), []
+    step, several = asking(run.model, run.familiar, precision), []
     with ThreadPoolExecutor(cores()) as pool:
         reading = [pool.map(partial(_look, run), _paths(part)) for part in parts[:1]]
         title = f"reading and predicting, {PART} at a time"
@@ -79,9 +87,9 @@ def answers(run, photographs, batch_size=16, precision="float32"):
             reading += [pool.map(partial(_look, run), _paths(x)) for x in parts[k + 1 : k + 2]]
             part = [_seen(unit, looks, several) for unit in part]
             there = [unit for unit in part if unit.pictures]
-            found = _probabilities(run, there, step, batch_size, precision)
+            found = _scored(run, there, step, batch_size, precision)
             for unit in part:
-                yield _answered(run, unit, next(found)) if unit.pictures else unit
+                yield _answered(run, unit, *next(found)) if unit.pictures else unit
     warn_of_several(several, len(photographs))
 
 
@@ -165,8 +173,8 @@ def _seen(unit, looks, several):
     )
 
 
-def _probabilities(run, units, step, batch_size, name):
-    """(N, L) of units with pictures."""
+def _scored(run, units, step, batch_size, name):
+    """Probabilities (L,) and distance, or None, of each unit with pictures."""
     for start in range(0, len(units), batch_size):
         rows = [unit.pictures for unit in units[start : start + batch_size]]
         if run.config["unit"] == "patient":
@@ -176,15 +184,16 @@ def _probabilities(run, units, step, batch_size, name):
             inputs = np.stack([next(iter(row.values())) for row in rows]).astype(np.float32)
         if name == "float32":  # exact, whatever the policy outside
             with arithmetic(name):
-                logits = np.asarray(step(inputs))
+                logits, distances = step(inputs)
         else:
-            logits = np.asarray(step(inputs))
-        yield from apply_calibration(logits, run.points, run.labels)
+            logits, distances = step(inputs)
+        distances = [None] * len(logits) if distances is None else distances.tolist()
+        yield from zip(apply_calibration(logits, run.points, run.labels), distances, strict=True)
 
 
-def _answered(run, unit, probabilities):
+def _answered(run, unit, probabilities, distance):
     called = run.call(probabilities[None])[0]
-    return replace(unit, probabilities=probabilities, called=called)
+    return replace(unit, probabilities=probabilities, called=called, distance=distance)
 
 
 def at_odds(run, answer):

@@ -17,6 +17,7 @@ HISTORY = "history.csv"
 THRESHOLDS = "thresholds.json"
 PHOTOGRAPHS = "photographs.csv"
 QUALITY = "quality.json"
+FAMILIARITY = "familiarity.npz"
 SALT = "salt"
 FIGURES = ("roc", "precision_recall", "reliability", "confusion", "overview", "curve")
 # {folder of the run: patterns of files in it}; of a training, of `report`, `predict`, `explain`,
@@ -24,7 +25,7 @@ FIGURES = ("roc", "precision_recall", "reliability", "confusion", "overview", "c
 FILES = {
     "": (
         CONFIG, WEIGHTS, ENCODER_WEIGHTS, HISTORY, THRESHOLDS, "thresholds_*.json", PHOTOGRAPHS,
-        QUALITY, SALT, "loss.png",
+        QUALITY, FAMILIARITY, SALT, "loss.png",
         "predictions_*.csv", "predictions_*.csv.partial*", "metrics_*.json", "metrics_*.csv",
         "report.html", "report_*.html", "explanations.html", "explanations_*.html",
     ),

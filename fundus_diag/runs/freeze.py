@@ -28,17 +28,21 @@ def inference(model, precision="float32"):
 
 
 def fast_logits(model, name="auto"):
-    """A function from the model's inputs to logits (B, L).
+    """A function from the model's inputs to logits (B, L), or the list of its outputs.
 
     Args:
-        model: classifier with one input tensor or a dict of them.
+        model: classifier with one input tensor or a dict of them, and one output or several.
         name: see `frozen_precision`. In bfloat16 logits differ from float32 by up to about a
             hundredth of their spread.
     """
     precision = frozen_precision(name)
     frozen = freeze(lambda x: model(x, training=False), input_spec(model), precision)
-    # A frozen function takes tensors only.
-    return lambda inputs: frozen(*map(tf.convert_to_tensor, tf.nest.flatten(inputs)))[0]
+
+    def ask(inputs):  # a frozen function takes tensors only
+        found = frozen(*map(tf.convert_to_tensor, tf.nest.flatten(inputs)))
+        return found if len(found) > 1 else found[0]
+
+    return ask
 
 
 def frozen_precision(name):

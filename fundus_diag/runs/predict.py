@@ -17,7 +17,7 @@ from fundus_diag.data.manifest import for_run, pair_eyes, resolve_images
 from fundus_diag.data.pipeline import scoring_batches
 from fundus_diag.metrics.calibration import apply_calibration
 from fundus_diag.runs.contents import CONFIG, THRESHOLDS, WEIGHTS
-from fundus_diag.runs.freeze import inference
+from fundus_diag.runs.familiarity import asking
 from fundus_diag.runs.lock import locked
 from fundus_diag.runs.quality import FINE, POOR, why_poor_rows
 from fundus_diag.runs.run_files import ABOUT
@@ -88,7 +88,7 @@ def predict(
     kept = (0, 0)
     if resume and partial_of(out).is_file():
         manifest, kept = _rest(run, manifest, out, begun)
-    step = inference(run.model, precision)
+    step = asking(run.model, run.familiar, precision)
     bad, several, looked_at, written = [], [], 0, kept[1]
     with _arithmetic(precision), _held(out), _noted(out, begun), growing(out, kept=kept) as write:
         for inputs in _parts(run, manifest, image_root, AT_ONCE * batch_size):
@@ -99,10 +99,10 @@ def predict(
             if not len(rows.table) or (bad and on_bad_image == "fail"):
                 continue
             batches = _batches(inputs.pictures.array, rows.pictures, batch_size)
-            logits = np.concatenate([np.asarray(step(x)) for x in batches])
+            logits, distance = _joined(map(step, batches))
             probabilities = apply_calibration(logits, run.points, run.labels)
             poor = run.limits and why_poor_rows(inputs.pictures, rows.pictures, run.limits)
-            table = prediction_table(rows, run.labels, probabilities, poor)
+            table = prediction_table(rows, run.labels, probabilities, poor, distance)
             write(table.to_csv(header=not written, index=False), len(table))
             written += len(table)
         warn_of_several(several, looked_at)
@@ -234,24 +234,30 @@ def _batches(array, rows, batch_size):
         yield {"images": images, "mask": here.astype(np.float32)}
 
 
-def predict_logits(model, pictures, rows, batch_size=16, precision="float32"):
-    """Logits (N, L) of rows of decoded photographs.
+def predict_rows(model, fitted, pictures, rows, batch_size=16):
+    """Logits (N, L) of rows of decoded photographs, exact, and distances (N,) or None.
 
     Args:
-        model: classifier.
+        model: classifier, in float32.
+        fitted: of `familiarity.read_familiarity`, or None.
         pictures: `pictures.Pictures`.
         rows: `inputs.Rows`.
         batch_size: rows at a time.
-        precision: "float32", exact, or "auto", the fast path of `freeze.fast_logits`.
     """
     batches = scoring_batches(pictures, rows.pictures, batch_size)
-    step = inference(model, precision)
+    step = asking(model, fitted)
     steps = -(-len(rows.pictures) // batch_size)
-    with _arithmetic(precision):
-        return np.concatenate([np.asarray(step(x)) for x in track(batches, "predicting", steps)])
+    with arithmetic("float32"):
+        return _joined(map(step, track(batches, "predicting", steps)))
 
 
-def prediction_table(rows, labels, probabilities, poor=None):
+def _joined(parts):
+    """(logits, distances or None) of batches of them."""
+    logits, distances = zip(*parts, strict=True)
+    return np.concatenate(logits), None if distances[0] is None else np.concatenate(distances)
+
+
+def prediction_table(rows, labels, probabilities, poor=None, distance=None):
     """Table of `predictions_<split>.csv`: who, what is known (`y_`), what is predicted (`p_`).
 
     Args:
@@ -259,6 +265,7 @@ def prediction_table(rows, labels, probabilities, poor=None):
         labels: L names, of the run.
         probabilities: (N, L).
         poor: (N,) why photographs are poor, "" where they are not; None of a run without limits.
+        distance: (N,), of `familiarity.asking`; None of a run that has none.
     """
     table = rows.table[[c for c in rows.table.columns if c in ABOUT]].copy()
     known = {f"y_{x}": rows.y[:, k] for k, x in enumerate(rows.labels)}
@@ -269,4 +276,7 @@ def prediction_table(rows, labels, probabilities, poor=None):
     if poor is not None:
         table["quality"] = [POOR if why else FINE for why in poor]
         table["quality_reason"] = poor
+    if distance is not None:
+        table["unfamiliar"] = (distance > 1).astype(int)
+        table["distance"] = distance.round(3)
     return table

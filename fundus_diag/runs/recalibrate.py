@@ -11,9 +11,17 @@ from fundus_diag.data.inputs import load_table
 from fundus_diag.metrics import bootstrap, calibration, classification
 from fundus_diag.metrics.thresholds import parse_criterion
 from fundus_diag.runs import photographs
-from fundus_diag.runs.contents import CONFIG, HISTORY, PHOTOGRAPHS, QUALITY, THRESHOLDS, WEIGHTS
+from fundus_diag.runs.contents import (
+    CONFIG,
+    FAMILIARITY,
+    HISTORY,
+    PHOTOGRAPHS,
+    QUALITY,
+    THRESHOLDS,
+    WEIGHTS,
+)
 from fundus_diag.runs.lock import locked
-from fundus_diag.runs.predict import predict_logits, prediction_table
+from fundus_diag.runs.predict import predict_rows, prediction_table
 from fundus_diag.runs.thresholds import save_operating_points
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import (
@@ -63,7 +71,7 @@ def recalibrate(run, manifest, image_root, out, criterion=None, on_bad_image="fa
         raise UsageError(f"--out {out}: is there already; name a new folder")
     check_writable(out)
     pictures, rows = load_table(manifest, image_root, run.config, None, on_bad_image, cache="ram")
-    logits = predict_logits(run.model, pictures, rows)
+    logits, _ = predict_rows(run.model, None, pictures, rows)
     y = np.full(logits.shape, np.nan)
     for k, label in enumerate(rows.labels):
         y[:, run.labels.index(label)] = rows.y[:, k]
@@ -153,7 +161,7 @@ def _write(run, out, points, rows, logits, record):
     """The new run: the old one's network and history, the new operating points, the rows."""
     make_folder(out)
     with locked(out):
-        for name in (WEIGHTS, HISTORY, PHOTOGRAPHS, QUALITY):
+        for name in (WEIGHTS, HISTORY, PHOTOGRAPHS, QUALITY, FAMILIARITY):
             if (run.run_dir / name).is_file():
                 with atomic(out / name) as partial:
                     shutil.copyfile(run.run_dir / name, partial)

@@ -16,6 +16,7 @@ from fundus_diag.models.encoders import has_option
 from fundus_diag.models.options import parse_options
 from fundus_diag.models.weights.load import load_classifier
 from fundus_diag.runs.contents import THRESHOLDS, WEIGHTS
+from fundus_diag.runs.familiarity import read_familiarity
 from fundus_diag.runs.quality import read_limits
 from fundus_diag.runs.run_files import read_config
 from fundus_diag.runs.thresholds import load_operating_points
@@ -37,6 +38,7 @@ class Run:
         model: flat Keras classifier; pictures to logits, float32.
         points: operating points (`calibration.fit_operating_points`), None before they are fitted.
         limits: that its training photographs keep (`quality.read_limits`), None of older runs.
+        familiar: what they look like (`familiarity.read_familiarity`), None of older runs.
     """
 
     run_dir: Path
@@ -44,6 +46,7 @@ class Run:
     model: object
     points: dict | None
     limits: dict | None = None
+    familiar: dict | None = None
 
     @property
     def labels(self):
@@ -168,7 +171,8 @@ def load_run(run_dir, config=None):
         model = build_model(**network(config))
     load_classifier(run_dir / WEIGHTS, model)
     points = load_operating_points(run_dir / THRESHOLDS)
-    return Run(run_dir, config, model, points, read_limits(run_dir))
+    familiar = read_familiarity(run_dir, model)
+    return Run(run_dir, config, model, points, read_limits(run_dir), familiar)
 
 
 def network(config):

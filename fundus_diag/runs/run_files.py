@@ -138,7 +138,7 @@ def read_predictions(path, labels, unit):
     missing = [column for column in wanted if column not in table.columns]
     if missing:
         raise DataError(f"{path}: no column {', '.join(missing[:5])}; is it of this run?")
-    kept = {*ABOUT, "quality_reason"} - {"age"}
+    kept = {*ABOUT, "quality_reason", "unfamiliar"} - {"age"}
     columns = {c: table.column(c) for c in table.columns if c in kept}
     if "" in columns["patient"]:
         line = table.lines[columns["patient"].index("")]

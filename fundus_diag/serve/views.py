@@ -94,6 +94,7 @@ def _answer(served, group, found, k):
     # What no graph takes is said as `predict` says it, which knows more kinds of files.
     own = [f"{x.eye} eye: {x.why}" if served.pair else x.why for x in group if x.why]
     scored = found["probability"][k] if (found["probability"][k] >= 0).all() else None
+    distance = found["distance"][k] if "distance" in found else -1.0
     poor = found["quality_reason"][k].decode() if "quality_reason" in found else None
     answer = Answer(
         {x.eye: x.eye for x in group},
@@ -103,6 +104,7 @@ def _answer(served, group, found, k):
         None if scored is None else found["positive"][k],
         "; ".join(own) or error,
         poor=poor,
+        distance=None if distance < 0 else float(distance),
     )
     card = card_of(served, answer, served.validation)
     card["rows"] = [

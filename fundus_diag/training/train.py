@@ -15,7 +15,8 @@ from fundus_diag.models.weights import h5
 from fundus_diag.models.weights.load import load_encoder, weights_record
 from fundus_diag.runs import directory, photographs
 from fundus_diag.runs.contents import THRESHOLDS, WEIGHTS
-from fundus_diag.runs.predict import predict_logits, prediction_table
+from fundus_diag.runs.familiarity import fit_familiarity, save_familiarity, with_limit
+from fundus_diag.runs.predict import predict_rows, prediction_table
 from fundus_diag.runs.quality import fit_quality, why_poor_rows
 from fundus_diag.runs.run import OWN_FLAGS, build_model
 from fundus_diag.runs.run_files import CLASSIFIER, all_flags, leaks
@@ -180,12 +181,16 @@ def _record(config, manifest, seen):
 
 
 def _set_operating_points(config, model, inputs, limits):
-    """Fits calibration and thresholds on `val`, in float32 as `predict` will compute.
+    """Fits calibration, thresholds and what is unfamiliar on `val`, in float32 as `predict` is.
 
     `limits`: of `fit_quality`, by which photographs of val are called poor.
     """
     rows = inputs.splits["val"]
-    logits = predict_logits(_in_float32(model, config, len(rows.labels)), inputs.pictures, rows)
+    exact = _in_float32(model, config, len(rows.labels))
+    fitted = fit_familiarity(exact, inputs.pictures, inputs.splits["train"])
+    logits, distance = predict_rows(exact, fitted, inputs.pictures, rows)
+    fitted, distance = with_limit(fitted, distance)
+    save_familiarity(config.run_dir, fitted)
     points = calibration.fit_operating_points(
         rows.y, logits, rows.labels, criterion=config.criterion, task=config.task
     )
@@ -194,7 +199,7 @@ def _set_operating_points(config, model, inputs, limits):
     save_operating_points(config.run_dir / THRESHOLDS, points)
     probabilities = calibration.apply_calibration(logits, points, rows.labels)
     poor = why_poor_rows(inputs.pictures, rows.pictures, limits)
-    table = prediction_table(rows, rows.labels, probabilities, poor)
+    table = prediction_table(rows, rows.labels, probabilities, poor, distance)
     write_csv(config.run_dir / "predictions_val.csv", table)
 
 

@@ -83,7 +83,9 @@ def test_no_pairs_are_answered_by_no_rows(models):
         shapes = {k: v.shape for k, v in got.items()}
         assert shapes == {
             **dict.fromkeys(("probability", "positive", "label"), (0, 2)),
-            **dict.fromkeys(("gradable", "error", "quality_reason"), (0,)),
+            **dict.fromkeys(
+                ("gradable", "error", "quality_reason", "distance", "unfamiliar"), (0,)
+            ),
         }
 
 

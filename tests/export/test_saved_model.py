@@ -142,7 +142,7 @@ def test_an_answer_is_the_runs_in_every_part(folder, models):
         pictures = np.stack([load_picture(x, SIZE, run.config["crop"]) for x in files])
         sent = {"image_bytes": contents("", files)} if unit == "eye" else {"images": pictures}
         got = serve(model, "serving_default" if unit == "eye" else "serve_pixels", **sent)
-        rest = {"label", "gradable", "error", "quality_reason"}
+        rest = {"label", "gradable", "error", "quality_reason", "distance", "unfamiliar"}
         assert set(got) == {"probability", "positive", *rest}
         np.testing.assert_allclose(got["probability"], want, atol=1e-5)
         np.testing.assert_array_equal(got["positive"], run.call(want))
@@ -238,7 +238,7 @@ def test_no_rows_are_answered_by_no_rows(models):
         "probability": (0, 2),
         "positive": (0, 2),
         "label": (0, 2),
-        **dict.fromkeys(("gradable", "error", "quality_reason"), (0,)),
+        **dict.fromkeys(("gradable", "error", "quality_reason", "distance", "unfamiliar"), (0,)),
     }
     nothing = np.zeros((0, SIZE, SIZE, 3))
     for got in (

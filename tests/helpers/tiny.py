@@ -22,7 +22,8 @@ from fundus_diag.data.inputs import load_table
 from fundus_diag.data.manifest import read_manifest, summary
 from fundus_diag.metrics.calibration import fit_operating_points
 from fundus_diag.models.batch_norm import calibrate_batch_norm
-from fundus_diag.runs.predict import predict_logits
+from fundus_diag.runs.familiarity import fit_familiarity, save_familiarity, with_limit
+from fundus_diag.runs.predict import predict_rows
 from fundus_diag.runs.quality import fit_quality
 from fundus_diag.runs.run import build_model, network
 from fundus_diag.runs.thresholds import save_operating_points
@@ -160,7 +161,8 @@ def ready_run(manifest, run_dir, unit="eye", encoder="tiny", image_size=32, **fl
     head.set_weights([4 * x for x in head.get_weights()])  # answers that differ
     tf.config.run_functions_eagerly(False)  # quicker, for many photographs
     pictures, rows = load_table(manifest, manifest.parent, config, "val", cache="ram")
-    logits = predict_logits(model, pictures, rows)
+    fitted = fit_familiarity(model, pictures, rows)
+    logits, distance = predict_rows(model, fitted, pictures, rows)
     tf.config.run_functions_eagerly(eager)
     points = fit_operating_points(rows.y, logits, labels, task=config["task"])
     run_dir.mkdir()
@@ -169,6 +171,7 @@ def ready_run(manifest, run_dir, unit="eye", encoder="tiny", image_size=32, **fl
     (run_dir / "history.csv").write_text("epoch,phase,loss,val_loss\n1,1,.7,.7\n2,2,.6,.6\n")
     save_operating_points(run_dir / "thresholds.json", points)
     fit_quality(run_dir, pictures, rows)
+    save_familiarity(run_dir, with_limit(fitted, distance)[0])
 
 
 def killed_in_a_write(program, number):

@@ -179,6 +179,9 @@ function card(answer, mine) {
   const poor = $(".poor", article);
   poor.hidden = !answer.poor;
   if (answer.poor) poor.append(make("b", {}, "Poor photograph: "), answer.poor);
+  const unlike = $(".unlike", article);
+  unlike.hidden = !answer.unlike;
+  if (answer.unlike) unlike.append(make("b", {}, "Unfamiliar photograph: "), answer.unlike);
   const said = $(".called", article);
   if (answer.rows.length && !answer.why) {
     if (answer.called.length) said.append("Called: ", make("b", {}, answer.called.join(", ")));
