@@ -10,6 +10,7 @@ from fundus_diag.cli.paths import check_file, check_folder
 from fundus_diag.cli.quiet import import_tensorflow
 from fundus_diag.explain.settings import Settings
 from fundus_diag.utils.errors import UsageError
+from fundus_diag.utils.over_ray import check_engine
 
 Paths = tyro.conf.Positional[tuple[Path, ...]]
 ONE_METHOD, ALL_METHODS = Settings(), Settings(methods=())
@@ -28,6 +29,8 @@ def explain(
     labels: tuple[str, ...] = (),
     on_bad_image: Literal["fail", "skip"] = "fail",
     pages: bool = True,
+    over: Literal["local", "ray"] = "local",
+    workers: int | None = None,
     settings: tyro.conf.OmitArgPrefixes[Settings] = ONE_METHOD,
 ):
     """Show where in photographs the predictions of a run come from.
@@ -45,15 +48,20 @@ def explain(
         labels: Labels to explain. Default: those above their thresholds, else the likeliest.
         on_bad_image: Stop at a photograph that cannot be read, or leave it out.
         pages: Whether a page is drawn of every photograph, or maps and table are written alone.
+        over: This process, or workers of Ray, one model each, on this machine or on the cluster of
+            RAY_ADDRESS: what other commands call their --engine.
+        workers: Of --over ray; one a machine by default.
         settings: Of the maps.
     """
+    check_engine(over, workers, flag="--over")
     opened, cases = _opened(
         run, (*paths, *images), manifest, image_root, patient_pattern, split, on_bad_image
     )
     from fundus_diag.explain.explain import explain as explain_run
 
     out = out or run / "cams"
-    counts = explain_run(opened, out, cases, settings, list(labels) or None, on_bad_image, pages)
+    wanted = list(labels) or None
+    counts = explain_run(opened, out, cases, settings, wanted, on_bad_image, pages, over, workers)
     zero = f", {counts['zero']} of them zero: nothing spoke for the label" if counts["zero"] else ""
     print(f"{out}: {counts['cases']} explained, {counts['maps']} maps{zero}")
 

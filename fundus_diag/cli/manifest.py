@@ -13,6 +13,7 @@ from fundus_diag.cli.quiet import import_tensorflow
 from fundus_diag.data.datasets.descriptions import describe, described
 from fundus_diag.utils.errors import DataError, UsageError, counted
 from fundus_diag.utils.files import check_writable
+from fundus_diag.utils.over_ray import check_engine
 
 
 def _choices(default):
@@ -88,6 +89,8 @@ def check(
     image_root: Path | None = None,
     page: Path | None = None,
     run: Path | None = None,
+    engine: Literal["local", "ray"] = "local",
+    workers: int | None = None,
 ):
     """Check a manifest and its photographs; errors end with status 1, warnings do not.
 
@@ -97,7 +100,11 @@ def check(
         page: HTML page to write: figures, and pictures of every label and of every fault.
         run: Run whose training photographs set the limits: those that do not keep them are named
             as poor, with the reason.
+        engine: Pictures are looked at by this process, or by workers of Ray, on this machine or on
+            the cluster of RAY_ADDRESS.
+        workers: Of --engine ray; one a machine by default.
     """
+    check_engine(engine, workers)
     check_file(file)
     if run is not None and image_root is None:
         raise UsageError("--run: looks at photographs; name their folder by --image-root")
@@ -114,7 +121,7 @@ def check(
         from fundus_diag.runs.quality import judge_of
 
         judge = judge_of(run)
-    checked = check_manifest(file, image_root, judge)
+    checked = check_manifest(file, image_root, judge, engine, workers)
     for text in checked.warnings:
         print(f"warning: {text}")
     for text in checked.errors:

@@ -11,6 +11,7 @@ from fundus_diag.cli.parsing import File
 from fundus_diag.cli.quiet import import_tensorflow
 from fundus_diag.utils.errors import UsageError, counted
 from fundus_diag.utils.files import check_writable
+from fundus_diag.utils.over_ray import check_engine
 
 SHOWN = 40  # photographs that are told of on the terminal
 
@@ -31,6 +32,8 @@ def predict(
     batch_size: int = 16,
     on_bad_image: Literal["fail", "skip"] = "fail",
     resume: bool = False,
+    engine: Literal["local", "ray"] = "local",
+    workers: int | None = None,
 ):
     """Say what a run sees in photographs, or write the probabilities of a whole table.
 
@@ -54,6 +57,9 @@ def predict(
         on_bad_image: Of a manifest: stop at a photograph that cannot be read, or leave its row out.
             Of paths it has an answer that says so.
         resume: Of a manifest: go on after a kill with the rows that are not there yet.
+        engine: Of a manifest: this process, or workers of Ray, one model each, on this machine or
+            on the cluster of RAY_ADDRESS.
+        workers: Of --engine ray; one a machine by default.
     """
     if batch_size < 1:
         raise UsageError(f"--batch-size {batch_size}: at least 1")
@@ -62,6 +68,8 @@ def predict(
     if manifest is None:
         if split is not None:
             raise UsageError("--split: of a table that is named by --manifest")
+        if engine != "local":
+            raise UsageError(f"--engine {engine}: of a table that is named by --manifest")
         if resume:
             raise UsageError("--resume: of a table that is named by --manifest")
         return _answer(run, paths, image_root, out, format, patient_pattern, page, maps, precision,
@@ -72,12 +80,14 @@ def predict(
             raise UsageError(f"{flag}: of photographs that are named without --manifest")
     if image_root is None or out is None:
         raise UsageError("--manifest needs --image-root and --out")
-    return _predict(
-        run, manifest, image_root, out, split, precision, batch_size, on_bad_image, resume
-    )
+    check_engine(engine, workers)
+    how = {"precision": precision, "batch_size": batch_size, "on_bad_image": on_bad_image}
+    if engine == "ray":
+        how["workers"] = workers
+    _predict(run, manifest, image_root, out, split, {**how, "resume": resume})
 
 
-def _predict(run, manifest, image_root, out, split, precision, batch_size, on_bad_image, resume):
+def _predict(run, manifest, image_root, out, split, how):
     # What is mistyped is said before TensorFlow is imported, which takes seconds.
     from fundus_diag.data.manifest import for_run, read_manifest, resolve_images
     from fundus_diag.runs.run_files import read_config
@@ -85,16 +95,15 @@ def _predict(run, manifest, image_root, out, split, precision, batch_size, on_ba
     config = read_config(run)
     table = read_manifest(manifest, need_labels=False)
     chosen = for_run(table, config["labels"], split)
-    resolve_images(chosen, image_root, missing_ok=on_bad_image == "skip")
+    resolve_images(chosen, image_root, missing_ok=how["on_bad_image"] == "skip")
     _check_out(run, out, [manifest])
     import_tensorflow()
     from fundus_diag.runs.predict import predict as predict_table
+    from fundus_diag.runs.predict_ray import predict_over_ray
     from fundus_diag.runs.run import load_run
 
-    opened = load_run(run, config)
-    rows = predict_table(
-        opened, table, image_root, out, split, precision, batch_size, on_bad_image, resume
-    )
+    write = predict_over_ray if "workers" in how else predict_table
+    rows = write(load_run(run, config), table, image_root, out, split, **how)
     print(f"{out}: {counted(rows, 'row')}")
 
 

@@ -1,10 +1,9 @@
 """TensorFlow without its start-up lines."""
 
 import os
-import sys
-import tempfile
 
 from fundus_diag.utils.keras_settings import check_backend, settle
+from fundus_diag.utils.processes import unheard
 
 
 def import_tensorflow():
@@ -24,19 +23,8 @@ def import_tensorflow():
     # processors that have AVX-512.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # for what comes after the start
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as log:
-        stderr = os.dup(2)
-        os.dup2(log.fileno(), 2)
-        try:
-            import tensorflow as tf
+    with unheard():
+        import tensorflow as tf
 
-            tf.config.list_physical_devices()
-            settle()
-        except BaseException:
-            log.seek(0)
-            os.write(stderr, log.read())
-            raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
+        tf.config.list_physical_devices()
+        settle()

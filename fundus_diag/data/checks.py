@@ -1,5 +1,6 @@
 """The slow and the lenient part of `manifest check`: the pictures, and what looks odd."""
 
+import functools
 import hashlib
 import os
 from collections import Counter
@@ -20,6 +21,7 @@ NAMED = 3  # how many cases of one kind a warning names
 GROUP = 20  # how many of a group of equal files a line names
 NARROW = "hold {} bits in 16 and so are nearly black"
 WORKERS = 4
+AT_ONCE = 64  # pictures that a worker of Ray is given at a time
 
 
 class Line(str):
@@ -49,21 +51,17 @@ class Checked(NamedTuple):
     pictures: pd.DataFrame | None
 
 
-def check_pictures(
-    table: pd.DataFrame, labels: Sequence[str], path: Path, root: Path, judge=None
-) -> tuple[list[Line], list[Line], pd.DataFrame]:
-    """(errors, warnings, `Checked.pictures`) of the files that a table names.
+def looker(root: Path, judge=None):
+    """A function that looks at one picture of a table; see `check`.
 
-    Each is read and decoded once, and once more by `judge`, of `check`.
+    It returns what is wrong or None, hash, thumbnail, what is odd, facts: little: all can be held.
     """
     # TensorFlow takes seconds to import: tables alone shall not wait for it.
     from fundus_diag.imaging.depth import narrow_bits
     from fundus_diag.imaging.image_file import MORE, open_file
     from fundus_diag.imaging.quality import NOTHING, is_blank, sharpness
-    from fundus_diag.utils.progress import track
 
     def look(image):
-        """(what is wrong or None, hash, thumbnail, what is odd, facts): little: all can be held."""
         picture = inside(root, image)
         if picture is None:
             return "", None, None, None, None  # reported among the table's own mistakes
@@ -82,9 +80,47 @@ def check_pictures(
         facts = (image, *pixels.shape[:2], len(content), sharpness(pixels))
         return None, hashlib.sha256(content).digest(), duplicates.thumbnail(pixels), odd, facts
 
-    table = table.drop_duplicates("image").reset_index(drop=True)
+    return look
+
+
+def _looks(images: list[str], root: Path, judge, engine: str, workers: int | None):
+    """What `looker` says of each of them."""
+    from fundus_diag.utils.over_ray import over_ray
+    from fundus_diag.utils.progress import track
+
+    if engine == "ray":
+        parts = [images[k : k + AT_ONCE] for k in range(0, len(images), AT_ONCE)]
+        make = functools.partial(_worker, root, judge)
+        found = dict(over_ray(make, parts, workers, f"checking pictures, {AT_ONCE} at a time"))
+        return [one for k in range(len(parts)) for one in found[k]]
     with ThreadPoolExecutor(WORKERS) as pool:
-        looks = list(track(pool.map(look, table["image"]), "checking pictures", len(table)))
+        return list(track(pool.map(looker(root, judge), images), "checking pictures", len(images)))
+
+
+def _worker(root, judge, cores):
+    """The function of images that a worker runs; see `over_ray.over_ray`."""
+    from fundus_diag.utils.over_ray import share_of_cores
+
+    share_of_cores(cores)
+    look = looker(root, judge)
+    return lambda images: list(map(look, images))
+
+
+def check_pictures(
+    table: pd.DataFrame,
+    labels: Sequence[str],
+    path: Path,
+    root: Path,
+    judge=None,
+    engine: str = "local",
+    workers: int | None = None,
+) -> tuple[list[Line], list[Line], pd.DataFrame]:
+    """(errors, warnings, `Checked.pictures`) of the files that a table names.
+
+    Each is read and decoded once, and once more by `judge`, of `check`.
+    """
+    table = table.drop_duplicates("image").reset_index(drop=True)
+    looks = _looks(table["image"].tolist(), root, judge, engine, workers)
     errors = [
         Line(f"{path}: {image}: {why}").about([image])
         for image, (why, *_) in zip(table["image"], looks, strict=True)
@@ -167,7 +203,13 @@ def _some(names, count=NAMED):
     return ", ".join(map(escaped, list(names)[:count])) + (" .." if len(names) > count else "")
 
 
-def check(path: Path, image_root: Path | None = None, judge=None) -> Checked:
+def check(
+    path: Path,
+    image_root: Path | None = None,
+    judge=None,
+    engine: str = "local",
+    workers: int | None = None,
+) -> Checked:
     """Everything that is wrong with a manifest and its pictures, a line each.
 
     Errors: rows that break a rule of the table (duplicates and patients in two splits among them),
@@ -181,6 +223,8 @@ def check(path: Path, image_root: Path | None = None, judge=None) -> Checked:
         path: manifest.
         image_root: folder that its image paths start from; None looks at the table alone.
         judge: function of a file to why its photograph is poor, or "": one more warning.
+        engine: "local", or "ray": pictures are looked at by so many `workers`, see
+            `over_ray.over_ray`, for all of whom they have to lie at the same place.
 
     Raises:
         DataError: the file cannot be read as a manifest, or the root is no folder.
@@ -191,7 +235,7 @@ def check(path: Path, image_root: Path | None = None, judge=None) -> Checked:
         if not os.path.isdir(image_root):
             raise DataError(f"{image_root}: the image root is not a folder")
         more, warnings, pictures = check_pictures(
-            table, manifest.labels, manifest.path, Path(image_root), judge
+            table, manifest.labels, manifest.path, Path(image_root), judge, engine, workers
         )
         errors = errors + more
     warnings += check_values(table, manifest.labels, manifest.path)

@@ -1,5 +1,6 @@
 """`explain`: a run's predictions on photographs, answered with maps: pictures, arrays, a table."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,28 @@ from fundus_diag.explain.laying import picture_field
 from fundus_diag.explain.methods.registry import METHODS
 from fundus_diag.explain.output import FIELDS, table_rows, write_case
 from fundus_diag.explain.settings import Settings
-from fundus_diag.runs.cases import load_batches, stack_pictures, usable_cases
+from fundus_diag.runs.cases import NOTHING, load_batches, stack_pictures, usable_cases
 from fundus_diag.runs.lock import locked
-from fundus_diag.utils.errors import UsageError
+from fundus_diag.runs.run import load_run
+from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import csv_text, growing
+from fundus_diag.utils.over_ray import over_ray, share_of_cores
 from fundus_diag.utils.progress import track
 
+AT_ONCE = 4  # batches that a worker of Ray is given at a time
 
-def explain(run, out, cases, settings=None, labels=None, on_bad_image="fail", pages=True):
+
+def explain(
+    run,
+    out,
+    cases,
+    settings=None,
+    labels=None,
+    on_bad_image="fail",
+    pages=True,
+    engine="local",
+    workers=None,
+):
     """Writes the explanations of photographs.
 
     Per case: NAME.png (a row per label), NAME.npz (arrays, see `output`), with several methods
@@ -35,6 +50,8 @@ def explain(run, out, cases, settings=None, labels=None, on_bad_image="fail", pa
             which is then marked.
         on_bad_image: "fail", or "skip": what cannot be read is left out and named on stderr.
         pages: whether pictures are written, or arrays and the table alone.
+        engine: "local", or "ray": by so many `workers`, see `over_ray.over_ray`, for all of whom
+            run, photographs and `out` have to lie at the same place.
 
     Returns:
         {"cases", "maps", "zero"}: numbers of what was explained, and of maps that are zero.
@@ -44,27 +61,66 @@ def explain(run, out, cases, settings=None, labels=None, on_bad_image="fail", pa
         UsageError: a flag is wrong.
     """
     settings = settings or Settings()
-    layers = layers_of(run.model, settings)
+    layers_of(run.model, settings)  # refuses, before hours of work, what the network has not
     wanted = None if labels is None else label_numbers(run, labels)
     cases = usable_cases(cases, on_bad_image)
     out = Path(out)
     counts = {"cases": 0, "maps": 0, "zero": 0}
-
-    def every_case():
-        for batch in load_batches(run, cases, settings.batch_size, on_bad_image):
-            chosen = wanted and [wanted] * len(batch)
-            yield from explain_batch(run, batch, layers, settings, chosen, together=bool(wanted))
-
+    how = {"wanted": wanted, "on_bad_image": on_bad_image, "pages": pages}
     with locked(out), growing(out / "explanations.csv", "photographs") as write:
         write(csv_text([dict(zip(FIELDS, FIELDS, strict=True))], FIELDS))
-        for found in track(every_case(), "explaining", len(cases)):
-            rows = table_rows(found)
-            write_case(out, found, settings.level, pages)
+        if engine == "ray":
+            found = _over_ray(run.run_dir, out, cases, settings, how, workers)
+        else:
+            found = track(_written(run, out, cases, settings, **how), "explaining", len(cases))
+        for rows in found:
             write(csv_text(rows, FIELDS), 1)
             counts["cases"] += 1
             counts["maps"] += len(rows)
             counts["zero"] += sum(row["zero"] for row in rows)
+        if not counts["cases"]:
+            raise DataError(NOTHING)
     return counts
+
+
+def _written(run, out, cases, settings, wanted, on_bad_image, pages):
+    """Writes the files of each case and yields its rows of the table."""
+    layers = layers_of(run.model, settings)
+    for batch in load_batches(run, cases, settings.batch_size, on_bad_image):
+        chosen = wanted and [wanted] * len(batch)
+        for found in explain_batch(run, batch, layers, settings, chosen, together=bool(wanted)):
+            write_case(out, found, settings.level, pages)
+            yield table_rows(found)
+
+
+def _over_ray(run_dir, out, cases, settings, how, workers):
+    """As `_written`, by workers of Ray, in the same order."""
+    size = AT_ONCE * settings.batch_size
+    parts = [cases[k : k + size] for k in range(0, len(cases), size)]
+    make = functools.partial(_worker, run_dir, out, settings, how)
+    done, following = {}, 0
+    for number, rows in over_ray(make, parts, workers, f"explaining, {size} at a time"):
+        done[number] = rows
+        while following in done:
+            yield from done.pop(following)
+            following += 1
+
+
+def _worker(run_dir, out, settings, how, cores):
+    """The function of cases that a worker runs; see `over_ray.over_ray`."""
+    share_of_cores(cores)
+    run = load_run(run_dir)
+
+    def work(cases):
+        try:
+            return list(_written(run, out, cases, settings, **how))
+        except DataError as error:
+            # Where bad photographs are left out, nothing need be left of a part of them.
+            if str(error) == NOTHING and how["on_bad_image"] == "skip":
+                return []
+            raise
+
+    return work
 
 
 def label_numbers(run, labels):

@@ -1,8 +1,6 @@
 """`predict`: a run applied to a table of photographs, part by part."""
 
 import contextlib
-import csv
-import io
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,20 +14,14 @@ from fundus_diag.data.inputs import load_inputs, settle_bad, warn_of_several
 from fundus_diag.data.manifest import for_run, pair_eyes, resolve_images
 from fundus_diag.data.pipeline import scoring_batches
 from fundus_diag.metrics.calibration import apply_calibration
-from fundus_diag.runs.contents import CONFIG, THRESHOLDS, WEIGHTS
+from fundus_diag.runs.contents import CONFIG
 from fundus_diag.runs.familiarity import asking
+from fundus_diag.runs.going_on import noted, what_begins, what_is_left
 from fundus_diag.runs.lock import locked
 from fundus_diag.runs.quality import FINE, POOR, why_poor_rows
 from fundus_diag.runs.run_files import ABOUT
 from fundus_diag.utils.errors import DataError, UsageError
-from fundus_diag.utils.files import (
-    check_writable,
-    growing,
-    partial_of,
-    read_json,
-    sha256,
-    write_json,
-)
+from fundus_diag.utils.files import check_writable, growing, partial_of
 from fundus_diag.utils.mixed_precision import precision as arithmetic
 from fundus_diag.utils.processes import free_memory
 from fundus_diag.utils.progress import track
@@ -75,22 +67,15 @@ def predict(
             the memory that is free, or what is to be gone on with was begun with something else.
     """
     out = Path(out)
-    check_out(out)
-    unknown = [x for x in manifest.labels if x not in run.labels]
-    if unknown:
-        print(f"note: labels not of this run, left out: {', '.join(unknown)}", file=sys.stderr)
-    manifest = for_run(manifest, run.labels, split)
-    resolve_images(manifest, image_root, missing_ok=on_bad_image == "skip")
-    if run.config["unit"] == "patient":
-        pair_eyes(manifest)  # refuses, before hours of work, what cannot be paired
+    manifest = rows_to_predict(run, manifest, image_root, out, split, on_bad_image)
     _check_memory(run, len(manifest.table), batch_size)
-    begun = _begun(run, manifest, split, precision, on_bad_image)
+    begun = what_begins(run, manifest, split, precision, on_bad_image)
     kept = (0, 0)
     if resume and partial_of(out).is_file():
-        manifest, kept = _rest(run, manifest, out, begun)
+        manifest, kept = what_is_left(run, manifest, out, begun)
     step = asking(run.model, run.familiar, precision)
     bad, several, looked_at, written = [], [], 0, kept[1]
-    with _arithmetic(precision), _held(out), _noted(out, begun), growing(out, kept=kept) as write:
+    with held(out), noted(out, begun, partial_of(out)), growing(out, kept=kept) as write:
         for inputs in _parts(run, manifest, image_root, AT_ONCE * batch_size):
             bad += inputs.bad
             several += inputs.pictures.several
@@ -98,11 +83,7 @@ def predict(
             rows = inputs.splits["all"]
             if not len(rows.table) or (bad and on_bad_image == "fail"):
                 continue
-            batches = _batches(inputs.pictures.array, rows.pictures, batch_size)
-            logits, distance = _joined(map(step, batches))
-            probabilities = apply_calibration(logits, run.points, run.labels)
-            poor = run.limits and why_poor_rows(inputs.pictures, rows.pictures, run.limits)
-            table = prediction_table(rows, run.labels, probabilities, poor, distance)
+            table = scored(run, step, inputs, batch_size, precision)
             write(table.to_csv(header=not written, index=False), len(table))
             written += len(table)
         warn_of_several(several, looked_at)
@@ -112,54 +93,32 @@ def predict(
     return written
 
 
-def _record(out):
-    """The file that says what OUT.partial was begun with."""
-    return out.with_name(f"{out.name}.partial.json")
+def rows_to_predict(run, manifest, image_root, out, split, on_bad_image):
+    """The part of a table that is predicted; raises what `predict` does, before the work."""
+    check_out(out)
+    unknown = [x for x in manifest.labels if x not in run.labels]
+    if unknown:
+        print(f"note: labels not of this run, left out: {', '.join(unknown)}", file=sys.stderr)
+    manifest = for_run(manifest, run.labels, split)
+    resolve_images(manifest, image_root, missing_ok=on_bad_image == "skip")
+    if run.config["unit"] == "patient":
+        pair_eyes(manifest)  # refuses, before hours of work, what cannot be paired
+    return manifest
 
 
-@contextlib.contextmanager
-def _noted(out, begun):
-    """Keeps what rows were begun with as long as there is an OUT.partial to go on with."""
-    write_json(_record(out), begun)
-    try:
-        yield
-    finally:
-        if not partial_of(out).exists():
-            _record(out).unlink(missing_ok=True)
+def scored(run, step, inputs, batch_size, precision):
+    """`prediction_table` of the rows of `Inputs`.
 
-
-def _begun(run, manifest, split, precision, on_bad_image):
-    """What has to be the same for rows to be gone on with."""
-    return {
-        "weights": sha256(run.run_dir / WEIGHTS),
-        "thresholds": sha256(run.run_dir / THRESHOLDS),
-        "manifest": manifest.sha256,
-        "split": split,
-        "precision": precision,
-        "on_bad_image": on_bad_image,
-    }
-
-
-def _rest(run, manifest, out, begun):
-    """(the rows that are not in OUT.partial yet, (bytes, rows) of those that are).
-
-    A last line that was not finished does not count.
+    Args:
+        step: of `familiarity.asking`.
     """
-    partial = partial_of(out)
-    before = read_json(_record(out)) if _record(out).is_file() else {}
-    other = [name for name, value in begun.items() if before.get(name) != value]
-    if other:
-        raise UsageError(f"--resume: {partial} was begun with other {', '.join(other)}")
-    content = partial.read_bytes()
-    content = content[: content.rfind(b"\n") + 1]
-    rows = list(csv.DictReader(io.StringIO(content.decode("utf-8"))))
-    if not rows:
-        return manifest, (0, 0)
-    by = "patient" if run.config["unit"] == "patient" else "image"
-    number = pd.factorize(manifest.table[by])[0]
-    last = number[(manifest.table[by] == rows[-1][by]).to_numpy()]
-    table = manifest.table[number > last.max()].reset_index(drop=True)
-    return replace(manifest, table=table), (len(content), len(rows))
+    rows = inputs.splits["all"]
+    with _arithmetic(precision):
+        batches = _batches(inputs.pictures.array, rows.pictures, batch_size)
+        logits, distance = _joined(map(step, batches))
+    probabilities = apply_calibration(logits, run.points, run.labels)
+    poor = run.limits and why_poor_rows(inputs.pictures, rows.pictures, run.limits)
+    return prediction_table(rows, run.labels, probabilities, poor, distance)
 
 
 def check_out(out):
@@ -179,7 +138,7 @@ def _arithmetic(name):
     return arithmetic(name) if name == "float32" else contextlib.nullcontext()
 
 
-def _held(out):
+def held(out):
     """The lock of the run that a file lies in, if it lies in one."""
     folder = out.absolute().parent
     return locked(folder) if (folder / CONFIG).is_file() else contextlib.nullcontext()
@@ -197,23 +156,32 @@ def _check_memory(run, rows, batch_size):
         )
 
 
+def part_numbers(run, manifest, size):
+    """Which part each row of a table is of: so many rows, or patients, are one."""
+    by = "patient" if run.config["unit"] == "patient" else "image"
+    return pd.factorize(manifest.table[by])[0] // size
+
+
+def load_part(run, manifest, image_root, chosen):
+    """`Inputs` of rows of a table, by a mask."""
+    return load_inputs(
+        replace(manifest, table=manifest.table[chosen].reset_index(drop=True)),
+        image_root,
+        image_size=run.config["image_size"],
+        crop=run.config["crop"],
+        unit=run.config["unit"],
+        cache="ram",
+        title=None,
+    )
+
+
 def _parts(run, manifest, image_root, size):
     """`Inputs` of `size` rows, or patients, at a time; the next ones are read meanwhile."""
-    by = "patient" if run.config["unit"] == "patient" else "image"
-    part = pd.factorize(manifest.table[by])[0] // size
+    part = part_numbers(run, manifest, size)
     numbers = range(int(part.max()) + 1 if len(part) else 0)
 
     def load(number):
-        table = manifest.table[part == number].reset_index(drop=True)
-        return load_inputs(
-            replace(manifest, table=table),
-            image_root,
-            image_size=run.config["image_size"],
-            crop=run.config["crop"],
-            unit=run.config["unit"],
-            cache="ram",
-            title=None,
-        )
+        return load_part(run, manifest, image_root, part == number)
 
     with ThreadPoolExecutor(1) as reader:
         waiting = [reader.submit(load, number) for number in numbers[:1]]

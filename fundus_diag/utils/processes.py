@@ -3,6 +3,8 @@
 import contextlib
 import os
 import socket
+import sys
+import tempfile
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")  # of a container, where the limit stands that the machine's hides
@@ -38,6 +40,24 @@ def alive(pid, start=""):
     except PermissionError:
         pass  # somebody else's, and alive
     return not (start and started(pid) and started(pid) != start)
+
+
+@contextlib.contextmanager
+def unheard():
+    """What libraries write to stderr in the block, also from C++, is shown only if it fails."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as log:
+        stderr = os.dup(2)
+        os.dup2(log.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            log.seek(0)
+            os.write(stderr, log.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 def cores():
