@@ -6,19 +6,23 @@ from fundus_diag.utils.keras_settings import check_backend, settle
 from fundus_diag.utils.processes import unheard
 
 
-def import_tensorflow():
+def import_tensorflow(backends=("tensorflow",)):
     """Imports TensorFlow and finds its devices; what it prints meanwhile is shown only if it fails.
 
     Its C++ side reports at every start that there is no CUDA and that oneDNN is on, whatever
     TF_CPP_MIN_LOG_LEVEL says (https://github.com/tensorflow/tensorflow/issues/100442); that would
     bury the one line that says what a user did wrong.
 
-    Keras is then set as this package needs it.
+    Keras is then set as this package needs it. Where it runs on JAX, TensorFlow reads the pictures
+    alone, and leaves the GPUs to JAX.
+
+    Args:
+        backends: of Keras, that the command can do with.
 
     Raises:
         UsageError: Keras is set to another backend.
     """
-    check_backend()
+    check_backend(backends)
     # Kernels of oneDNN make steps a quarter shorter; by itself TensorFlow takes them only on
     # processors that have AVX-512.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -28,3 +32,7 @@ def import_tensorflow():
 
         tf.config.list_physical_devices()
         settle()
+        import keras
+
+        if keras.backend.backend() == "jax":
+            tf.config.set_visible_devices([], "GPU")

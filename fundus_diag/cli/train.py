@@ -8,15 +8,34 @@ from fundus_diag.cli.paths import check_file, check_folder
 from fundus_diag.cli.quiet import import_tensorflow
 from fundus_diag.cli.resume import with_switches
 from fundus_diag.training.config import TrainConfig
+from fundus_diag.training.jax_hosts import Hosts, watched
 from fundus_diag.utils.errors import DataError
 
 
-def train(config: tyro.conf.OmitArgPrefixes[TrainConfig]):
+def train(
+    config: tyro.conf.OmitArgPrefixes[TrainConfig],
+    hosts: int = 1,
+    host_index: int = 0,
+    coordinator: str | None = None,
+):
     """Train a classifier in two phases: the head alone, then everything.
 
     --config FILE takes flags from a file: the config.json of any run, or what `search` chose; those
-    on the command line count more.
+    on the command line count more. With KERAS_BACKEND=jax it is trained by JAX.
+
+    Args:
+        config: Of the run.
+        hosts: Machines that train it together, by JAX: the same command on each, with its number,
+            and with --run-dir on a disk that all of them share.
+        host_index: Number of this machine, from 0; the first one writes the run.
+        coordinator: ADDRESS:PORT of the first machine, a port that is free there.
     """
+    machines = Hosts(hosts, host_index, coordinator)
+    machines.check()
+    if hosts > 1:
+        status = watched(machines)
+        if status is not None:
+            return status
     config = with_switches(config)
     check_file(config.manifest)
     check_folder(config.image_root)
@@ -24,11 +43,14 @@ def train(config: tyro.conf.OmitArgPrefixes[TrainConfig]):
         raise DataError(
             f"{config.weights}: no such weights file (--weights imagenet | none | FILE)"
         )
-    import_tensorflow()
+    import_tensorflow(("tensorflow", "jax"))
     from fundus_diag.report.report import report_run
     from fundus_diag.training.train import train as train_run
 
-    run_dir = train_run(config)
+    run_dir = train_run(config, machines)
+    if not machines.first:
+        return 0
     page, _, _ = report_run(run_dir, split="val")
     print(f"validation report: {page}")
     print(f"score test, once, with: fundus-diag report {run_dir}")
+    return 0

@@ -49,8 +49,10 @@ def augmenter(
     draws = []  # of each layer, in order of use
 
     def drawing(layer):
-        layer.generator = Draws(int(rng.integers(1 << 31)))
-        draws.append(layer.generator)
+        generator = layer.generator = Draws(int(rng.integers(1 << 31)))
+        # Where Keras runs on JAX, a layer in TensorFlow's graph would take a new one, of no seed.
+        layer._get_seed_generator = lambda backend=None: generator
+        draws.append(generator)
         return layer
 
     options, colours, mixes = {"seed": 0, "dtype": "float32"}, [], []

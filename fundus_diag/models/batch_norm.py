@@ -47,10 +47,32 @@ def calibrate_batch_norm(model, batches, norms=None):
 
 
 def _training_mode(model):
-    if keras.backend.backend() != "tensorflow":
-        return lambda inputs: model(inputs, training=True)
+    if keras.backend.backend() == "jax":
+        return _training_mode_of_jax(model)
     import tensorflow as tf
 
     return tf.function(
         lambda inputs: model(inputs, training=True), autograph=False, reduce_retracing=True
     )
+
+
+def _training_mode_of_jax(model):
+    import jax
+
+    @jax.jit
+    def step(trained, others, inputs):
+        return model.stateless_call(trained, others, inputs, training=True)[1]
+
+    def see(inputs):
+        trained, others = model.trainable_variables, model.non_trainable_variables
+        found = step(*([v.value for v in x] for x in (trained, others)), _arrays(inputs))
+        for variable, value in zip(others, found, strict=True):
+            variable.assign(value)
+
+    return see
+
+
+def _arrays(inputs):
+    if isinstance(inputs, dict):
+        return {name: np.asarray(x) for name, x in inputs.items()}
+    return np.asarray(inputs)

@@ -5,6 +5,8 @@ instead of at every call. In bfloat16 the conversions stand in the graph itself,
 own optimiser puts them for oneDNN: what is saved needs no setting of the process that loads it.
 """
 
+import keras
+import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2, rewriter_config_pb2
 from tensorflow.python.eager.wrap_function import function_from_graph_def
@@ -18,13 +20,40 @@ from fundus_diag.utils.mixed_precision import cpu_has_bfloat16, has_gpu
 def inference(model, precision="float32"):
     """A function from the model's inputs to its outputs, traced once for any number of rows.
 
+    Where Keras runs on JAX, for training, it is one of arrays, compiled once a number of rows.
+
     Args:
         model: any Keras model for "float32", a classifier for the others.
         precision: "float32", exact, or as of `fast_logits`.
     """
     if precision != "float32":
         return fast_logits(model, precision)
+    if keras.backend.backend() == "jax":
+        return _on_jax(model)
     return tf.function(lambda x: model(x, training=False), autograph=False, reduce_retracing=True)
+
+
+def _on_jax(model):
+    import jax
+
+    @jax.jit
+    def step(trained, others, inputs):
+        return model.stateless_call(trained, others, inputs, training=False)[0]
+
+    def ask(inputs):
+        # On this process's own first device, whatever several of them train on.
+        trained, others = (
+            [own(v.value) for v in x]
+            for x in (model.trainable_variables, model.non_trainable_variables)
+        )
+        return step(trained, others, tf.nest.map_structure(np.asarray, inputs))
+
+    return ask
+
+
+def own(array):
+    """Of an array of JAX that several devices have copies of, the copy of the first one here."""
+    return array if len(array.sharding.device_set) == 1 else array.addressable_data(0)
 
 
 def fast_logits(model, name="auto"):

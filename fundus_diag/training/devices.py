@@ -5,8 +5,9 @@ import contextlib
 import keras
 import tensorflow as tf
 
+from fundus_diag.training import jax_hosts
 from fundus_diag.utils.errors import UsageError
-from fundus_diag.utils.mixed_precision import precision
+from fundus_diag.utils.mixed_precision import on_jax, precision
 
 
 def device_strategy():
@@ -18,16 +19,19 @@ def device_strategy():
 
 
 def start(config):
-    """Draws every random number from the run's seed; returns the strategy of its devices."""
+    """Draws every random number from the run's seed; returns the strategy of its devices.
+
+    On JAX, which has one for the whole process, that is None.
+    """
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(config.seed)
-    return device_strategy()
+    return None if on_jax() else device_strategy()
 
 
 def check_shares(strategy, batch_size):
     """Raises UsageError where the devices cannot share a batch evenly."""
-    devices = strategy.num_replicas_in_sync
+    devices = jax_hosts.spread() if strategy is None else strategy.num_replicas_in_sync
     if batch_size % devices:
         raise UsageError(
             f"--batch-size {batch_size}: {devices} devices need a multiple of {devices}"
@@ -40,5 +44,6 @@ def at_work(config, strategy):
 
     Not for the pictures: they are read outside, in full precision.
     """
-    with precision(config.precision) as arithmetic, strategy.scope():
+    scope = contextlib.nullcontext() if strategy is None else strategy.scope()
+    with precision(config.precision) as arithmetic, scope:
         yield arithmetic

@@ -15,7 +15,15 @@ from fundus_diag.data.inputs import Inputs
 from fundus_diag.data.pipeline import scoring_batches, training_batches
 from fundus_diag.models.batch_norm import calibrate_batch_norm
 from fundus_diag.runs.freeze import inference
-from fundus_diag.training import checkpoint, epochs, features, phases, sampling, validation
+from fundus_diag.training import (
+    checkpoint,
+    epochs,
+    features,
+    jax_hosts,
+    phases,
+    sampling,
+    validation,
+)
 from fundus_diag.training.callbacks import label_scores, summary_line
 from fundus_diag.training.config import TrainConfig
 from fundus_diag.training.losses import WeightedBinaryCrossentropy, grade_loss
@@ -40,6 +48,7 @@ class Fitting:
     weights: np.ndarray
     loss: keras.losses.Loss
     state: dict
+    hosts: jax_hosts.Hosts
 
     @property
     def folder(self):
@@ -70,14 +79,15 @@ class Learner:
     score: Callable
 
 
-def prepare(config, model, inputs, labels, pretrained, plan):
+def prepare(config, model, inputs, labels, pretrained, plan, hosts=jax_hosts.ALONE):
     """`Fitting` of a new run; `plan` is what `sampling.sampling_plan` gives."""
     factors, _, weights = plan
     graded = config.task == "grade"
     smoothing = config.label_smoothing
     loss = grade_loss(smoothing) if graded else WeightedBinaryCrossentropy(weights, smoothing)
     state = {"history": [], "best": None, "best_epoch": None, "seconds": 0.0}
-    return Fitting(config, model, inputs, list(labels), pretrained, factors, weights, loss, state)
+    labels = list(labels)
+    return Fitting(config, model, inputs, labels, pretrained, factors, weights, loss, state, hosts)
 
 
 def _learner(fitting, phase):
@@ -99,7 +109,10 @@ def _whole(fitting):
 
     def batches(epoch, order):
         augmented = augmentation(config, epoch)
-        return training_batches(inputs.pictures, rows, train.y, order, config.batch_size, augmented)
+        found = training_batches(
+            inputs.pictures, rows, train.y, order, config.batch_size, augmented
+        )
+        return jax_hosts.part(fitting.hosts, found)
 
     return Learner(
         fitting.model,
@@ -128,7 +141,8 @@ def _head(fitting):
 
     def batches(epoch, order):
         numbers = [config.seed, epoch, 1]
-        return features.batches(found["train"], y, order, config.batch_size, numbers)
+        made = features.batches(found["train"], y, order, config.batch_size, numbers)
+        return jax_hosts.part(fitting.hosts, made)
 
     val = features.scoring(found["val"], config.batch_size)
     return Learner(head, batches, val, (), inference(head))
@@ -156,8 +170,9 @@ def fit(fitting):
             model, scoring_batches(fitting.inputs.pictures, rows, config.batch_size)
         )
     history = state["history"]
-    epochs.write_history(config.run_dir, history)
-    board = tf.summary.create_file_writer(str(config.run_dir / "tensorboard"))
+    write = _writer(config.run_dir) if fitting.hosts.first else None
+    if write:
+        epochs.write_history(config.run_dir, history)
     for phase, length in ((1, config.phase1_epochs), (2, config.phase2_epochs)):
         if length == 0 or (history and history[-1]["phase"] > phase):
             continue
@@ -175,8 +190,9 @@ def fit(fitting):
                 assign(learner.model.optimizer.variables, arrays["optimizer"], "optimizer")
         while not over():
             _run_epoch(fitting, learner, phase)
-            epochs.write_history(config.run_dir, history)
-            _write_board(board, history[-1])
+            if write:
+                write(history)
+        jax_hosts.wait(fitting.hosts)  # until the first has written them
         best, _ = checkpoint.load_arrays(fitting.folder / _best_name(state["best_epoch"]))
         assign(model.variables, best["model"], "best weights")
     return state
@@ -184,7 +200,7 @@ def fit(fitting):
 
 def _run_epoch(fitting, learner, phase):
     """Fits one epoch, scores `val`, appends to the history and writes the state."""
-    config, model, state = fitting.config, learner.model, fitting.state
+    config, model, state, hosts = fitting.config, learner.model, fitting.state, fitting.hosts
     history, started = state["history"], time.monotonic()
     epoch = len(history) + 1
     order = sampling.draw_epoch(fitting.factors, config.seed, epoch)
@@ -197,9 +213,13 @@ def _run_epoch(fitting, learner, phase):
     epochs.stop_unless_finite(loss, "loss", epoch, config, rate)
     y = fitting.inputs.splits["val"].y
     with phases.averaged(model, learner.some):
-        logits = np.concatenate([learner.score(inputs) for inputs in learner.val])
+        logits = np.zeros(y.shape, np.float32)
+        if hosts.first:
+            logits = np.concatenate([learner.score(inputs) for inputs in learner.val])
+        logits = jax_hosts.shared(hosts, logits)
         # Not `loss(..)`: inside a strategy Keras divides that by the number of devices.
-        val_loss = float(np.mean(fitting.loss.call(tf.constant(y), tf.constant(logits))))
+        known, said = (keras.ops.convert_to_tensor(x) for x in (y, logits))
+        val_loss = float(np.mean(fitting.loss.call(known, said)))
         epochs.stop_unless_finite(val_loss, "val loss", epoch, config, rate)
         row = {
             "epoch": epoch,
@@ -211,6 +231,7 @@ def _run_epoch(fitting, learner, phase):
         }
         if validation.improves(row[judge], state["best"]):
             state |= {"best": row[judge], "best_epoch": epoch}
+        if state["best_epoch"] == epoch and hosts.first:
             weights = {"model": values(fitting.model.variables)}
             checkpoint.save_arrays(fitting.folder, _best_name(epoch), weights)
     if config.reweight:
@@ -222,6 +243,8 @@ def _run_epoch(fitting, learner, phase):
     history.append(row)
     seconds = time.monotonic() - started
     state["seconds"] += seconds
+    if not hosts.first:
+        return
     others = {}
     if config.task == "multi_label":
         others["pos_weight"] = [fitting.loss.pos_weight.numpy()]
@@ -246,8 +269,15 @@ def _best_name(epoch):
     return f"best-{epoch:05d}.npz"
 
 
-def _write_board(board, row):
-    with board.as_default(step=row["epoch"]):
-        for name, value in row.items():
-            tf.summary.scalar(name.replace("val_", "val/", 1), value)
-    board.flush()
+def _writer(run_dir):
+    """A function that writes the history, and its last row for TensorBoard."""
+    board = tf.summary.create_file_writer(str(run_dir / "tensorboard"))
+
+    def write(history):
+        epochs.write_history(run_dir, history)
+        with board.as_default(step=history[-1]["epoch"]):
+            for name, value in history[-1].items():
+                tf.summary.scalar(name.replace("val_", "val/", 1), value)
+        board.flush()
+
+    return write

@@ -21,21 +21,28 @@ from fundus_diag.runs.quality import fit_quality, why_poor_rows
 from fundus_diag.runs.run import OWN_FLAGS, build_model
 from fundus_diag.runs.run_files import CLASSIFIER, all_flags, leaks
 from fundus_diag.runs.thresholds import check_possible, save_operating_points
+from fundus_diag.training import jax_hosts
 from fundus_diag.training.devices import at_work, check_shares, start
 from fundus_diag.training.epochs import say
+from fundus_diag.training.jax_hosts import ALONE
 from fundus_diag.training.loop import fit, prepare
 from fundus_diag.training.phases import check_block
 from fundus_diag.training.sampling import draw_epoch, held_back, sampling_plan
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import write_csv
+from fundus_diag.utils.mixed_precision import on_jax
 
 
-def train(config):
+def train(config, hosts=ALONE):
     """Trains a run and returns its directory; see `config.TrainConfig` for every choice.
 
     Writes config.json, history.csv, checkpoint/, tensorboard/ along the way, and at the end
     model.weights.h5, thresholds.json (fitted on `val`) and predictions_val.csv. `test` is not
     touched: `report` scores it, once.
+
+    Args:
+        config: `TrainConfig`.
+        hosts: `jax_hosts.Hosts` that train it together; the first one writes.
 
     Raises:
         DataError: the manifest or photographs are not fit for training, or the folder cannot be
@@ -43,6 +50,8 @@ def train(config):
         UsageError: flags are wrong, or the run directory is in use.
     """
     config = config.resolved()
+    hosts.check()
+    check_backend_can(config)
     manifest = read_manifest(config.manifest, need_split=True)
     for warning in check_trainable(manifest, config.unit):
         say(f"warning: {warning}")
@@ -54,15 +63,27 @@ def train(config):
     images = manifest.table["image"]
     # Missing ones are said now; where they are left out they are found by reading.
     resolve_images(manifest, config.image_root, missing_ok=config.on_bad_image == "skip")
-    with directory.claimed(config, manifest.sha256, CLASSIFIER, images) as before:
-        if before and before["finished"]:
-            say(f"{config.run_dir}: this run is finished")
-        else:
-            _train(config.going_on(before and all_flags(before)), manifest, before)
+    with jax_hosts.together(hosts):
+        told = {"the manifest": manifest.sha256, "what its flags say": _told(config)}
+        jax_hosts.agree(hosts, told)
+        if not hosts.first:
+            _train(config, manifest, None, hosts)
+            return config.run_dir
+        with directory.claimed(config, manifest.sha256, CLASSIFIER, images) as before:
+            if before and before["finished"]:
+                say(f"{config.run_dir}: this run is finished")
+            else:
+                _train(config.going_on(before and all_flags(before)), manifest, before, hosts)
     return config.run_dir
 
 
-def _train(config, manifest, before):
+def _told(config):
+    """All flags of a training that each of its hosts has to be told alike."""
+    flags = directory.flags(config)
+    return repr(sorted((x, y) for x, y in flags.items() if x not in directory.FREE_FLAGS))
+
+
+def _train(config, manifest, before, hosts):
     strategy = start(config)
     check_shares(strategy, config.batch_size)
     with at_work(config, strategy) as arithmetic:
@@ -75,6 +96,10 @@ def _train(config, manifest, before):
         inputs.splits["val"] = _resampled(config, inputs.splits["val"])
     for warning in held_back(config, inputs.splits["train"].y, manifest.labels):
         say(f"warning: {warning}")
+    if not hosts.first:
+        jax_hosts.wait(hosts)  # until the folder is ready
+        fit(prepare(config, model, inputs, manifest.labels, pretrained, plan, hosts))
+        return
     seen = photographs.take(manifest.table, config.image_root, SPLITS, {x for x, _ in inputs.bad})
     facts = _describe(config, manifest, inputs, test, model, pretrained, plan)
     facts |= {"precision": arithmetic, "weights_record": _record(config, manifest, seen)}
@@ -84,14 +109,23 @@ def _train(config, manifest, before):
         photographs.check_same(config.run_dir, seen)
     facts = directory.begin(config, facts, before)
     photographs.write(config.run_dir, seen)
+    jax_hosts.wait(hosts)
     with naming_failures(inputs.pictures):
         with at_work(config, strategy):
-            state = fit(prepare(config, model, inputs, manifest.labels, pretrained, plan))
+            state = fit(prepare(config, model, inputs, manifest.labels, pretrained, plan, hosts))
             h5.save(model, config.run_dir / WEIGHTS)
         limits = fit_quality(config.run_dir, inputs.pictures, inputs.splits["train"])
         _set_operating_points(config, model, inputs, limits)
     facts |= {"best_epoch": state["best_epoch"], "seconds": round(state["seconds"], 1)}
     directory.finish(config, facts)
+
+
+def check_backend_can(config):
+    """Raises UsageError where flags are asked for that Keras on JAX does not do."""
+    if on_jax() and config.reweight:
+        raise UsageError("--reweight: the weights of a compiled step on JAX stay as they are")
+    if on_jax() and config.deterministic:
+        raise UsageError("--deterministic: of TensorFlow")
 
 
 def load_training_inputs(config, manifest):

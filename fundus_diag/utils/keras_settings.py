@@ -10,17 +10,25 @@ from fundus_diag.utils.errors import UsageError
 DATA_FORMAT, FLOATX, EPSILON = "channels_last", "float32", 1e-7
 
 
-def check_backend():
-    """Raises UsageError where Keras would not run on TensorFlow; Keras is not imported."""
-    name, where = os.environ.get("KERAS_BACKEND"), ""
-    if not name:
-        path = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "keras.json"
-        try:
-            name, where = json.loads(path.read_text("utf-8")).get("backend"), f" (of {path})"
-        except (OSError, ValueError, AttributeError):
-            return  # none, or one that Keras does not read either
-    if name and name != "tensorflow":
-        raise UsageError(f"KERAS_BACKEND={name}{where}: the commands need KERAS_BACKEND=tensorflow")
+def check_backend(backends=("tensorflow",)):
+    """Raises UsageError where Keras would run on none of these; Keras is not imported."""
+    name, where = chosen_backend()
+    if name and name not in backends:
+        command = "this command needs" if name == "jax" else "the commands need"
+        raise UsageError(f"KERAS_BACKEND={name}{where}: {command} KERAS_BACKEND=tensorflow")
+
+
+def chosen_backend():
+    """(name of the backend that Keras will run on or None, where that stands); Keras is not
+    imported."""
+    name = os.environ.get("KERAS_BACKEND")
+    if name:
+        return name, ""
+    path = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "keras.json"
+    try:
+        return json.loads(path.read_text("utf-8")).get("backend"), f" (of {path})"
+    except (OSError, ValueError, AttributeError):
+        return None, ""  # no file, or one that Keras does not read either
 
 
 def settle():

@@ -19,7 +19,16 @@ ONEDNN_OPTION = "auto_mixed_precision_onednn_bfloat16"
 
 
 def has_gpu():
+    if on_jax():
+        import jax
+
+        return jax.default_backend() == "gpu"
     return bool(tf.config.list_physical_devices("GPU"))
+
+
+def on_jax():
+    """Whether Keras runs on JAX, as it may for training."""
+    return keras.backend.backend() == "jax"
 
 
 def cpu_has_bfloat16():
@@ -35,6 +44,8 @@ def resolve_precision(name):
     """ "auto" to what this machine computes fastest: "float32", "bfloat16" or "float16"."""
     if name != "auto":
         return name
+    if on_jax():
+        return "bfloat16" if has_gpu() else "float32"
     if not has_gpu():
         return "bfloat16" if cpu_has_bfloat16() else "float32"
     details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
@@ -51,16 +62,18 @@ def precision(name):
     Keras computes by is set too, see `keras_settings`; everything is put back afterwards.
 
     Raises:
-        UsageError: bfloat16 is asked for on a CPU without it.
+        UsageError: bfloat16 is asked for on a CPU without it, or on JAX on any.
     """
     resolved = resolve_precision(name)
     on_cpu_bfloat16 = resolved == "bfloat16" and not has_gpu()
+    if on_cpu_bfloat16 and on_jax():
+        raise UsageError("--precision bfloat16: of JAX on a GPU; use auto or float32")
     if on_cpu_bfloat16 and not cpu_has_bfloat16():
         raise UsageError("--precision bfloat16: this processor has none; use auto or float32")
     before = keras.config.dtype_policy(), keras.config.floatx()
     tf32 = tf.config.experimental.tensor_float_32_execution_enabled()
     exact = resolved == "float32"
-    with layout():
+    with layout(), _jax_products(exact):
         keras.config.set_floatx(FLOATX)
         policy = FLOATX if exact or on_cpu_bfloat16 else f"mixed_{resolved}"
         keras.config.set_dtype_policy(policy)
@@ -73,3 +86,12 @@ def precision(name):
             keras.config.set_dtype_policy(before[0])
             tf.config.experimental.enable_tensor_float_32_execution(tf32)
             tf.config.optimizer.set_experimental_options({ONEDNN_OPTION: False})
+
+
+def _jax_products(exact):
+    """Products of JAX in all of float32 where that is asked for: a GPU takes TF32 by default."""
+    if not (exact and on_jax()):
+        return contextlib.nullcontext()
+    import jax
+
+    return jax.default_matmul_precision("highest")
