@@ -14,8 +14,10 @@ def check_backend(backends=("tensorflow",)):
     """Raises UsageError where Keras would run on none of these; Keras is not imported."""
     name, where = chosen_backend()
     if name and name not in backends:
-        command = "this command needs" if name == "jax" else "the commands need"
-        raise UsageError(f"KERAS_BACKEND={name}{where}: {command} KERAS_BACKEND=tensorflow")
+        raise UsageError(
+            f"KERAS_BACKEND={name}{where}: the commands need KERAS_BACKEND=tensorflow; `train` "
+            "alone runs on jax too"
+        )
 
 
 def chosen_backend():
