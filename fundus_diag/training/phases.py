@@ -116,7 +116,9 @@ def averaged(model, batches):
 
 
 def _on_cpu():
+    if keras.backend.backend() != "tensorflow":
+        return False
     # Here, for it imports TensorFlow, which a step on JAX does without.
     from fundus_diag.utils.mixed_precision import has_gpu
 
-    return keras.backend.backend() == "tensorflow" and not has_gpu()
+    return not has_gpu()
