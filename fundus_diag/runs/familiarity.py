@@ -5,6 +5,7 @@ given in terms of a limit, the one that `SHARE` of the photographs of val lie be
 photograph is unfamiliar.
 """
 
+import io
 import zipfile
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from fundus_diag.metrics.ood import fit_mahalanobis, mahalanobis
 from fundus_diag.runs.contents import FAMILIARITY
 from fundus_diag.runs.freeze import inference
 from fundus_diag.utils.errors import DataError
-from fundus_diag.utils.files import atomic, reason
+from fundus_diag.utils.files import reason, write_bytes
 from fundus_diag.utils.progress import track
 
 BATCH = 32
@@ -98,8 +99,10 @@ def said(distance):
 
 def save_familiarity(run_dir, fitted):
     """Writes what `read_familiarity` reads."""
-    with atomic(Path(run_dir) / FAMILIARITY) as partial, partial.open("wb") as file:
-        np.savez(file, **fitted)
+    # Not into the file: nor does a zip that cannot be finished end without a word.
+    content = io.BytesIO()
+    np.savez(content, **fitted)
+    write_bytes(Path(run_dir) / FAMILIARITY, content.getvalue())
 
 
 def read_familiarity(run_dir, model):

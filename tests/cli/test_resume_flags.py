@@ -48,11 +48,11 @@ def test_flags_that_are_given_take_the_place_of_those_of_the_run(tmp_path, monke
     from fundus_diag.cli import train as module
 
     seen = []
-    monkeypatch.setattr(module, "import_tensorflow", lambda: None)
+    monkeypatch.setattr(module, "import_tensorflow", lambda *backends: None)
     monkeypatch.setattr(module, "check_file", seen.append)
     monkeypatch.setattr(module, "check_folder", seen.append)
 
-    def train_run(config):
+    def train_run(config, hosts):
         seen.append(config)
         raise UsageError("enough")
 
