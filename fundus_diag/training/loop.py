@@ -48,7 +48,7 @@ class Fitting:
     weights: np.ndarray
     loss: keras.losses.Loss
     state: dict
-    hosts: jax_hosts.Hosts
+    hosts: jax_hosts.Hosts = jax_hosts.ALONE
 
     @property
     def folder(self):

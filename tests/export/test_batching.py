@@ -75,7 +75,9 @@ def test_rows_of_the_rest_api_are_strict_json(folder, models):
 def test_what_is_not_finite_is_an_error_and_no_number(folder):
     run = run_of(folder, "eye")
     logits = tf.constant([[1.0, 2], [np.nan, 0], [0, np.inf], [3, np.nan]])
-    got = graph._answer(run, logits, tf.constant(["", "", "", "text"]), tf.constant([""] * 4))
+    got = graph._answer(
+        run, logits, None, tf.constant(["", "", "", "text"]), tf.constant([""] * 4), None
+    )
     wrong = "the network gives no finite answer"
     assert texts(got["error"]) == ["", wrong, wrong, "text"]
     assert (got["probability"][1:].numpy() == -1).all()
