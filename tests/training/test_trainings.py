@@ -201,7 +201,7 @@ def test_a_configuration_is_said_in_words_that_give_it_again(tmp_path):
     )
     command, args, kwargs = parse({"train": train}, ["train", *words_of(config)], "x", "y")
     assert command is train
-    assert [*args, *kwargs.values()] == [config]
+    assert config in [*args, *kwargs.values()]
 
 
 def test_time_left_is_told_by_the_epochs_of_the_same_variant():
