@@ -25,7 +25,7 @@ from fundus_diag.runs.run_files import (
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import write_json
 from fundus_diag.utils.flags import flag
-from fundus_diag.utils.mixed_precision import has_gpu
+from fundus_diag.utils.mixed_precision import has_gpu, on_jax
 from fundus_diag.utils.processes import cores
 from fundus_diag.utils.version import __version__
 
@@ -169,11 +169,21 @@ def circumstances():
             "tensorflow": tf.__version__,
             "keras": keras.__version__,
             "numpy": np.__version__,
+            **_of_jax(),
         },
         "device": _device(),
         "started": now(),
         "finished": None,
     }
+
+
+def _of_jax():
+    """The version of JAX where that is what computes."""
+    if not on_jax():
+        return {}
+    import jax
+
+    return {"jax": jax.__version__}
 
 
 def now():
@@ -183,6 +193,11 @@ def now():
 def _device():
     if not has_gpu():
         return f"CPU, {cores()} cores"
+    if on_jax():
+        import jax
+
+        gpus = jax.devices()
+        return f"{len(gpus)} x {gpus[0].device_kind}"
     gpus = tf.config.list_physical_devices("GPU")
     details = tf.config.experimental.get_device_details(gpus[0])
     return f"{len(gpus)} x {details.get('device_name', 'GPU')}"

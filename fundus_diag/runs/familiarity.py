@@ -26,12 +26,16 @@ BATCH = 32
 MOST = 1000  # photographs of train that are looked at, evenly over its rows
 SHARE = 0.01  # of the photographs of val that lie beyond the limit
 LARGEST = 2**26  # bytes of the file
-FAULTS = (OSError, ValueError, KeyError, IndexError, EOFError, MemoryError, zipfile.BadZipFile)
 LEAST = 1e-6  # of a limit: where all photographs are the same one
+# Of a file that is damaged; RuntimeError of an archive that is encrypted, or of another version.
+FAULTS = (
+    *(OSError, ValueError, KeyError, IndexError, EOFError, MemoryError, RuntimeError),
+    zipfile.BadZipFile,
+)
 
 
 def fit_familiarity(model, pictures, rows):
-    """What `distance` needs, with a limit of 1 for now: a dict of arrays.
+    """What `with_distance` needs, with a limit of 1 for now: a dict of arrays.
 
     Args:
         model: classifier, in float32.
@@ -40,10 +44,8 @@ def fit_familiarity(model, pictures, rows):
     """
     numbers = np.unique(rows.pictures[rows.pictures >= 0])
     chosen = numbers[np.linspace(0, len(numbers) - 1, min(MOST, len(numbers))).round().astype(int)]
-    images = model.input["images"] if isinstance(model.input, dict) else model.input
-    inputs = images
-    if images.ndim == 5:  # single eyes: what folds two of them is left out
-        inputs = model.get_layer("fold_eyes").output
+    pair = isinstance(model.input, dict)  # then single eyes: what folds two of them is left out
+    inputs = model.get_layer("fold_eyes").output if pair else model.input
     ask = inference(keras.Model(inputs, model.get_layer("head_pool").output))
     batches = scoring_batches(pictures, chosen, BATCH)
     steps = -(-len(chosen) // BATCH)
@@ -52,7 +54,12 @@ def fit_familiarity(model, pictures, rows):
 
 
 def with_limit(fitted, distances):
-    """The same, with the limit that `SHARE` of these distances lie beyond."""
+    """The same, with the limit that `SHARE` of these distances lie beyond, and those in its terms.
+
+    Args:
+        fitted: of `fit_familiarity`.
+        distances: (N,) of photographs of val.
+    """
     limit = max(float(np.quantile(distances, 1 - SHARE)), LEAST)
     scaled = {name: np.float32(fitted[name] * limit**2) for name in ("spread", "rest")}
     return {**fitted, **scaled}, distances / limit
@@ -106,7 +113,7 @@ def save_familiarity(run_dir, fitted):
 
 
 def read_familiarity(run_dir, model):
-    """What `distance` needs, or None of a run that was trained before there was any.
+    """What `with_distance` needs, or None of a run that was trained before there was any.
 
     Raises:
         DataError: the file is not what `save_familiarity` writes, or of another network.

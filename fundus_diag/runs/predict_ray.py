@@ -1,9 +1,9 @@
 """`predict --engine ray`: the parts of a table by workers of Ray, one model each."""
 
+import contextlib
 import csv
 import functools
 import io
-import shutil
 import sys
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def predict_over_ray(
         if resume and folder.is_dir():
             check_begun(out, begun, folder)
         else:
-            shutil.rmtree(folder, ignore_errors=True)
+            _clear(folder)
         make_folder(folder)
         files = [folder / f"{number:06d}.csv" for number in numbers]
         left = [number for number in numbers if not files[number].is_file()]
@@ -82,8 +82,16 @@ def predict_over_ray(
             written = _joined(files, out)
             if not written:
                 raise DataError(f"{manifest.path}: no row with a readable photograph")
-            shutil.rmtree(folder)
+            _clear(folder)
     return written
+
+
+def _clear(folder):
+    """Removes the parts of a folder, and it, if nothing of somebody else is in it."""
+    for path in folder.glob("[0-9][0-9][0-9][0-9][0-9][0-9].csv"):
+        path.unlink()
+    with contextlib.suppress(OSError):  # not there, or not empty
+        folder.rmdir()
 
 
 def _worker(run_dir, manifest, image_root, part, precision, batch_size, cores):

@@ -1,5 +1,6 @@
 """Training: from a manifest to a finished run directory. The epochs themselves are in `loop`."""
 
+import contextlib
 from dataclasses import replace
 
 import numpy as np
@@ -14,12 +15,12 @@ from fundus_diag.models.options import parse_options
 from fundus_diag.models.weights import h5
 from fundus_diag.models.weights.load import load_encoder, weights_record
 from fundus_diag.runs import directory, photographs
-from fundus_diag.runs.contents import THRESHOLDS, WEIGHTS
+from fundus_diag.runs.contents import CONFIG, THRESHOLDS, WEIGHTS
 from fundus_diag.runs.familiarity import fit_familiarity, save_familiarity, with_limit
 from fundus_diag.runs.predict import predict_rows, prediction_table
 from fundus_diag.runs.quality import fit_quality, why_poor_rows
 from fundus_diag.runs.run import OWN_FLAGS, build_model
-from fundus_diag.runs.run_files import CLASSIFIER, all_flags, leaks
+from fundus_diag.runs.run_files import CLASSIFIER, all_flags, leaks, read_config
 from fundus_diag.runs.thresholds import check_possible, save_operating_points
 from fundus_diag.training import jax_hosts
 from fundus_diag.training.devices import at_work, check_shares, start
@@ -66,15 +67,22 @@ def train(config, hosts=ALONE):
     with jax_hosts.together(hosts):
         told = {"the manifest": manifest.sha256, "what its flags say": _told(config)}
         jax_hosts.agree(hosts, told)
-        if not hosts.first:
-            _train(config, manifest, None, hosts)
-            return config.run_dir
-        with directory.claimed(config, manifest.sha256, CLASSIFIER, images) as before:
+        if hosts.first:
+            claim = directory.claimed(config, manifest.sha256, CLASSIFIER, images)
+        else:  # the first holds the folder; what is in it does not change before all are here
+            claim = contextlib.nullcontext(_begun(config))
+        with claim as before:
             if before and before["finished"]:
                 say(f"{config.run_dir}: this run is finished")
             else:
                 _train(config.going_on(before and all_flags(before)), manifest, before, hosts)
     return config.run_dir
+
+
+def _begun(config):
+    """The `config.json` of the run to go on with, or None, for a host that does not hold it."""
+    there = config.resume and (config.run_dir / CONFIG).is_file()
+    return read_config(config.run_dir, CLASSIFIER, finished=False) if there else None
 
 
 def _told(config):
@@ -98,7 +106,8 @@ def _train(config, manifest, before, hosts):
         say(f"warning: {warning}")
     if not hosts.first:
         jax_hosts.wait(hosts)  # until the folder is ready
-        fit(prepare(config, model, inputs, manifest.labels, pretrained, plan, hosts))
+        with naming_failures(inputs.pictures), at_work(config, strategy):
+            fit(prepare(config, model, inputs, manifest.labels, pretrained, plan, hosts))
         return
     seen = photographs.take(manifest.table, config.image_root, SPLITS, {x for x, _ in inputs.bad})
     facts = _describe(config, manifest, inputs, test, model, pretrained, plan)

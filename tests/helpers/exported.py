@@ -25,6 +25,12 @@ THRESHOLDS = {"eye": {"A": 0.51}, "patient": {"A": 0.43, "B": 0.45}}
 INTERCEPTS = {"eye": {"A": 0.2}}  # either label is the likeliest of some; by its logits B always is
 
 
+def table_of_two(path, root):
+    """Writes a table of 7_left.png, of no label, and 7_right.png, of A; returns its flags."""
+    path.write_text("image,patient,eye,A,B\n7_left.png,7,left,0,0\n7_right.png,7,right,1,0\n")
+    return ["--manifest", str(path), "--image-root", str(root)]
+
+
 def make_runs(folder, units=UNITS):
     """Finished runs over drawn discs, `folder/<unit>`, where there are none; returns `folder`.
 

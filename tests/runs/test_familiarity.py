@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from exported import make_runs
+from exported import make_runs, table_of_two
 from sklearn.covariance import LedoitWolf
 
 from fundus_diag import load_run
@@ -101,14 +101,7 @@ def test_answers_say_what_is_unfamiliar_and_are_given_all_the_same(folder, tmp_p
 
 
 def test_tables_of_predictions_say_it_and_the_report_counts_it(folder, tmp_path):
-    table = pd.DataFrame(
-        [
-            {"image": f"7_{eye}.png", "patient": "7", "eye": eye, "A": int(eye == "right"), "B": 0}
-            for eye in ("left", "right")
-        ]
-    )
-    table.to_csv(tmp_path / "t.csv", index=False)
-    where = ["--manifest", str(tmp_path / "t.csv"), "--image-root", str(folder)]
+    where = table_of_two(tmp_path / "t.csv", folder)
     out = tmp_path / "p.csv"
     assert main(["predict", str(folder / "eye"), *where, "--out", str(out)]) == 0
     assert pd.read_csv(out)["unfamiliar"].tolist() == [0, 1]
@@ -153,7 +146,17 @@ def lying(arrays):
     return file.getvalue()
 
 
+def marked(arrays, at, value):
+    """An archive with another byte in the entry of its first array."""
+    content = bytearray(npz(arrays))
+    content[content.index(b"PK\x01\x02") + at] = value
+    return bytes(content)
+
+
 DAMAGES = {
+    "of another version": lambda arrays: marked(arrays, 6, 99),
+    "encrypted": lambda arrays: marked(arrays, 8, 1),
+    "patched": lambda arrays: marked(arrays, 8, 32),
     "empty": lambda arrays: b"",
     "text": lambda arrays: b"not an archive",
     "cut": lambda arrays: npz(arrays)[:-200],

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from exported import make_runs
+from exported import make_runs, table_of_two
 
 from fundus_diag import load_run
 from fundus_diag.cli import main
@@ -73,14 +73,7 @@ def test_answers_say_what_is_poor_and_are_given_all_the_same(folder, tmp_path, c
 
 
 def test_tables_of_predictions_say_it_and_the_report_counts_it(folder, tmp_path):
-    table = pd.DataFrame(
-        [
-            {"image": f"7_{eye}.png", "patient": "7", "eye": eye, "A": int(eye == "right"), "B": 0}
-            for eye in ("left", "right")
-        ]
-    )
-    table.to_csv(tmp_path / "t.csv", index=False)
-    where = ["--manifest", str(tmp_path / "t.csv"), "--image-root", str(folder)]
+    where = table_of_two(tmp_path / "t.csv", folder)
     out = tmp_path / "p.csv"
     assert main(["predict", str(folder / "eye"), *where, "--out", str(out)]) == 0
     found = pd.read_csv(out, keep_default_na=False)
