@@ -15,8 +15,7 @@ PLACES = ["--manifest", "m.csv", "--image-root", "r", "--run-dir", "run"]
 def parsed(*words):
     """The `TrainConfig` of a command line."""
     _, args, kwargs = parse({"train": train}, expanded(["train", *words]), "x", "y")
-    (config,) = [*args, *kwargs.values()]
-    return config
+    return [*args, *kwargs.values()][0]
 
 
 def written(tmp_path, text, name="best.toml"):
