@@ -54,6 +54,16 @@ def undrawn(monkeypatch):
 
 
 @pytest.fixture
+def plain_graphs():
+    """TensorFlow runs graphs as they are written: to rewrite large ones of tiny networks takes
+    longer than to use them. What users run, rewritten, is in the tests without this.
+    """
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    yield
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+
+
+@pytest.fixture
 def eager(request):
     """Runs TensorFlow's functions step by step: tracing a tiny network takes longer than using it.
 

@@ -161,7 +161,8 @@ def test_settings_of_another_project_change_nothing(tmp_path):
     from tiny import make_photographs, ready_run
 
     manifest = make_photographs(tmp_path / "photographs", patients=10)
-    ready_run(manifest, tmp_path / "run", encoder="se_xception_small", image_size=71)
+    small = {"image_size": 32, "encoder_options": ("width=0.25", "depth=0.3")}
+    ready_run(manifest, tmp_path / "run", encoder="efficientnet_lite0", **small)
     words = ["predict", "run", "--manifest", str(manifest), "--image-root", str(manifest.parent)]
     code = "import sys; from fundus_diag.cli import main; sys.exit(main(sys.argv[1:]))"
     answers = []

@@ -279,6 +279,6 @@ def mappings(number, seed, place):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1, 4))
-def test_thousands_of_damaged_tables_end_in_a_result_or_a_line(seed, place, bounded):
-    rounds(300, seed, place)
-    mappings(300, seed, place)
+def test_hundreds_of_damaged_tables_end_in_a_result_or_a_line(seed, place, bounded):
+    rounds(150, seed, place)
+    mappings(150, seed, place)

@@ -25,7 +25,7 @@ from fundus_diag.explain.settings import Settings
 from fundus_diag.imaging.preprocess import in_field, load_photograph, to_original
 from fundus_diag.models.geometry import Grid
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("eager")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("eager", "plain_graphs")]
 SIZE, CELL = 64, np.array([5, 3])
 PLACE = 0.5 + 8.0 * CELL  # of that cell, px of the picture
 GRID = Grid((8, 8), (0.5, 0.5), (8.0, 8.0), SIZE)

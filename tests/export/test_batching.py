@@ -12,7 +12,7 @@ from fundus_diag.export import graph
 from fundus_diag.export.chunks import in_chunks
 from fundus_diag.imaging.preprocess import load_picture
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("plain_graphs")]
 
 
 def unbatched(export):

@@ -20,7 +20,7 @@ from fundus_diag.metrics.calibration import apply_calibration
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.mixed_precision import cpu_has_bfloat16
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("plain_graphs")]
 
 
 @pytest.fixture

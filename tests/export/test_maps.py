@@ -18,7 +18,7 @@ from fundus_diag.export import maps
 from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.models.geometry import Grid, stretched
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("plain_graphs")]
 
 GRID = Grid((19, 19), (1.5, 1.5), (2, 2), SIZE)  # of the first layer's cells
 

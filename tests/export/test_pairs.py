@@ -6,7 +6,7 @@ from exported import SIZE, alike, contents, different, photographs, rest, run_of
 
 from fundus_diag.imaging.preprocess import load_picture
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("plain_graphs")]
 
 
 def test_pairs_are_answered_as_the_run_does_with_one_eye_or_two(folder, models):

@@ -108,6 +108,7 @@ def test_a_check_of_a_table_names_the_poor_ones(folder, tmp_path, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("plain_graphs")
 def test_the_exported_graph_says_the_same(folder):
     left, right = ((folder / f"7_{eye}.png").read_bytes() for eye in ("left", "right"))
     eye = signatures(load_run(folder / "eye"))

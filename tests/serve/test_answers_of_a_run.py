@@ -24,7 +24,7 @@ from fundus_diag.runs.run_files import read_predictions
 from fundus_diag.serve import guard
 from fundus_diag.serve.app import make_app
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("plain_graphs")]
 HOSTS = guard.known_hosts("127.0.0.1") | {"testserver"}
 
 

@@ -46,7 +46,7 @@ def epochs_done(run_dir):
 
 
 @pytest.mark.slow
-def test_five_kills_leave_no_trace_in_the_history(tmp_path):
+def test_kills_leave_no_trace_in_the_history(tmp_path):
     manifest = make_photographs(tmp_path / "photographs", patients=20)
     flags = {
         "phase1_epochs": 4,
@@ -67,9 +67,8 @@ def test_five_kills_leave_no_trace_in_the_history(tmp_path):
 
     words = train_flags(manifest, killed, **flags)
     draw = random.Random(0)
-    # A kill before the first epoch, one in each phase and one after their border; then, below,
-    # one inside a write.
-    for wanted in (0, 2, 5, 9):
+    # A kill in phase 1 and one in phase 2; then, below, one inside a write.
+    for wanted in (2, 7):
         process = start(words)
         while epochs_done(killed) < wanted and process.poll() is None:
             time.sleep(0.02)
