@@ -169,13 +169,21 @@ def test_settings_of_another_project_change_nothing(tmp_path):
     assert main([*words, "--out", str(tmp_path / "usual.csv")]) == 0
     odd = {"image_data_format": "channels_first", "floatx": "float16", "epsilon": 0.1}
     (tmp_path / "keras.json").write_text(json.dumps({"backend": "tensorflow", **odd}))
-    code = "import sys; from fundus_diag.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = """
+import sys
+from fundus_diag.cli import main
+status = main(sys.argv[1:])
+print(sorted({"sklearn", "matplotlib"} & set(sys.modules)))  # as long to import as they take
+import matplotlib
+sys.exit(status)
+"""
     done = subprocess.run(
         [sys.executable, "-c", code, *words, "--out", str(tmp_path / "odd.csv")],
         env={**os.environ, "KERAS_HOME": str(tmp_path)}, capture_output=True, text=True,
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
     usual, other = (pd.read_csv(tmp_path / name) for name in ("usual.csv", "odd.csv"))
     pd.testing.assert_frame_equal(other, usual, atol=1e-6, rtol=0)
 
