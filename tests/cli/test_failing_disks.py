@@ -19,6 +19,7 @@ pytestmark = pytest.mark.usefixtures("eager")
 MOST = pytest.mark.parametrize(
     "most", [2, pytest.param(12, marks=pytest.mark.slow)], ids=["some", "many"]
 )
+MANY = pytest.mark.parametrize("most", [pytest.param(12, marks=pytest.mark.slow)], ids=["many"])
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +41,7 @@ def words(*parts):
     return [str(x) for x in parts]
 
 
-@pytest.mark.slow
-@MOST
+@MANY
 @pytest.mark.usefixtures("opened")
 def test_predict(folder, tmp_path, capsys, most):
     root, out = folder / "photographs", tmp_path / "out"
@@ -52,8 +52,7 @@ def test_predict(folder, tmp_path, capsys, most):
     check_every_step(lambda: main(command), out, capsys, most)
 
 
-@pytest.mark.slow
-@MOST
+@MANY
 @pytest.mark.usefixtures("opened")
 @pytest.mark.parametrize("kind", ["csv", "json", "xlsx"])
 def test_answers(folder, tmp_path, capsys, most, kind):
@@ -69,8 +68,7 @@ def test_answers(folder, tmp_path, capsys, most, kind):
     check_every_step(lambda: main(command), out, capsys, min(most, 8), changing)
 
 
-@pytest.mark.slow
-@MOST
+@MANY
 @pytest.mark.usefixtures("opened")
 def test_explain(folder, tmp_path, capsys, most):
     out = tmp_path / "out"
@@ -81,8 +79,7 @@ def test_explain(folder, tmp_path, capsys, most):
     check_every_step(lambda: main(command), out, capsys, most)
 
 
-@pytest.mark.slow
-@MOST
+@MANY
 @pytest.mark.usefixtures("undrawn")
 def test_report(tmp_path, capsys, most):
     run, out = write_run(tmp_path / "run", n_patients=30), tmp_path / "out"
@@ -133,8 +130,7 @@ def test_operate(tmp_path, capsys, most):
     check_every_step(once, tmp_path / "out", capsys, min(most, 8))
 
 
-@pytest.mark.slow
-@MOST
+@MANY
 @pytest.mark.usefixtures("opened")
 def test_recalibrate(folder, tmp_path, capsys, most):
     manifest, out = make_photographs(tmp_path / "local", patients=80, seed=5), tmp_path / "out"

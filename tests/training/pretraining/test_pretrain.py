@@ -5,7 +5,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -310,21 +309,14 @@ def start(words, program=(str(PROGRAM),)):
     return subprocess.Popen([sys.executable, *program, *words], stderr=subprocess.PIPE, text=True)
 
 
-def test_kills_leave_no_trace(manifest, tmp_path):
+def test_a_kill_leaves_no_trace(manifest, tmp_path):
     flags = {**FLAGS, "epochs": 9, "deterministic": True, "resume": True}
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     process = start(pretrain_flags(manifest, whole, **flags))
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     words = pretrain_flags(manifest, killed, **flags)
-    process = start(words)
-    history = killed / "history.csv"
-    while not (history.exists() and history.read_text().count("\n") > 3):
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.kill()
-    process.communicate()
-    process = start(words, ("-c", killed_in_a_write(PROGRAM, 2)))
+    process = start(words, ("-c", killed_in_a_write(PROGRAM, 5)))
     process.communicate(timeout=300)
     assert process.returncode == -signal.SIGKILL
     assert list((killed / "checkpoint").glob(".partial-*")), "the kill did not hit a write"
@@ -472,7 +464,7 @@ sys.exit(main(sys.argv[1:]))
 
 def test_two_devices_learn_as_one_does(manifest, tmp_path):
     """Masks differ, so the losses agree only about; half the rate would show."""
-    flags = {"epochs": 6, "no_augment": True, "mask_ratio": 0.5}
+    flags = {"epochs": 4, "no_augment": True, "mask_ratio": 0.5}
     one, two = tmp_path / "one", tmp_path / "two"
     assert main(pretrain_flags(manifest, one, **flags)) == 0
     words = pretrain_flags(manifest, two, **flags)
@@ -485,16 +477,12 @@ def test_two_devices_learn_as_one_does(manifest, tmp_path):
 
 
 @pytest.mark.usefixtures("eager")
-def test_the_training_script_takes_the_weights_of_a_real_preset(manifest, tmp_path):
+def test_a_training_takes_the_weights_of_a_real_preset(manifest, tmp_path):
     flags = {"encoder": "mae_vit_tiny", "epochs": 1, "warmup_epochs": 0}
     assert main(pretrain_flags(manifest, tmp_path / "pre", **flags)) == 0
     weights = tmp_path / "pre" / "encoder.weights.h5"
     flags = {"encoder": "mae_vit_tiny", "weights": weights, "phase2_epochs": 0, "batch_size": 15}
-    words = train_flags(manifest, tmp_path / "run", **flags)[1:]
-    done = subprocess.run(
-        [sys.executable, "train_two_phase.py", *words], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    assert main(train_flags(manifest, tmp_path / "run", **flags)) == 0
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["pretrained"] is True
     assert config["weights"] == str(weights)
