@@ -15,6 +15,7 @@ from fundus_diag.runs.contents import PHOTOGRAPHS
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.files import csv_text, reason, write_text
 from fundus_diag.utils.processes import cores
+from fundus_diag.utils.version import __version__
 
 PART = 65_536  # bytes of each of `PARTS` places of a file that are hashed
 PARTS = 9  # evenly from its first to its last: what has black borders has them at both ends
@@ -106,6 +107,26 @@ def check_same(run_dir, rows):
 def numbers(rows):
     """Fingerprints as an array of uint64, sorted."""
     return np.unique(np.array([int(x["fingerprint"], 16) for x in rows], np.uint64))
+
+
+def learned_from(config, manifest, splits):
+    """What weights were learned from, kept in them; a run that starts from them repeats it.
+
+    Args:
+        config: of the run that made them.
+        manifest: `Manifest` of its table.
+        splits: names of those that were learned from, or "all" alone of a table that has none.
+    """
+    return {
+        "pretrained_on": {
+            "manifest": config.manifest.name,
+            "sha256": manifest.sha256,
+            "splits": list(splits),
+        },
+        "encoder": config.encoder,
+        "image_size": config.image_size,
+        "version": __version__,
+    }
 
 
 def held_out(rows, seen):

@@ -23,7 +23,7 @@ class TrainConfig(RunConfig):
     encoder_options: tuple[str, ...] = ()
     """Changes of the network, NAME=VALUE, such as depths=1,1,4 or patch=8."""
     weights: str = "imagenet"
-    """Start of the encoder: imagenet, none (random), or a weights file."""
+    """Start of the encoder: imagenet, none (random), a weights file, or that of another run."""
     unit: Literal["eye", "patient"] = "eye"
     """What is diagnosed: one photograph, or both eyes of a patient together."""
     task: Literal["multi_label", "grade"] = "multi_label"

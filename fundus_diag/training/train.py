@@ -112,6 +112,7 @@ def _train(config, manifest, before, hosts):
     seen = photographs.take(manifest.table, config.image_root, SPLITS, {x for x, _ in inputs.bad})
     facts = _describe(config, manifest, inputs, test, model, pretrained, plan)
     facts |= {"precision": arithmetic, "weights_record": _record(config, manifest, seen)}
+    learned = _learned(config, manifest, seen)
     for warning in leaks(facts["weights_record"]):
         say(f"warning: {warning}")
     if before and not before.get(directory.REPLACING):
@@ -122,7 +123,7 @@ def _train(config, manifest, before, hosts):
     with naming_failures(inputs.pictures):
         with at_work(config, strategy):
             state = fit(prepare(config, model, inputs, manifest.labels, pretrained, plan, hosts))
-            h5.save(model, config.run_dir / WEIGHTS)
+            h5.save(model, config.run_dir / WEIGHTS, *learned)
         limits = fit_quality(config.run_dir, inputs.pictures, inputs.splits["train"])
         _set_operating_points(config, model, inputs, limits)
     facts |= {"best_epoch": state["best_epoch"], "seconds": round(state["seconds"], 1)}
@@ -221,6 +222,20 @@ def _record(config, manifest, seen):
         if split in learned or "all" in learned:
             held_out[split] = [total, total]
     return record | {"held_out": held_out}
+
+
+def _learned(config, manifest, seen):
+    """What the weights will have been learned from, for runs that start from them.
+
+    Returns:
+        (record, as that of a pretraining; fingerprints of the photographs, those that the weights
+        to start from had seen among them, or None where these are not known).
+    """
+    learned = photographs.numbers([x for x in seen if x["split"] == "train"])
+    if str(config.weights).endswith(".weights.h5"):
+        before = h5.read_seen(config.weights)
+        learned = None if before is None else np.union1d(before, learned)
+    return photographs.learned_from(config, manifest, ["train"]), learned
 
 
 def _set_operating_points(config, model, inputs, limits):

@@ -34,6 +34,9 @@ def on_jax(manifest, run_dir, *more, **flags):
     """A training in a process of its own, in a group that can be killed as a machine."""
     words = tiny.train_flags(manifest, run_dir, **flags)
     given = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    # What one process compiles, for half of its time, the next ones take as it is.
+    given |= {"JAX_COMPILATION_CACHE_DIR": str(manifest.parent.parent / "compiled")}
+    given |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     return subprocess.Popen(
         [sys.executable, tiny.__file__, *words, *map(str, more)],
         stdout=subprocess.PIPE,

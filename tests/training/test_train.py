@@ -15,6 +15,7 @@ from tiny import main, make_photographs, train_flags, train_only
 
 from fundus_diag import load_run
 from fundus_diag.data.manifest import read_manifest
+from fundus_diag.models.weights import h5
 from fundus_diag.runs.contents import foreign
 from fundus_diag.training import checkpoint
 from fundus_diag.training.sampling import sampling_plan
@@ -148,12 +149,17 @@ def test_a_run_over_grades_trains_and_gives_probabilities_that_sum_to_one(tmp_pa
 @pytest.mark.slow
 def test_weights_of_one_run_start_another(run_dir, manifest, tmp_path):
     trained = load_run(run_dir).model
-    encoder = keras.Model(trained.input, trained.get_layer("head_pool").input)
-    encoder.save_weights(tmp_path / "encoder.weights.h5")
     other = tmp_path / "run"
-    flags = {"weights": tmp_path / "encoder.weights.h5", "phase1_epochs": 1, "phase2_epochs": 0}
+    flags = {"weights": run_dir / "model.weights.h5", "phase1_epochs": 1, "phase2_epochs": 0}
     assert train_only(manifest, other, **flags) == 0
-    assert read(other, "config.json")["pretrained"] is True
+    config = read(other, "config.json")
+    assert config["pretrained"] is True
+    table = pd.read_csv(manifest)["split"].value_counts()
+    # It learned from train alone, and so did what it started from.
+    assert config["weights_record"]["held_out"] == {x: [0, table[x]] for x in ("val", "test")}
+    seen = h5.read_seen(other / "model.weights.h5")
+    assert len(seen) == table["train"]
+    np.testing.assert_array_equal(seen, h5.read_seen(run_dir / "model.weights.h5"))
     # Phase 2 did not run, so the encoder is still the one that was given.
     again = load_run(other).model
     for a, b in zip(

@@ -30,7 +30,8 @@ def load_encoder(encoder, image_size, weights, **options):
         encoder: name in `ENCODERS`.
         image_size: px.
         weights: "none", "imagenet" or a file: `.weights.h5` as `encoder.save_weights` and
-            `fundus-diag port` write it, or one as the encoder's weights of ImageNet are published.
+            `fundus-diag port` write it, that of a run, whose head is left out, or one as the
+            encoder's weights of ImageNet are published.
             A position embedding of another grid is resized. Where the file has no final `norm`, as
             after fine-tuning, the encoder has none.
         **options: of the encoder.
@@ -88,7 +89,7 @@ def weights_record(weights):
 
 
 def _load_own(path, encoder, image_size, options):
-    arrays = h5.own_arrays(path)
+    arrays = {k: v for k, v in h5.own_arrays(path).items() if not k.startswith("head_")}
     if has_option(encoder, "final_norm") and not any(key.startswith("norm/") for key in arrays):
         options = {**options, "final_norm": False}
     model = build_encoder(encoder, image_size, **options)

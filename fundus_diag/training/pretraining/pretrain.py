@@ -13,7 +13,6 @@ from fundus_diag.training.devices import at_work, check_shares, start
 from fundus_diag.training.epochs import say
 from fundus_diag.training.pretraining.loop import fit, prepare
 from fundus_diag.utils.errors import DataError, UsageError, counted
-from fundus_diag.utils.version import __version__
 
 
 def pretrain(config):
@@ -64,7 +63,7 @@ def _pretrain(config, manifest, before):
         fit(run)
         encoder = build_encoder(config.encoder, config.image_size)
         copy_to_encoder(model, encoder)
-        record = _record(config, manifest, learned or ["all"])
+        record = photographs.learned_from(config, manifest, learned or ["all"])
         h5.save(encoder, config.run_dir / ENCODER_WEIGHTS, record, photographs.numbers(seen))
     directory.finish(config, facts | {"seconds": round(run.state["seconds"], 1)})
 
@@ -115,21 +114,3 @@ def load_photographs(config, manifest):
             where = "" if split == "all" else f" in split {split!r}"
             raise DataError(f"{config.manifest}: no readable photograph{where}")
     return inputs.pictures, inputs.splits, inputs.bad
-
-
-def _record(config, manifest, splits):
-    """What the weights were learned from; a run that starts from them repeats it.
-
-    Args:
-        splits: names of those of the table, or "all" alone where it has none.
-    """
-    return {
-        "pretrained_on": {
-            "manifest": config.manifest.name,
-            "sha256": manifest.sha256,
-            "splits": list(splits),
-        },
-        "encoder": config.encoder,
-        "image_size": config.image_size,
-        "version": __version__,
-    }
