@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -13,11 +14,12 @@ import tensorflow as tf
 import tiny
 from tiny import main, make_photographs, train_flags, train_only
 
-from fundus_diag import load_run
+from fundus_diag import load_run, models
 from fundus_diag.data.manifest import read_manifest
 from fundus_diag.models.weights import h5
 from fundus_diag.runs.contents import foreign
-from fundus_diag.training import checkpoint
+from fundus_diag.training import checkpoint, train
+from fundus_diag.training.config import TrainConfig
 from fundus_diag.training.sampling import sampling_plan
 from fundus_diag.training.train import load_training_inputs
 from fundus_diag.utils.errors import DataError
@@ -168,6 +170,24 @@ def test_weights_of_one_run_start_another(run_dir, manifest, tmp_path):
         strict=True,
     ):
         np.testing.assert_array_equal(a, b)
+
+
+def test_weights_remember_what_those_that_they_started_from_had_seen(tmp_path):
+    encoder = models.build_encoder("tiny", 32)
+    known, unknown = tmp_path / "known.weights.h5", tmp_path / "unknown.weights.h5"
+    h5.save(encoder, known, {"source": "somewhere"}, np.array([7, 9], np.uint64))
+    h5.save(encoder, unknown, {"source": "somewhere"})
+    rows = [{"split": "train", "fingerprint": "b"}, {"split": "val", "fingerprint": "c"}]
+
+    def seen(weights):
+        config = TrainConfig(Path("m.csv"), tmp_path, tmp_path / "run", weights=str(weights))
+        record, numbers = train._learned(config, SimpleNamespace(sha256="ab"), rows)
+        assert record["pretrained_on"] == {"manifest": "m.csv", "sha256": "ab", "splits": ["train"]}
+        return None if numbers is None else numbers.tolist()
+
+    assert seen("imagenet") == [11]
+    assert seen(known) == [7, 9, 11]
+    assert seen(unknown) is None
 
 
 @pytest.mark.parametrize("name", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
