@@ -53,7 +53,7 @@ def undrawn(monkeypatch):
         monkeypatch.setattr(module, "figure_png", lambda size, draw: pixel)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def plain_graphs():
     """TensorFlow runs graphs as they are written: to rewrite large ones of tiny networks takes
     longer than to use them. What users run, rewritten, is in the tests without this.

@@ -7,8 +7,8 @@ import sys
 from fundus_diag.utils.keras_settings import check_backend, settle
 from fundus_diag.utils.processes import unheard
 
-# Keras imports them where they are, for classes that nothing here has a use for: a quarter of the
-# start. Reports import matplotlib themselves.
+# Keras imports them where they are, for seconds, for classes that nothing here has a use for.
+# Reports import matplotlib themselves.
 UNUSED = ("sklearn", "matplotlib")
 
 

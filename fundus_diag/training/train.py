@@ -229,12 +229,14 @@ def _learned(config, manifest, seen):
 
     Returns:
         (record, as that of a pretraining; fingerprints of the photographs, those that the weights
-        to start from had seen among them, or None where these are not known).
+        to start from had seen among them), or (None, None) where these are not known.
     """
     learned = photographs.numbers([x for x in seen if x["split"] == "train"])
     if str(config.weights).endswith(".weights.h5"):
         before = h5.read_seen(config.weights)
-        learned = None if before is None else np.union1d(before, learned)
+        if before is None:
+            return None, None
+        learned = np.union1d(before, learned)
     return photographs.learned_from(config, manifest, ["train"]), learned
 
 

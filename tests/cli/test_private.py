@@ -7,7 +7,6 @@ from base64 import b64decode
 import numpy as np
 import pandas as pd
 import pytest
-import tensorflow as tf
 from narrow_vit import pretrain_flags, register
 from PIL import Image
 from private import make_private, marks_in, private_dicom
@@ -21,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
+def written(tmp_path_factory, plain_graphs):
     """(folder of all that was written, all that was said) of every command on such photographs."""
     folder = tmp_path_factory.mktemp("private")
     manifest = make_photographs(folder / "in", patients=20)
@@ -50,13 +49,11 @@ def written(tmp_path_factory):
         ["predict", run, manifest.parent, "--out", out / "answers.xlsx", "--no-page"],
         ["operate", run, "--criterion", "f1", "--resamples", "100"],
     ]
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     try:
         for words in commands:
             assert main([str(word) for word in words]) == 0, said.getvalue()[-2000:]
     finally:
         capture.undo()
-        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
     assert (run / "salt").is_file()  # people of the folder were told apart by it
     return folder, said.getvalue()
 
