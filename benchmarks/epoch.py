@@ -15,7 +15,7 @@ from pathlib import Path
 
 from common import machine
 
-from fundus_diag.training import checkpoint, epochs, loop, phases
+from fundus_diag.training import checkpoint, classify, epochs, loop, phases
 from fundus_diag.training.config import TrainConfig
 from fundus_diag.training.train import train
 
@@ -91,13 +91,13 @@ class Clock:
         setattr(module, function, counted)
 
     def keep_batches(self):
-        inner = loop.training_batches
+        inner = classify.training_batches
 
         def kept(*args):
             self.made.append(inner(*args))
             return self.made[-1]
 
-        loop.training_batches = kept
+        classify.training_batches = kept
 
     def say(self, phase, at):
         row = dict(self.rows[at])

@@ -22,8 +22,8 @@ from train_step import compiled
 
 from fundus_diag.data.pictures import Pictures
 from fundus_diag.data.pipeline import training_batches
+from fundus_diag.training.classify import augmentation
 from fundus_diag.training.config import TrainConfig
-from fundus_diag.training.loop import augmentation
 from fundus_diag.utils.mixed_precision import precision, resolve_precision
 
 LABELS = 8

@@ -25,8 +25,8 @@ from train_step import step
 
 from fundus_diag.data.pictures import Pictures
 from fundus_diag.data.pipeline import scoring_batches, training_batches
+from fundus_diag.training.classify import augmentation
 from fundus_diag.training.config import TrainConfig
-from fundus_diag.training.loop import augmentation
 from fundus_diag.utils.mixed_precision import resolve_precision
 from fundus_diag.utils.processes import cores
 

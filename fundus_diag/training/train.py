@@ -23,10 +23,11 @@ from fundus_diag.runs.run import OWN_FLAGS, build_model
 from fundus_diag.runs.run_files import CLASSIFIER, all_flags, leaks, read_config
 from fundus_diag.runs.thresholds import check_possible, save_operating_points
 from fundus_diag.training import jax_hosts
+from fundus_diag.training.classify import classification
 from fundus_diag.training.devices import at_work, check_shares, start
 from fundus_diag.training.epochs import say
 from fundus_diag.training.jax_hosts import ALONE
-from fundus_diag.training.loop import fit, prepare
+from fundus_diag.training.loop import Fitting, fit
 from fundus_diag.training.phases import check_block
 from fundus_diag.training.sampling import draw_epoch, held_back, sampling_plan
 from fundus_diag.utils.errors import DataError, UsageError
@@ -107,7 +108,8 @@ def _train(config, manifest, before, hosts):
     if not hosts.first:
         jax_hosts.wait(hosts)  # until the folder is ready
         with naming_failures(inputs.pictures), at_work(config, strategy):
-            fit(prepare(config, model, inputs, manifest.labels, pretrained, plan, hosts))
+            task = classification(config, model, inputs, manifest.labels, pretrained, plan, hosts)
+            fit(Fitting(config, model, pretrained, task, hosts=hosts))
         return
     seen = photographs.take(manifest.table, config.image_root, SPLITS, {x for x, _ in inputs.bad})
     facts = _describe(config, manifest, inputs, test, model, pretrained, plan)
@@ -122,7 +124,8 @@ def _train(config, manifest, before, hosts):
     jax_hosts.wait(hosts)
     with naming_failures(inputs.pictures):
         with at_work(config, strategy):
-            state = fit(prepare(config, model, inputs, manifest.labels, pretrained, plan, hosts))
+            task = classification(config, model, inputs, manifest.labels, pretrained, plan, hosts)
+            state = fit(Fitting(config, model, pretrained, task, hosts=hosts))
             h5.save(model, config.run_dir / WEIGHTS, *learned)
         limits = fit_quality(config.run_dir, inputs.pictures, inputs.splits["train"])
         _set_operating_points(config, model, inputs, limits)

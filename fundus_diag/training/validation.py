@@ -79,9 +79,9 @@ def improves(value, best):
     return best is None or value > best or (np.isnan(best) and not np.isnan(value))
 
 
-def stopped(history, phase, patience, select):
-    """Whether a phase has gone `patience` epochs without bettering its own best score."""
-    values = [row[JUDGES[select]] for row in history if row["phase"] == phase]
+def stopped(history, phase, patience, judge):
+    """Whether a phase has gone `patience` epochs without bettering its own best `judge`."""
+    values = [row[judge] for row in history if row["phase"] == phase]
     values = [-np.inf if np.isnan(v) else v for v in values]
     return bool(patience and values) and len(values) - 1 - int(np.argmax(values)) >= patience
 

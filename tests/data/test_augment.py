@@ -3,8 +3,8 @@ import pytest
 import tensorflow as tf
 
 from fundus_diag.data.augment import augmenter, mix, move, random_crop, warp
+from fundus_diag.training.classify import augmentation
 from fundus_diag.training.config import TrainConfig
-from fundus_diag.training.loop import augmentation
 
 NAN = np.nan
 

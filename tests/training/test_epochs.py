@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from tiny import make_photographs, train_only
 
-from fundus_diag.training import checkpoint, epochs, loop, validation
+from fundus_diag.training import checkpoint, classify, epochs, loop, validation
 from fundus_diag.training.config import BEFORE, TrainConfig
 from fundus_diag.utils.variables import values
 
@@ -79,8 +79,8 @@ def test_the_score_asked_for_chooses_the_epoch(manifest, tmp_path, monkeypatch, 
 
     monkeypatch.setattr(epochs, "fit_epoch", lambda *_: 0.5)
     monkeypatch.setattr(validation, "epoch_scores", epoch_scores)
-    monkeypatch.setattr(loop, "label_scores", lambda *_: "")
-    monkeypatch.setattr(loop, "summary_line", lambda *_: "")
+    monkeypatch.setattr(classify, "label_scores", lambda *_: "")
+    monkeypatch.setattr(classify, "summary_line", lambda *_: "")
     run = tmp_path / "run"
     flags = {"select": "roc_auc", "most_repeats": 1.0, "no_augment": True}
     assert train_only(manifest, run, **flags) == 0
@@ -98,8 +98,9 @@ def test_the_score_asked_for_chooses_the_epoch(manifest, tmp_path, monkeypatch, 
 
 def test_a_phase_is_patient_with_the_score_that_was_asked_for():
     rows = [{"phase": 2, **{k: v[i] for k, v in FIGURES.items()}} for i in range(3)]
-    assert [validation.stopped(rows, 2, 1, x) for x in validation.JUDGES] == [True, True, False]
-    assert [validation.stopped(rows, 2, 2, x) for x in validation.JUDGES] == [True, False, False]
+    judges = validation.JUDGES.values()
+    assert [validation.stopped(rows, 2, 1, x) for x in judges] == [True, True, False]
+    assert [validation.stopped(rows, 2, 2, x) for x in judges] == [True, False, False]
     choices, _ = get_args(get_type_hints(TrainConfig)["select"])
     assert set(get_args(choices)) == set(validation.JUDGES)
 
@@ -124,14 +125,15 @@ def test_what_goes_on_is_what_was_kept(manifest, tmp_path, monkeypatch):
         return {
             "model": values(fitting.model.variables),
             "optimizer": values(fitting.model.optimizer.variables),
-            "pos_weight": [fitting.loss.pos_weight.numpy()],
+            "pos_weight": values(fitting.task.kept["pos_weight"]),
         }
 
     def two_epochs(fitting, learner, phase):
         if len(fitting.state["history"]) == 2:
             raise KeyboardInterrupt
+        kept.setdefault("base", values(fitting.task.kept["pos_weight"])[0])
         real(fitting, learner, phase)
-        kept.update(state(fitting), base=fitting.weights)
+        kept.update(state(fitting))
 
     def look(fitting, learner, phase):
         taken.update(state(fitting), phase=phase, config=fitting.config)

@@ -12,7 +12,7 @@ from tiny import make_photographs, train_only
 from fundus_diag.data.pictures import Pictures
 from fundus_diag.models import ENCODERS, build_classifier
 from fundus_diag.models.batch_norm import calibrate_batch_norm
-from fundus_diag.training import features, loop
+from fundus_diag.training import classify, features, loop
 
 PLAIN = {"cutmix": 0.0, "mixup": 0.0, "colour": True, "geometry": True, "rand_augment": 0.0}
 
@@ -193,13 +193,11 @@ def test_batches_hold_the_labels_of_their_rows_and_all_views():
     ],
 )
 def test_who_trains_on_features(flags, alone, monkeypatch):
-    monkeypatch.setattr(loop, "_head", lambda fitting: "head")
-    monkeypatch.setattr(loop, "_whole", lambda fitting: "whole")
+    monkeypatch.setattr(classify, "_head", lambda classes: "head")
+    monkeypatch.setattr(classify, "_whole", lambda classes: "whole")
     views = {k: x for k, x in flags.items() if k == "phase1_views"}
-    fitting = loop.Fitting(
-        config(**views), None, None, [], flags["pretrained"], None, None, None, {"seconds": 0}
-    )
-    assert loop._learner(fitting, flags.get("phase", 1)) == ("head" if alone else "whole")
+    classes = classify.Classes(config(**views), None, None, [], flags["pretrained"], None, None)
+    assert classify._learner(classes, flags.get("phase", 1)) == ("head" if alone else "whole")
 
 
 @pytest.mark.slow

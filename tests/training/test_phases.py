@@ -155,14 +155,14 @@ def test_a_phase_stops_after_its_patience_without_a_better_score():
         return [{"phase": phase, "val_composite": v} for v in values]
 
     rising = history(0.1, 0.2, 0.3)
-    assert not stopped(rising, 2, 1, "composite")
-    assert not stopped(rising + history(0.25), 2, 2, "composite")
-    assert stopped(rising + history(0.25, 0.3), 2, 2, "composite")
-    assert stopped(rising + history(float("nan"), 0.1), 2, 2, "composite")
-    assert not stopped(rising + history(0.25, 0.2, 0.1), 2, 0, "composite")
+    assert not stopped(rising, 2, 1, "val_composite")
+    assert not stopped(rising + history(0.25), 2, 2, "val_composite")
+    assert stopped(rising + history(0.25, 0.3), 2, 2, "val_composite")
+    assert stopped(rising + history(float("nan"), 0.1), 2, 2, "val_composite")
+    assert not stopped(rising + history(0.25, 0.2, 0.1), 2, 0, "val_composite")
     # The other phase's epochs do not count.
-    assert not stopped(history(0.9, phase=1) + history(0.1), 2, 1, "composite")
-    assert not stopped([], 1, 1, "composite")
+    assert not stopped(history(0.9, phase=1) + history(0.1), 2, 1, "val_composite")
+    assert not stopped([], 1, 1, "val_composite")
 
 
 def test_a_score_improves_on_nothing_and_on_an_undefined_one():
