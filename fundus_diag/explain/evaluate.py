@@ -14,12 +14,13 @@ from fundus_diag.explain import explainer
 from fundus_diag.explain.curves import curves_png
 from fundus_diag.explain.explain import explain_batch, stack_fields
 from fundus_diag.explain.filters import clean
-from fundus_diag.explain.laying import field_on_photograph, reached
+from fundus_diag.explain.laying import reached
 from fundus_diag.explain.metrics import localization
 from fundus_diag.explain.metrics.deletion import blurred
 from fundus_diag.explain.metrics.randomization import cascade
 from fundus_diag.explain.metrics.score import FIGURES, Target, score
 from fundus_diag.explain.settings import Settings
+from fundus_diag.imaging.inside import field_on_photograph
 from fundus_diag.metrics.summary import summarise
 from fundus_diag.models.geometry import pixels
 from fundus_diag.runs.cases import load_batches, stack_pictures, usable_cases

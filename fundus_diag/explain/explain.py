@@ -8,10 +8,10 @@ import numpy as np
 from fundus_diag.data.labels import EYES
 from fundus_diag.explain.explainer import explainer, grid_of, layers_of, model_inputs
 from fundus_diag.explain.filters import clean
-from fundus_diag.explain.laying import picture_field
 from fundus_diag.explain.methods.registry import METHODS
 from fundus_diag.explain.output import FIELDS, table_rows, write_case
 from fundus_diag.explain.settings import Settings
+from fundus_diag.imaging.inside import picture_field
 from fundus_diag.runs.cases import NOTHING, load_batches, stack_pictures, usable_cases
 from fundus_diag.runs.lock import locked
 from fundus_diag.runs.run import load_run

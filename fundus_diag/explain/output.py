@@ -11,16 +11,11 @@ import cv2
 import numpy as np
 
 from fundus_diag.data.labels import label_text
-from fundus_diag.explain.laying import (
-    field_on_photograph,
-    over_photograph,
-    over_picture,
-    peak,
-    reached,
-)
+from fundus_diag.explain.laying import over_photograph, over_picture, peak, reached
 from fundus_diag.explain.methods.registry import METHODS
 from fundus_diag.explain.overlay import TOP_LABEL, explanation_png, methods_png
 from fundus_diag.explain.regions import COLUMNS, region_table
+from fundus_diag.imaging.inside import field_on_photograph
 from fundus_diag.imaging.preprocess import to_original
 from fundus_diag.utils.files import atomic, write_bytes
 

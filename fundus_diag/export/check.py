@@ -7,10 +7,11 @@ from fundus_diag.data.inputs import load_table
 from fundus_diag.data.pipeline import scoring_batches
 from fundus_diag.explain import explainer
 from fundus_diag.explain.filters import clean
-from fundus_diag.explain.laying import map_box, picture_field, reached
+from fundus_diag.explain.laying import map_box, reached
 from fundus_diag.explain.methods.registry import layer_names
 from fundus_diag.export.pixels import as_arrays
 from fundus_diag.export.samples import drawn_photographs
+from fundus_diag.imaging.inside import picture_field
 from fundus_diag.imaging.preprocess import loaded
 from fundus_diag.metrics.calibration import apply_calibration
 from fundus_diag.metrics.classification import macro_auc

@@ -6,16 +6,12 @@ import tensorflow as tf
 
 from fundus_diag.explain.filters import COARSE, MEDIAN
 from fundus_diag.explain.fusion import finest, fused
-from fundus_diag.explain.laying import (
-    field_in_picture,
-    field_on_photograph,
-    map_box,
-    reached,
-)
+from fundus_diag.explain.laying import map_box, reached
 from fundus_diag.explain.methods.gradients import raw_maps
 from fundus_diag.explain.methods.registry import METHODS, layer_names
 from fundus_diag.explain.overlay import ALPHA, COLOURS, FULL
 from fundus_diag.export.reading import NO_ANSWER
+from fundus_diag.imaging.inside import field_in_picture, field_on_photograph
 from fundus_diag.imaging.preprocess import map_to_original
 from fundus_diag.runs.freeze import freeze, input_spec
 

@@ -12,8 +12,9 @@ from tiny import make_photographs, ready_run
 from fundus_diag import explain, load_run
 from fundus_diag.cli import main
 from fundus_diag.explain.filters import clean, filter_maps
-from fundus_diag.explain.laying import picture_field, reached
+from fundus_diag.explain.laying import reached
 from fundus_diag.explain.methods.registry import method_name
+from fundus_diag.imaging.inside import picture_field
 from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.models.geometry import Grid
 from fundus_diag.utils.errors import UsageError

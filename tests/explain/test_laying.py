@@ -10,6 +10,7 @@ from laid import placed_in_field, placed_in_picture
 from maps_and_masks import maps_and_masks, pixels
 
 from fundus_diag.explain import laying
+from fundus_diag.imaging.inside import field_on_photograph, picture_field
 from fundus_diag.imaging.preprocess import Loaded
 from fundus_diag.models.geometry import Grid
 from fundus_diag.models.geometry import pixels as picture_grid
@@ -29,24 +30,24 @@ def loaded(field=(4, -3, 44, 60, 1), shape=(40, 56)):
 def test_a_map_lies_on_picture_and_photograph_where_its_cells_stand_and_in_the_field_alone():
     map, one = np.random.default_rng(0).random((5, 4)).astype("float32") + 0.1, loaded()
     want, there = placed_in_picture(map, GRID, one)
-    inside = laying.picture_field(one)
+    inside = picture_field(one)
     np.testing.assert_array_equal(inside, there)
     assert 0.3 < there.mean() < 0.7
     np.testing.assert_allclose(laying.over_picture(map, GRID, inside), want, atol=1e-5)
-    wide = laying.field_on_photograph(one.field, 40, 56).numpy()
+    wide = field_on_photograph(one.field, 40, 56).numpy()
     got = laying.over_photograph(map, GRID, one.box, wide)
     np.testing.assert_allclose(got, placed_in_field(map, GRID, one), atol=1e-5)
     assert ((got > 0) == wide).all()
 
 
 def test_where_no_field_is_found_the_photograph_is_it_and_not_the_padding():
-    inside = laying.picture_field(loaded((0, 0, 40, 56, 0)))
+    inside = picture_field(loaded((0, 0, 40, 56, 0)))
     rows = (np.arange(32) + 0.5) * 56 / 32 - 8  # of the photograph, 40 high
     np.testing.assert_array_equal(inside, np.tile(((rows >= 0) & (rows <= 40))[:, None], 32))
 
 
 def test_what_the_frame_cuts_off_a_round_field_does_not_count():
-    inside = laying.picture_field(loaded((-8, 0, 48, 56, 1)))
+    inside = picture_field(loaded((-8, 0, 48, 56, 1)))
     at = (np.arange(32) + 0.5) * 56 / 32
     rows = at - 8  # of the photograph, 40 high
     disc = (at[:, None] - 28) ** 2 + (at - 28) ** 2 <= 28**2

@@ -20,8 +20,9 @@ from tiny import make_photographs, ready_run
 from fundus_diag import load_run, models
 from fundus_diag.cli import main
 from fundus_diag.explain import evaluate
-from fundus_diag.explain.laying import picture_field, reached
+from fundus_diag.explain.laying import reached
 from fundus_diag.explain.settings import Settings
+from fundus_diag.imaging.inside import picture_field
 from fundus_diag.imaging.preprocess import in_field, load_photograph, to_original
 from fundus_diag.models.geometry import Grid
 

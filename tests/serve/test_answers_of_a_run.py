@@ -17,8 +17,9 @@ from starlette.testclient import TestClient
 
 from fundus_diag.explain import explainer
 from fundus_diag.explain.filters import clean
-from fundus_diag.explain.laying import over_photograph, picture_field
+from fundus_diag.explain.laying import over_photograph
 from fundus_diag.export.graph import signatures
+from fundus_diag.imaging.inside import picture_field
 from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.runs.run_files import read_predictions
 from fundus_diag.serve import guard

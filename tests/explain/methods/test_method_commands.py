@@ -15,7 +15,8 @@ from tiny import make_photographs, ready_run
 from fundus_diag import explain, load_run, models
 from fundus_diag.cli import main
 from fundus_diag.explain import explainer
-from fundus_diag.explain.laying import picture_field, reached
+from fundus_diag.explain.laying import reached
+from fundus_diag.imaging.inside import picture_field
 from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.models import mae_vit
 from fundus_diag.models.geometry import stretched
