@@ -10,11 +10,10 @@ import pandas as pd
 from fundus_diag.data.labels import file_name
 from fundus_diag.data.masks import check_folders, check_masks, find_masks, read_lesions, read_mask
 from fundus_diag.data.synthetic.eye import PLACED
-from fundus_diag.explain import explainer
+from fundus_diag.explain import explainer, laying
 from fundus_diag.explain.curves import curves_png
 from fundus_diag.explain.explain import explain_batch, stack_fields
 from fundus_diag.explain.filters import clean
-from fundus_diag.explain.laying import reached
 from fundus_diag.explain.metrics import localization
 from fundus_diag.explain.metrics.deletion import blurred
 from fundus_diag.explain.metrics.randomization import cascade
@@ -258,7 +257,7 @@ def _randomised(run, drawn, labels, layers, settings, seed):
         options["inside"] = inside
         found = explainer.maps(run.model, images, method, numbers, layers[method], **options)
         grid = explainer.grid_of(run.model, method, layers[method])
-        there = reached(inside.reshape(-1, *inside.shape[-2:]), grid).numpy()
+        there = laying.reached(inside.reshape(-1, *inside.shape[-2:]), grid).numpy()
         # Of each picture, or eye, all labels.
         eyes = zip(found.reshape(-1, len(numbers), *found.shape[-2:]), there, strict=True)
         return [map[cells] for maps, cells in eyes if cells.any() for map in maps]

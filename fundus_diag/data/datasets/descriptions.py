@@ -16,13 +16,16 @@ if TYPE_CHECKING:  # to build it takes a tenth of a second, which the command li
     from fundus_diag.data.datasets.schema import Description
 
 
+VOCABULARY = "findings"  # lies beside the descriptions and is none: `data/findings.py` reads it
+
+
 class NotThere(DataError):
     """Of the files that a description names none is there."""
 
 
 def described() -> list[str]:
     """The names of all data sets that have a description."""
-    return sorted(path.stem for path in descriptions_dir().glob("*.toml"))
+    return sorted({path.stem for path in descriptions_dir().glob("*.toml")} - {VOCABULARY})
 
 
 def describe(name: str, mapping: Path | None = None) -> Description:

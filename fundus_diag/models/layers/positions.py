@@ -1,5 +1,7 @@
 """Where a token stands: learned embeddings that start from sines, and their resizing."""
 
+import math
+
 import keras
 import numpy as np
 from keras import layers, ops
@@ -9,15 +11,17 @@ from fundus_diag.utils.errors import UsageError
 
 @keras.saving.register_keras_serializable("fundus_diag")
 class PositionEmbedding(layers.Layer):
-    """Adds an embedding of its place to every token (B, 1 + g g, C), the class token first.
+    """Adds an embedding of its place to every token: (B, g g, C), or with a class token first.
 
     It starts from the sines and cosines of `sine_positions`; the class token's starts from 0.
     """
 
     def build(self, shape):
         def start(shape, dtype=None):
-            table = sine_positions(round((shape[1] - 1) ** 0.5), shape[2])
-            return ops.cast(np.concatenate([np.zeros((1, shape[2])), table])[None], dtype)
+            side = math.isqrt(shape[1])
+            table = sine_positions(side, shape[2])
+            first = np.zeros((shape[1] - side * side, shape[2]))
+            return ops.cast(np.concatenate([first, table])[None], dtype)
 
         self.embedding = self.add_weight(name="embedding", shape=(1, *shape[1:]), initializer=start)
 
