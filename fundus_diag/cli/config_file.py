@@ -6,15 +6,17 @@ import tomllib
 from pathlib import Path
 
 from fundus_diag.training.config import TrainConfig
+from fundus_diag.training.segment_config import SegmentConfig
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.flags import words_of
 
 MAX_BYTES = 10_000_000
 NOT_TAKEN = ("run_dir", "resume", "overwrite")  # of a run's config.json: this is another run
 PLACES = ("manifest", "image_root", "cache_dir")
+KINDS = {"": TrainConfig, "segment": SegmentConfig}  # of `train` in each group of commands
 
 
-def expanded(argv):
+def expanded(argv, group=""):
     """The words of a command line with those of its `--config FILE` in front of them.
 
     The file is the `config.json` of a run, or TOML of flags such as `search` writes. What is said
@@ -22,13 +24,14 @@ def expanded(argv):
 
     Args:
         argv: words, the command first.
+        group: that the command is one of, "segment" or none.
 
     Raises:
         DataError: the file cannot be read, or holds what is no flag of `train`.
         UsageError: `--config` without a file, or twice.
     """
     at = [i for i, x in enumerate(argv) if x == "--config" or x.startswith("--config=")]
-    if argv[:1] != ["train"] or not at:
+    if argv[:1] != ["train"] or not at or group not in KINDS:
         return argv
     if len(at) > 1:
         raise UsageError("--config stands twice")
@@ -39,17 +42,17 @@ def expanded(argv):
         name = argv[at + 1] if at + 1 < len(argv) else ""
     if not name or name.startswith("--"):
         raise UsageError("--config: a file has to follow")
-    return ["train", *_words(Path(name)), *argv[1:at], *rest]
+    return ["train", *_words(Path(name), KINDS[group]), *argv[1:at], *rest]
 
 
-def _words(path):
+def _words(path, kind):
     from fundus_diag.runs.schema import values_of
 
-    flags = _flags(path)
-    known = {x.name for x in dataclasses.fields(TrainConfig)} - set(NOT_TAKEN)
-    values = values_of(path, TrainConfig, {k: x for k, x in flags.items() if k in known})
+    flags = _flags(path, kind)
+    known = {x.name for x in dataclasses.fields(kind)} - set(NOT_TAKEN)
+    values = values_of(path, kind, {k: x for k, x in flags.items() if k in known})
     places = {"manifest": Path(), "image_root": Path(), "run_dir": Path()}
-    config = TrainConfig(**{**places, **values})
+    config = kind(**{**places, **values})
     words = words_of(config)
     for name in places:  # they have no defaults: what the file does not say is not said
         if name not in values:
@@ -58,7 +61,7 @@ def _words(path):
     return words
 
 
-def _flags(path):
+def _flags(path, kind):
     """{field: value} that a file says; the places of a TOML are from its folder."""
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -75,7 +78,7 @@ def _flags(path):
         content = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, no TOML
         raise DataError(f"{path}: neither JSON nor TOML: {error}") from error
-    known = {x.name for x in dataclasses.fields(TrainConfig)} - set(NOT_TAKEN)
+    known = {x.name for x in dataclasses.fields(kind)} - set(NOT_TAKEN)
     found = {}
     for name, value in content.items():
         short = name.removeprefix("--").replace("-", "_")

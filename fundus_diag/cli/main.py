@@ -8,7 +8,7 @@ is quick.
 import os
 import sys
 
-from fundus_diag.cli import manifest
+from fundus_diag.cli import manifest, segment
 from fundus_diag.cli.compare import compare
 from fundus_diag.cli.config_file import expanded
 from fundus_diag.cli.demo import demo, draw
@@ -47,6 +47,12 @@ COMMANDS = {
 }
 
 
+GROUPS = {
+    "manifest": (manifest.COMMANDS, "Tables of photographs."),
+    "segment": (segment.COMMANDS, "Networks that outline lesions, vessels, discs."),
+}
+
+
 def main(argv=None, program="fundus-diag"):
     """Runs one command; returns its exit status."""
     for stream in (sys.stdout, sys.stderr):
@@ -54,19 +60,20 @@ def main(argv=None, program="fundus-diag"):
             # A name that the terminal or the log cannot show must not end what is done.
             stream.reconfigure(errors="backslashreplace")
     argv = list(sys.argv[1:] if argv is None else argv)
-    commands, description = COMMANDS, f"Diagnosis of fundus photographs. {DISCLAIMER}"
+    group, commands, description = "", COMMANDS, f"Diagnosis of fundus photographs. {DISCLAIMER}"
     if argv[:1] == ["--version"]:
         print(f"fundus-diag {__version__}")
         return 0
-    if argv[:1] == ["manifest"]:
-        argv, program = argv[1:], f"{program} manifest"
-        commands, description = manifest.COMMANDS, "Tables of photographs."
+    if argv and argv[0] in GROUPS:
+        group, argv = argv[0], argv[1:]
+        program = f"{program} {group}"
+        commands, description = GROUPS[group]
     elif program == "fundus-diag":
         # Listed in the help; its own commands are reached above.
-        commands = {"manifest": _manifest, **COMMANDS}
+        commands = {"manifest": _manifest, **COMMANDS, "segment": _segment}
     try:
-        argv = expanded(argv)
-        called = parse(commands, argv, program, description, resumed(argv))
+        argv = expanded(argv, group)
+        called = parse(commands, argv, program, description, resumed(argv, group))
         if called is None:
             return 0
         command, args, kwargs = called
@@ -87,6 +94,10 @@ def main(argv=None, program="fundus-diag"):
 
 def _manifest():
     """Tables of photographs: build, guess, check, split, merge, sample."""
+
+
+def _segment():
+    """Networks that outline lesions, vessels, discs: train, predict, report."""
 
 
 def _of_a_file(error):

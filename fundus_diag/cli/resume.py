@@ -6,16 +6,18 @@ from pathlib import Path
 from fundus_diag.runs.contents import CONFIG
 from fundus_diag.training.config import TrainConfig
 from fundus_diag.training.pretraining.config import PretrainConfig
+from fundus_diag.training.segment_config import SegmentConfig
 from fundus_diag.utils.errors import DataError, UsageError
 
-CONFIGS = {"train": TrainConfig, "pretrain": PretrainConfig}
+CONFIGS = {"train": TrainConfig, "pretrain": PretrainConfig, "segment train": SegmentConfig}
 
 
-def resumed(argv):
+def resumed(argv, group=""):
     """Defaults for the flags of a run that goes on.
 
     Args:
         argv: words of the command line, the command first.
+        group: that the command is one of, "segment" or none.
 
     Returns:
         {command: {"config": configuration of the run in --run-dir}}, or {} where none goes on. Its
@@ -25,7 +27,8 @@ def resumed(argv):
         UsageError: --run-dir holds no run, and no table to start one with is named.
         DataError: its config.json is wrong.
     """
-    kind, folder = CONFIGS.get(argv[0]) if argv else None, _value(argv, "--run-dir")
+    kind = CONFIGS.get(" ".join([group, *argv[:1]]).strip())
+    folder = _value(argv, "--run-dir")
     if kind is None or folder is None or "--resume" not in argv:
         return {}
     if not (Path(folder) / CONFIG).exists():
@@ -46,7 +49,7 @@ def with_switches(config):
     A switch on the command line says one thing only: one that is not given is as in the run.
 
     Args:
-        config: `TrainConfig` or `PretrainConfig`, of the command line.
+        config: one of `CONFIGS`, of the command line.
     """
     if not config.resume or not (config.run_dir / CONFIG).exists():
         return config
@@ -60,11 +63,17 @@ def with_switches(config):
 
 def _flags(kind, folder):
     """{field of a configuration: value} of the run in a folder, as a command line would give it."""
-    from fundus_diag.runs.run_files import CLASSIFIER, PRETRAINING, all_flags, read_config
+    from fundus_diag.runs.run_files import (
+        CLASSIFIER,
+        PRETRAINING,
+        SEGMENTER,
+        all_flags,
+        read_config,
+    )
     from fundus_diag.runs.schema import values_of
 
-    wanted = CLASSIFIER if kind is TrainConfig else PRETRAINING
-    flags = all_flags(read_config(folder, wanted, finished=False))
+    kinds = {TrainConfig: CLASSIFIER, PretrainConfig: PRETRAINING, SegmentConfig: SEGMENTER}
+    flags = all_flags(read_config(folder, kinds[kind], finished=False))
     return values_of(Path(folder) / CONFIG, kind, flags)
 
 

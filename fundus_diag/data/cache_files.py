@@ -12,7 +12,7 @@ from fundus_diag.utils.files import NO_ROOM, make_folder, reason, reserve
 from fundus_diag.utils.processes import alive, free_memory, host, started
 
 PARTIAL = re.compile(
-    r"(pictures|features)-[0-9a-f]{16}\.(?P<host>.+)\.(?P<pid>\d+)-(?P<start>\d*)\.partial"
+    r"(pictures|features|segments)-[0-9a-f]{16}\.(?P<host>.+)\.(?P<pid>\d+)-(?P<start>\d*)\.partial"
 )
 
 

@@ -20,12 +20,19 @@ from pathlib import Path, PurePath
 import cv2
 import numpy as np
 
+from fundus_diag.imaging.convert import FOREIGN
 from fundus_diag.imaging.header import MAX_PIXELS
-from fundus_diag.imaging.image_file import image_size, read_content
+from fundus_diag.imaging.image_file import image_size, open_file, read_content
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.progress import track
 
-KINDS = {"PNG": (".png",), "TIFF": (".tif", ".tiff"), "BMP": (".bmp",)}  # JPEG blurs edges
+KINDS = {  # JPEG blurs edges
+    "PNG": (".png",),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "PNM": (".pgm", ".ppm", ".pbm", ".pnm"),
+}
 ENDINGS = {ending for endings in KINDS.values() for ending in endings}
 NO_FILES = {"thumbs.db", "desktop.ini"}  # which Windows leaves in folders of pictures
 
@@ -237,20 +244,34 @@ def _header(path, data):
 
 
 def _read(path):
-    """(H, W) bool, as the file has it: what EXIF says of a turn is followed in TIFF alone."""
+    """(H, W) bool, as the file has it."""
+    return read_levels(path) > 0
+
+
+def read_levels(path):
+    """(H, W) unsigned, the brightest channel of a mask as its file has it; 0 where transparent.
+
+    What EXIF says of a turn is followed in TIFF alone.
+
+    Raises:
+        DataError: the file is no mask, or damaged.
+    """
     data = read_content(path)
     kind, image, log = _header(path, data), None, cv2.utils.logging
-    before = log.setLogLevel(log.LOG_LEVEL_SILENT)  # the reason is given below, in one line
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        pass
-    finally:
-        log.setLogLevel(before)
+    if kind in FOREIGN:
+        image = open_file(path).picture
+    else:
+        before = log.setLogLevel(log.LOG_LEVEL_SILENT)  # the reason is given below, in one line
+        try:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        except cv2.error:
+            pass
+        finally:
+            log.setLogLevel(before)
     if image is None or image.dtype.kind != "u":
         raise DataError(f"{path}: damaged or unusual {kind}")
     if image.ndim == 2:
-        return image > 0
+        return image
     # Some are drawn in colour; what is wholly transparent is not drawn, and full opacity no lesion.
-    drawn = (image[..., 0] | image[..., 1] | image[..., 2]) > 0
-    return drawn & (image[..., 3] > 0) if image.shape[2] == 4 else drawn
+    levels = image[..., :3].max(axis=-1)
+    return np.where(image[..., 3] > 0, levels, 0) if image.shape[2] == 4 else levels

@@ -233,6 +233,26 @@ def _between(count, start, end, cells, grid, axis):
     return tf.where(inside[:, None], tf.nn.relu(1.0 - apart), 0.0)
 
 
+def laid(levels, box, image_size: int) -> np.ndarray:
+    """Levels (H, W, K) of a photograph on the pixels of its picture: (S, S, K) uint8, [0, 255].
+
+    Masks so take the way of the photograph itself: a pixel of the picture that a mask covers in
+    part has a level in between. 0 where the picture leaves the photograph.
+
+    Args:
+        levels: uint8.
+        box: (4,) of `preprocess`.
+        image_size: side S of the picture.
+    """
+    count = levels.shape[-1]
+    planes = np.pad(levels, ((0, 0), (0, 0), (0, -count % 3)))
+    parts = [
+        _square(tf.constant(planes[..., k : k + 3]), image_size, tf.constant(box))[0].numpy()
+        for k in range(0, count, 3)
+    ]
+    return np.concatenate(parts, axis=-1)[..., :count].astype(np.uint8)
+
+
 def to_original(points, box, image_size: int):
     """Points (..., 2), y and x in a picture of `image_size`, in pixels of the original.
 

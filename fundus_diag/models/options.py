@@ -17,19 +17,30 @@ def parse_options(encoder, words):
         UsageError: no such encoder or option, or a word of another form.
     """
     known = {k: x for k, x in defaults(encoder).items() if k not in _OWN}
+    return parsed(words, known, "--encoder-options", encoder)
+
+
+def parsed(words, known, flag, owner):
+    """Options from words NAME=VALUE: numbers, true, false, 1,2,10 or text.
+
+    Args:
+        known: {name: default}; a value is of the default's kind.
+        flag, owner: that the words stand behind, and what has the options, for messages.
+
+    Raises:
+        UsageError: no such option, or a word of another form.
+    """
     options = {}
     for word in words:
         name, equals, value = str(word).partition("=")
         if name not in known or not equals:
-            raise UsageError(
-                f"--encoder-options {word}: {encoder} has {', '.join(known)} (NAME=VALUE)"
-            )
+            raise UsageError(f"{flag} {word}: {owner} has {', '.join(known)} (NAME=VALUE)")
         values = tuple(_value(x) for x in value.split(","))
         options[name] = values if len(values) > 1 else values[0]
         if isinstance(known[name], str):  # there, "none" is a name like others
             options[name] = value
         if not _alike(options[name], known[name]):
-            raise UsageError(f"--encoder-options {word}: such as {name}={_text(known[name])}")
+            raise UsageError(f"{flag} {word}: such as {name}={_text(known[name])}")
     return options
 
 

@@ -18,6 +18,7 @@ from fundus_diag.runs.lock import locked
 from fundus_diag.runs.run_files import (
     FIRST_FLAGS,
     PRETRAINING,
+    SEGMENTER,
     all_flags,
     check_config,
     read_config,
@@ -62,7 +63,7 @@ def claimed(config, sha256, kind, images=()):
             yield _check_claim(config, sha256, kind, images)
         except KeyboardInterrupt:
             if (config.run_dir / CONFIG).is_file():
-                command = "pretrain" if kind == PRETRAINING else "train"
+                command = {PRETRAINING: "pretrain", SEGMENTER: "segment train"}.get(kind, "train")
                 again = f"fundus-diag {command} --run-dir {config.run_dir} --resume"
                 print(f"note: it goes on from its last epoch with: {again}", file=sys.stderr)
             raise

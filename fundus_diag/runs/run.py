@@ -206,14 +206,7 @@ def build_model(
     Raises:
         UsageError: the encoder does not have what a flag asks for.
     """
-    options = parse_options(encoder, encoder_options)
-    if drop_path:
-        if not has_option(encoder, "drop_path"):
-            raise UsageError(
-                f"--drop-path {drop_path} (given, or of --recipe {recipe}): "
-                f"--encoder {encoder} has none; --drop-path 0"
-            )
-        options["drop_path"] = drop_path
+    options = options_of(encoder, encoder_options, drop_path, recipe)
     return build_classifier(
         encoder,
         image_size,
@@ -225,3 +218,20 @@ def build_model(
         dropout=dropout,
         **options,
     )
+
+
+def options_of(encoder, encoder_options=(), drop_path=0.0, recipe=None):
+    """Options of a run's encoder, by the values of its flags; see `build_model`.
+
+    Raises:
+        UsageError: the encoder does not have what a flag asks for.
+    """
+    options = parse_options(encoder, encoder_options)
+    if drop_path:
+        if not has_option(encoder, "drop_path"):
+            raise UsageError(
+                f"--drop-path {drop_path} (given, or of --recipe {recipe}): "
+                f"--encoder {encoder} has none; --drop-path 0"
+            )
+        options["drop_path"] = drop_path
+    return options

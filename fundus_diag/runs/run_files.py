@@ -16,10 +16,15 @@ from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.files import read_json
 
 ABOUT = (*META, "image_left", "image_right")  # columns of predictions beside y_ and p_
-CLASSIFIER, PRETRAINING = "classifier", "pretraining"  # what stands, or would stand, under `kind`
+# What stands, or would stand, under `kind`.
+CLASSIFIER, PRETRAINING, SEGMENTER = "classifier", "pretraining", "segmenter"
 # Flags that stand by themselves in config.json, before the others.
 FIRST_FLAGS = ("encoder", "image_size", "unit", "task", "crop", "weights", "seed")
-SCHEMAS = {CLASSIFIER: schema.Classifier, PRETRAINING: schema.Pretraining}
+SCHEMAS = {
+    CLASSIFIER: schema.Classifier,
+    PRETRAINING: schema.Pretraining,
+    SEGMENTER: schema.Segmenter,
+}
 
 
 def read_config(run_dir, kind=CLASSIFIER, finished=True):
@@ -27,7 +32,7 @@ def read_config(run_dir, kind=CLASSIFIER, finished=True):
 
     Args:
         run_dir: folder.
-        kind: of the run, `CLASSIFIER` or `PRETRAINING`.
+        kind: of the run, a key of `SCHEMAS`.
         finished: whether the run has to be complete.
 
     Raises:
@@ -40,7 +45,8 @@ def read_config(run_dir, kind=CLASSIFIER, finished=True):
             raise DataError(
                 f"{path}: of a pretraining; `train --weights` takes its {ENCODER_WEIGHTS}"
             )
-        raise DataError(f"{path}: not of a {kind}")
+        other = config.get("kind", CLASSIFIER)
+        raise DataError(f"{path}: of a {other}, not of a {kind}")
     check_config(path, config)
     if finished and not config.get("finished"):
         raise DataError(f"{path}: the run is not finished; go on with it by --resume")

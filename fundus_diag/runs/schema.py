@@ -119,6 +119,21 @@ class Pretraining(pydantic.BaseModel):
     data: dict[str, Any]
 
 
+class Segmenter(Pretraining):
+    """config.json of a segmenter."""
+
+    kind: Literal["segmenter"]
+    network: str
+    image_size: Annotated[int, Field(gt=0, le=8192)]
+    patch_size: Annotated[int, Field(gt=0, le=2048)]
+    overlap: Annotated[float, Field(ge=0, le=0.9)]
+    soft_masks: bool
+    crop: Literal["fundus", "none"]
+    classes: Labels
+    pretrained: bool
+    weights: str
+
+
 class Classifier(Pretraining):
     """config.json of a classifier."""
 

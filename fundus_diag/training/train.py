@@ -13,7 +13,7 @@ from fundus_diag.data.pipeline import naming_failures
 from fundus_diag.metrics import calibration
 from fundus_diag.models.options import parse_options
 from fundus_diag.models.weights import h5
-from fundus_diag.models.weights.load import load_encoder, weights_record
+from fundus_diag.models.weights.load import load_encoder
 from fundus_diag.runs import directory, photographs
 from fundus_diag.runs.contents import CONFIG, THRESHOLDS, WEIGHTS
 from fundus_diag.runs.familiarity import fit_familiarity, save_familiarity, with_limit
@@ -30,6 +30,7 @@ from fundus_diag.training.jax_hosts import ALONE
 from fundus_diag.training.loop import Fitting, fit
 from fundus_diag.training.phases import check_block
 from fundus_diag.training.sampling import draw_epoch, held_back, sampling_plan
+from fundus_diag.training.seen import learned_by, start_record
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import write_csv
 from fundus_diag.utils.mixed_precision import on_jax
@@ -113,8 +114,8 @@ def _train(config, manifest, before, hosts):
         return
     seen = photographs.take(manifest.table, config.image_root, SPLITS, {x for x, _ in inputs.bad})
     facts = _describe(config, manifest, inputs, test, model, pretrained, plan)
-    facts |= {"precision": arithmetic, "weights_record": _record(config, manifest, seen)}
-    learned = _learned(config, manifest, seen)
+    facts |= {"precision": arithmetic, "weights_record": start_record(config, manifest, seen)}
+    learned = learned_by(config, manifest, seen)
     for warning in leaks(facts["weights_record"]):
         say(f"warning: {warning}")
     if before and not before.get(directory.REPLACING):
@@ -201,46 +202,6 @@ def _describe(config, manifest, inputs, test, model, pretrained, plan):
         "pos_weight": dict(zip(labels, weights.round(4).tolist(), strict=True)),
     }
     return {**facts, "labels": labels, "pretrained": pretrained}
-
-
-def _record(config, manifest, seen):
-    """`weights_record` of the weights to start from, with what they saw of val and test.
-
-    Args:
-        seen: rows of `photographs.take`, of this run.
-    """
-    if not str(config.weights).endswith(".weights.h5"):
-        return None  # none, or Keras's of natural images
-    record = weights_record(config.weights) or {}
-    known, before = h5.read_seen(config.weights), record.get("pretrained_on")
-    same = isinstance(before, dict) and before.get("sha256") == manifest.sha256
-    # Of the same table the splits say it, also of copies of its photographs; of another one that
-    # has no fingerprints nothing does.
-    if known is None:
-        return record if same else record | {"held_out": None}
-    held_out = photographs.held_out(seen, known)
-    splits = before.get("splits") if same else None
-    learned = splits if isinstance(splits, list) else []
-    for split, (_, total) in held_out.items():
-        if split in learned or "all" in learned:
-            held_out[split] = [total, total]
-    return record | {"held_out": held_out}
-
-
-def _learned(config, manifest, seen):
-    """What the weights will have been learned from, for runs that start from them.
-
-    Returns:
-        (record, as that of a pretraining; fingerprints of the photographs, those that the weights
-        to start from had seen among them), or (None, None) where these are not known.
-    """
-    learned = photographs.numbers([x for x in seen if x["split"] == "train"])
-    if str(config.weights).endswith(".weights.h5"):
-        before = h5.read_seen(config.weights)
-        if before is None:
-            return None, None
-        learned = np.union1d(before, learned)
-    return photographs.learned_from(config, manifest, ["train"]), learned
 
 
 def _set_operating_points(config, model, inputs, limits):

@@ -19,6 +19,7 @@ from fundus_diag.data.manifest import read_manifest
 from fundus_diag.models.weights import h5
 from fundus_diag.runs.contents import foreign
 from fundus_diag.training import checkpoint, train
+from fundus_diag.training.seen import learned_by
 from fundus_diag.training.config import TrainConfig
 from fundus_diag.training.sampling import sampling_plan
 from fundus_diag.training.train import load_training_inputs
@@ -181,7 +182,7 @@ def test_weights_remember_what_those_that_they_started_from_had_seen(tmp_path):
 
     def seen(weights):
         config = TrainConfig(Path("m.csv"), tmp_path, tmp_path / "run", weights=str(weights))
-        return train._learned(config, SimpleNamespace(sha256="ab"), rows)
+        return learned_by(config, SimpleNamespace(sha256="ab"), rows)
 
     record, numbers = seen("imagenet")
     assert record["pretrained_on"] == {"manifest": "m.csv", "sha256": "ab", "splits": ["train"]}

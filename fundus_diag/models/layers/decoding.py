@@ -1,0 +1,47 @@
+"""Parts that decoders share: from the maps of an encoder back to the size of the picture."""
+
+from keras import layers
+
+from fundus_diag.utils.errors import UsageError
+
+
+def scales(network, names):
+    """One map a scale of an encoder, fine to coarse: [(B, h, w, C)], Keras tensors.
+
+    Args:
+        network: functional Keras model from pictures to a map, its last output.
+        names: of its layers, the encoder's `cam_layers`; of several as large the last counts.
+
+    Raises:
+        UsageError: the encoder has fewer than two scales, or its layers give tokens.
+    """
+    found = {}
+    for tensor in (*(network.get_layer(x).output for x in names), network.output):
+        if len(tensor.shape) == 4:
+            found[tensor.shape[1]] = tensor
+    if len(found) < 2:
+        raise UsageError(
+            f"--encoder {network.name}: has maps of one size alone; --network unetr reads mae_vit_*"
+        )
+    return [found[side] for side in sorted(found, reverse=True)]
+
+
+def convolutions(x, channels, *, count=2, name):
+    """`count` times a convolution 3 x 3 with BatchNorm and ReLU, layers `<name>.conv1`, .."""
+    for j in range(1, count + 1):
+        x = layers.Conv2D(channels, 3, padding="same", use_bias=False, name=f"{name}.conv{j}")(x)
+        x = layers.BatchNormalization(name=f"{name}.bn{j}")(x)
+        x = layers.ReLU(name=f"{name}.bn{j}_act")(x)
+    return x
+
+
+def doubled(x, channels, *, name):
+    """A map of twice the sides, by a transposed convolution 2 x 2: layer `<name>.up`."""
+    return layers.Conv2DTranspose(channels, 2, strides=2, name=f"{name}.up")(x)
+
+
+def joined(x, skip, *, name):
+    """A map beside a finer one of the encoder, at whose size it is laid."""
+    if x.shape[1:3] != skip.shape[1:3]:  # of encoders that do not pad, or round up
+        x = layers.Resizing(*skip.shape[1:3], interpolation="bilinear", name=f"{name}.fit")(x)
+    return layers.Concatenate(name=f"{name}.join")([x, skip])
