@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as skm
 
-from fundus_diag.metrics import segmentation
+from fundus_diag.metrics import lesions, segmentation
 
 NAN = float("nan")
 SEEDS = st.integers(0, 10_000)
@@ -249,34 +249,34 @@ def test_a_score_that_is_not_finite_is_refused_where_it_counts_and_nowhere_else(
 def test_lesions_equal_a_flood_fill(seed, share):
     truth, score = blobs(seed)
     called, where = score > 0.3, np.random.default_rng(seed).random(truth.shape) < 0.9
-    got = segmentation.lesions(truth, called, where, share)
+    got = lesions.lesions(truth, called, where, share)
     assert got == lesions_by_loops(truth & where, called & where, share)
 
 
 def test_lesions_by_hand():
     none = np.zeros((20, 20), bool)
-    assert segmentation.lesions(none, none) == (0, 0, 0)
-    assert segmentation.lesions(none, square(2, 2)) == (0, 0, 1)
-    assert segmentation.lesions(square(2, 2), none) == (0, 1, 0)
-    assert segmentation.lesions(square(2, 2), square(2, 2)) == (1, 1, 0)
+    assert lesions.lesions(none, none) == (0, 0, 0)
+    assert lesions.lesions(none, square(2, 2)) == (0, 0, 1)
+    assert lesions.lesions(square(2, 2), none) == (0, 1, 0)
+    assert lesions.lesions(square(2, 2), square(2, 2)) == (1, 1, 0)
     corner = square(2, 2) | square(7, 7)  # one touches the other by a corner only
-    assert segmentation.lesions(corner, none) == (0, 1, 0)
+    assert lesions.lesions(corner, none) == (0, 1, 0)
     # 5 of 25 pixels are just the share, 4 of 25 are not.
-    assert segmentation.lesions(square(2, 2), square(2, 6)) == (1, 1, 0)
+    assert lesions.lesions(square(2, 2), square(2, 6)) == (1, 1, 0)
     strip = square(2, 6)
     strip[2, 6] = False
-    assert segmentation.lesions(square(2, 2), strip) == (0, 1, 1)
+    assert lesions.lesions(square(2, 2), strip) == (0, 1, 1)
     seven = np.zeros((20, 20), bool)
     seven[2, 2:7] = seven[3, 2:4] = True
     assert 0.28 * 25 > 7  # by rounding
-    assert segmentation.lesions(square(2, 2), seven, share=0.28) == (1, 1, 0)
-    assert segmentation.lesions(seven, square(2, 2), share=0.28) == (1, 1, 0)
+    assert lesions.lesions(square(2, 2), seven, share=0.28) == (1, 1, 0)
+    assert lesions.lesions(seven, square(2, 2), share=0.28) == (1, 1, 0)
 
 
 def test_a_share_beyond_0_and_1_is_refused():
     for share in (0, 1.1):
         with pytest.raises(ValueError, match="share"):
-            segmentation.lesions(square(2, 2), square(2, 2), share=share)
+            lesions.lesions(square(2, 2), square(2, 2), share=share)
 
 
 @settings(max_examples=12, deadline=None)
@@ -300,7 +300,7 @@ def test_froc_equals_a_flood_fill_at_every_threshold(seed):
         for limit in at:
             if false / 3 <= limit:
                 best[limit] = max(best[limit], found)
-    got = segmentation.froc(truths, scores, at, wheres, levels=9)
+    got = lesions.froc(truths, scores, at, wheres, levels=9)
     want = [best[limit] / total if total else NAN for limit in at]
     assert got == approx(want)
 
@@ -310,24 +310,24 @@ def test_froc_by_hand():
     score = 1.0 * square(2, 2) + 0.8 * square(2, 12) + 0.5 * square(12, 12)
     # Two pictures, the other without a lesion: one false positive from 0.8 down is half a picture.
     pictures = [truth, np.zeros_like(truth)], [score, np.zeros_like(score)]
-    assert segmentation.froc(*pictures, at=(0, 0.4, 0.5, 8)) == approx([0.5, 0.5, 1, 1])
+    assert lesions.froc(*pictures, at=(0, 0.4, 0.5, 8)) == approx([0.5, 0.5, 1, 1])
     whole = [np.rint(255 * x).astype("uint8") for x in pictures[1]]
-    got = segmentation.froc(pictures[0], whole, at=(0, 0.4, 0.5, 8))
+    got = lesions.froc(pictures[0], whole, at=(0, 0.4, 0.5, 8))
     assert got == approx([0.5, 0.5, 1, 1])
 
 
 def test_a_map_that_is_one_large_blob_finds_nothing_in_froc():
     truth = square(2, 2, side=3) | square(12, 12, side=3)
     for score in (np.ones(truth.shape), 1.0 * disc(8, 20), np.linspace(0, 1, 400).reshape(20, 20)):
-        assert segmentation.froc([truth], [score])[0] == 0
-    assert segmentation.lesions(truth, np.ones_like(truth)) == (2, 2, 1)
+        assert lesions.froc([truth], [score])[0] == 0
+    assert lesions.lesions(truth, np.ones_like(truth)) == (2, 2, 1)
 
 
 def test_froc_without_a_lesion_is_undefined():
     truth, where = square(2, 2), np.zeros((20, 20), bool)
-    assert np.isnan(segmentation.froc([where], [np.ones((20, 20))])).all()
-    assert np.isnan(segmentation.froc([truth], [np.ones((20, 20))], wheres=[where])).all()
-    assert segmentation.froc([], []).shape == (4,)
+    assert np.isnan(lesions.froc([where], [np.ones((20, 20))])).all()
+    assert np.isnan(lesions.froc([truth], [np.ones((20, 20))], wheres=[where])).all()
+    assert lesions.froc([], []).shape == (4,)
 
 
 @few
@@ -430,7 +430,7 @@ def test_pixels_that_do_not_count_move_nothing(seed):
 
     def figures(truth, score):
         one = segmentation.picture_figures(truth, score, 0.4, where, disc_diameter=8)
-        two = segmentation.froc([truth], [score], wheres=[where], levels=9)
+        two = lesions.froc([truth], [score], wheres=[where], levels=9)
         best = segmentation.best_threshold([truth], [score], [where], [0.2, 0.3, 0.4, 0.5])
         return [*one.values(), *two, best]
 
@@ -441,7 +441,7 @@ def test_pixels_that_do_not_count_move_nothing(seed):
 
 def test_masks_that_are_not_bool_and_shapes_that_differ_are_refused():
     mask, score = square(2, 2), np.zeros((20, 20))
-    for function in (segmentation.overlap, segmentation.hausdorff, segmentation.lesions):
+    for function in (segmentation.overlap, segmentation.hausdorff, lesions.lesions):
         with pytest.raises(ValueError, match="must be bool; got uint8"):
             function(mask, mask.astype("uint8"))
         with pytest.raises(ValueError, match="differ in shape"):
@@ -452,4 +452,4 @@ def test_masks_that_are_not_bool_and_shapes_that_differ_are_refused():
     with pytest.raises(ValueError, match="differ in shape"):
         segmentation.average_precision(mask, score, mask[1:])
     with pytest.raises(ValueError, match="shorter"):
-        segmentation.froc([mask, mask], [score])
+        lesions.froc([mask, mask], [score])

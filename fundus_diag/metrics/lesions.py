@@ -1,0 +1,124 @@
+"""Lesions found and missed: connected components, with 8 neighbours. See `segmentation`.
+
+Sources:
+    Zhang et al. 2014, "Exudate detection in color retinal images for mass screening", whose share
+        of overlap, 0.2, is `SHARE`; there it must be exceeded, here reached
+    Chakraborty 1989, "Maximum likelihood analysis of free-response receiver operating
+        characteristic (FROC) data": marks are of lesions or of none; Bandos et al. 2009 (FROC)
+"""
+
+import numpy as np
+from scipy import ndimage
+
+from fundus_diag.metrics.masks import call, checked, pictures, within
+
+SHARE = 0.2
+LEVELS = 100  # thresholds that `froc` tries
+EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
+
+
+def lesions(truth, called, where=None, share=SHARE):
+    """Counts of lesions: connected components, with 8 neighbours, of one picture.
+
+    A lesion is found when at least `share` of its pixels are called. A component of what is called
+    is a false positive when less than `share` of its pixels lie in lesions, so one that is too
+    large can find a lesion and be a false positive; `marks` does not let it.
+
+    Args:
+        truth, called, where: (H, W) bool, see `segmentation`.
+        share: in (0, 1].
+
+    Returns:
+        (found, lesions, false positives), integers.
+    """
+    truth, called, _ = within(truth, called, where)
+    found, _, false_positives, n = _matches(ndimage.label(truth, EIGHT_NEIGHBOURS), called, share)
+    return int(found), n, int(false_positives)
+
+
+def froc(truths, scores, at=(1, 2, 4, 8), wheres=None, share=SHARE, levels=LEVELS):
+    """Sensitivity to lesions at so many false positives a picture: free-response ROC.
+
+    The thresholds are so many equal steps from the lowest score of all pictures to the highest, so
+    a map whose scores crowd at one end is tried at few levels that tell them apart.
+
+    Args:
+        truths, scores, wheres: sequences of (H, W), see `segmentation`; `wheres` may be None.
+        at, share: see `froc_of`, `marks`.
+        levels: number of thresholds, at least 2.
+
+    Returns:
+        (A,) in [0, 1], see `froc_of`.
+    """
+    known = pictures(truths, scores, wheres)
+    ends = [f(x[where]) for _, x, where in known if where.any() for f in (np.min, np.max)]
+    steps = np.linspace(min(ends), max(ends), levels) if ends else np.zeros(1)
+    if known and known[0][1].dtype.kind != "f":
+        steps = np.unique(np.rint(steps))
+    return froc_of([marks(*picture[:2], steps, picture[2], share) for picture in known], at)
+
+
+def marks(truth, scores, steps, where=None, share=SHARE):
+    """What is marked in one picture at each of some thresholds.
+
+    False positives are those of `lesions`, but a lesion is found here only through components that
+    are none: a mark is of a lesion or it is not (Chakraborty 1989). Else all of a picture, called
+    in one piece, would find every lesion for one false positive.
+
+    Args:
+        truth, scores, where: (H, W), see `segmentation`.
+        steps: (T,) thresholds.
+        share: in (0, 1], see `lesions`.
+
+    Returns:
+        (found (T,), false positives (T,), number of lesions).
+    """
+    truth, scores, where = checked(truth, scores, where)
+    labelled = ndimage.label(truth & where, EIGHT_NEIGHBOURS)
+    counts = [_matches(labelled, call(scores, x) & where, share) for x in steps]
+    _, found, false_positives, _ = np.array(counts).reshape(-1, 4).T
+    return found, false_positives, labelled[1]
+
+
+def froc_of(marked, at=(1, 2, 4, 8)):
+    """Sensitivity to lesions at so many false positives a picture, of pictures marked alike.
+
+    The highest sensitivity among the thresholds with at most that many false positives a picture on
+    average.
+
+    Args:
+        marked: what `marks` gives of each picture, at the same thresholds.
+        at: (A,) mean numbers of false positives a picture, not below 0.
+
+    Returns:
+        (A,) in [0, 1]: found lesions of all pictures over all lesions; 0 where every threshold has
+        more false positives. NaN without a lesion.
+    """
+    n = sum(x[2] for x in marked)
+    if not n:
+        return np.full(len(at), np.nan)
+    found, false_positives = (sum(x[k] for x in marked) for k in (0, 1))
+    few = false_positives <= np.asarray(at, "float64")[:, None] * len(marked)  # (A, T)
+    return np.where(few, found, 0).max(axis=1) / n
+
+
+def _matches(labelled, called, share):
+    """(found, found through components that are no false positives, false positives, lesions)."""
+    if not 0 < share <= 1:
+        raise ValueError(f"share must lie in (0, 1]; got {share}")
+    lesion, n = labelled
+    mark, n_marks = ndimage.label(called, EIGHT_NEIGHBOURS)
+    lesion, mark_there = lesion[lesion > 0], mark[lesion > 0]
+    # 1 pixel of 5 is exactly a share of 0.2 by a division; a product may round to above 1.
+    hit = np.zeros(n_marks + 1, bool)
+    hit[1:] = _sizes(mark_there, n_marks) / _sizes(mark[called], n_marks) >= share
+    found, found_by_hits = (
+        np.count_nonzero(_sizes(lesion[pixels], n) / _sizes(lesion, n) >= share)
+        for pixels in (mark_there > 0, hit[mark_there])
+    )
+    return found, found_by_hits, n_marks - np.count_nonzero(hit), n
+
+
+def _sizes(labels, n):
+    """(n,) pixels of each component."""
+    return np.bincount(labels, minlength=n + 1)[1:]
