@@ -1,14 +1,17 @@
 """`fundus-diag segment`: networks that outline lesions, vessels, discs."""
 
+import sys
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
+from fundus_diag.cli.parsing import File
 from fundus_diag.cli.paths import check_file, check_folder
 from fundus_diag.cli.quiet import import_tensorflow
 from fundus_diag.cli.resume import with_switches
 from fundus_diag.training.segment_config import SegmentConfig
-from fundus_diag.utils.errors import DataError
+from fundus_diag.utils.errors import DataError, UsageError
 
 
 def train(config: tyro.conf.OmitArgPrefixes[SegmentConfig]):
@@ -36,4 +39,94 @@ def train(config: tyro.conf.OmitArgPrefixes[SegmentConfig]):
     return 0
 
 
-COMMANDS = {"train": train}
+def predict(
+    run: File,
+    paths: tyro.conf.Positional[tuple[Path, ...]],
+    /,
+    out: Path,
+    image_root: Path | None = None,
+    patient_pattern: str | None = None,
+    probabilities: bool = False,
+    precision: Literal["float32", "auto"] = "float32",
+):
+    """Outline what a segmenter sees in photographs: masks, a table, a page.
+
+    Args:
+        run: Run directory of `segment train`.
+        paths: Photographs: files, folders, a table, or - for a list on stdin.
+        out: Folder to write to: masks/CLASS/NAME.png of each photograph's own size, segments.csv,
+            segments.html.
+        image_root: Folder that the image paths of a table start from.
+        patient_pattern: Regular expression that finds (?P<patient>..) and (?P<eye>..) in the name
+            of a photograph.
+        probabilities: Whether probabilities are written too, in 255ths, beside the masks.
+        precision: float32, or auto: the fast path, to about two decimals.
+    """
+    import_tensorflow()
+    from fundus_diag.data.gather import check_paths
+    from fundus_diag.report.segmented import MOST, PAGE, outlined_jpeg, write_segmented
+    from fundus_diag.runs.cases import cases_of_files
+    from fundus_diag.runs.segment import segment
+    from fundus_diag.runs.segmenter import load_segmenter
+    from fundus_diag.utils.progress import track
+
+    check_paths(paths)
+    opened = load_segmenter(run, precision)
+    cases = cases_of_files(opened, paths, patient_pattern, image_root)
+    shown, unread = [], []
+    found = segment(opened, cases, out, probabilities)
+    for case, loaded, called, field in track(found, "segmenting", len(cases)):
+        if called is None:
+            unread.append((case.title, loaded))
+        elif len(shown) < MOST:
+            share = called.sum(axis=(0, 1)) / max(1, field.sum())
+            shares = dict(zip(opened.classes, map(float, share), strict=True))
+            shown.append((case.title, outlined_jpeg(loaded.photograph, called), shares))
+    for image, why in unread:
+        print(f"warning: {image}: {why}", file=sys.stderr)
+    write_segmented(out / PAGE, opened, shown, unread, len(cases))
+    print(f"{len(cases) - len(unread)} of {len(cases)} photographs: {out / PAGE}")
+    return 0 if len(unread) < len(cases) else 1
+
+
+def report(
+    run: File,
+    /,
+    split: str | None = None,
+    manifest: Path | None = None,
+    image_root: Path | None = None,
+    out: Path | None = None,
+    precision: Literal["float32", "auto"] = "float32",
+):
+    """Score a segmenter on photographs with masks: Dice, distances, lesions found, a page.
+
+    Args:
+        run: Run directory of `segment train`.
+        split: Rows of this split only. Default: test; of a --manifest all rows.
+        manifest: Another table with mask_<name> columns than the run's own.
+        image_root: Folder that its paths start from.
+        out: Folder to write to. Default: the run's; needed with --manifest.
+        precision: float32, or auto: the fast path, to about two decimals.
+    """
+    if (manifest is None) != (image_root is None):
+        raise UsageError("--manifest and --image-root: one needs the other")
+    if manifest is not None and out is None:
+        raise UsageError("--manifest needs --out")
+    if manifest is None and split is None:
+        split = "test"
+    import_tensorflow()
+    from fundus_diag.report.segments import segment_report
+    from fundus_diag.runs.segmenter import load_segmenter
+
+    opened = load_segmenter(run, precision)
+    page, means = segment_report(opened, split, manifest, image_root, out)
+    for row in means.to_dict("records"):
+        print(
+            f"{row['class']}, {row['by']}: Dice {row['dice']:.3f} "
+            f"({row['dice_low']:.3f} to {row['dice_high']:.3f}), {row['n']} photographs"
+        )
+    print(f"report: {page}")
+    return 0
+
+
+COMMANDS = {"train": train, "predict": predict, "report": report}

@@ -253,12 +253,12 @@ def _mask(path, image, shape, soft):
     if soft:
         return (levels >> 8 * (levels.itemsize - 1)).astype(np.uint8)
     found = np.unique(levels)
-    if len(found) > 2 or (len(found) == 2 and found[0] != 0):
+    if len(found) > 2:
         raise DataError(
-            f"{path}: {len(found)} levels of gray ({found[0]} to {found[-1]}): a mask has two, 0 "
-            "and another; --soft-masks reads shares"
+            f"{path}: {len(found)} levels of gray ({found[0]} to {found[-1]}): a mask has two; "
+            "--soft-masks reads shares"
         )
-    return np.where(levels > 0, np.uint8(WHOLE), np.uint8(0))
+    return np.where(levels > (found[0] if len(found) == 2 else 0), np.uint8(WHOLE), np.uint8(0))
 
 
 def _key(rows, classes, size, crop, soft):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fundus_diag.data.columns import META
-from fundus_diag.data.manifest import read_manifest
+from fundus_diag.data.manifest import read_manifest, read_photographs
 from fundus_diag.data.tables import read_table
 from fundus_diag.runs import schema
 from fundus_diag.runs.contents import CONFIG, ENCODER_WEIGHTS
@@ -194,14 +194,17 @@ def _count(value):
 
 
 def own_table(config):
-    """(`Manifest`, folder of its photographs, "") of a run, or (None, None, why it is not here)."""
+    """(`Manifest`, folder of its photographs, "") of a run, or (None, None, why it is not here).
+
+    Labels are read where the run knows any.
+    """
     data = config["data"]
     manifest, root = Path(data.get("manifest") or ""), own_photographs(config)
     if not manifest.is_file():
         return None, None, "its table is not here"
     if root is None:
         return None, None, "the folder of its photographs is not here"
-    table = read_manifest(manifest)
+    table = (read_manifest if "labels" in config else read_photographs)(manifest)
     if table.sha256 != data.get("sha256"):
         return None, None, "its table has changed since"
     return table, root, ""

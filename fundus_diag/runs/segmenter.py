@@ -77,6 +77,7 @@ def load_segmenter(run_dir, arithmetic="float32"):
         model = build_from(config)
     load_classifier(run_dir / WEIGHTS, model)
     points = load_operating_points(run_dir / THRESHOLDS)
+    config = config | {"unit": "eye"}  # each photograph by itself
     return Segmenter(run_dir, config, model, points, inference(model, arithmetic))
 
 

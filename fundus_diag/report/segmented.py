@@ -1,0 +1,56 @@
+"""The page of `segment predict`: photographs with the outlines of what was called."""
+
+import cv2
+import numpy as np
+
+from fundus_diag.explain.overlay import contour
+from fundus_diag.report.environment import environment
+from fundus_diag.report.parts import data_url
+from fundus_diag.utils.files import write_bytes
+
+PAGE = "segments.html"
+SIDE = 720  # px, longest side of a photograph on the page
+MOST = 60  # photographs on the page; the others are in the table and the masks
+# Okabe and Ito's, which the colour-blind can tell; on a retina, which is red, the bluish first.
+COLOURS = ((86, 180, 233), (240, 228, 66), (0, 158, 115), (255, 255, 255), (204, 121, 167),
+           (230, 159, 0), (0, 114, 178))  # fmt: skip
+
+
+def outlined_jpeg(photograph, called):
+    """A photograph with the outlines of masks (H, W, K) bool, as the bytes of a JPEG.
+
+    Outlines are drawn on the small picture; nothing of the file is in it but pixels.
+    """
+    height, width = photograph.shape[:2]
+    zoom = min(1.0, SIDE / max(height, width))
+    size = max(1, round(width * zoom)), max(1, round(height * zoom))
+    small = cv2.resize(photograph, size, interpolation=cv2.INTER_AREA)
+    for k in range(called.shape[-1]):
+        mask = cv2.resize(called[..., k].astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        small = contour(small, mask > 0.25, COLOURS[k % len(COLOURS)])
+    return cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
+
+
+def write_segmented(path, run, shown, rows, number):
+    """Writes the page.
+
+    Args:
+        path: HTML file.
+        run: `segmenter.Segmenter`.
+        shown: [(title, JPEG bytes, {class: share of the field of view})].
+        rows: (photograph, why) of those that could not be read.
+        number: of all photographs.
+    """
+    colours = {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(run.classes)}
+    text = (
+        environment()
+        .get_template("segmented.html.j2")
+        .render(
+            run=run.run_dir.resolve().name,
+            cases=[(title, data_url(jpeg, "jpeg"), shares) for title, jpeg, shares in shown],
+            colours={name: "#{:02x}{:02x}{:02x}".format(*rgb) for name, rgb in colours.items()},
+            unread=rows,
+            number=number,
+        )
+    )
+    write_bytes(path, text.encode())

@@ -1,0 +1,257 @@
+"""The report of a segmenter: every figure per class and photograph, and pictures of agreement.
+
+All is measured on the photographs' own pixels, inside of their field of view.
+"""
+
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from fundus_diag.data.columns import MASK
+from fundus_diag.data.manifest import read_photographs, resolve_images
+from fundus_diag.data.segments import FOV, WHOLE, looked_at, outlined, read_masks
+from fundus_diag.imaging.preprocess import load_photograph
+from fundus_diag.metrics.lesions import froc_of, marks
+from fundus_diag.metrics.segmentation import average_precision_of, overlap, picture_figures
+from fundus_diag.metrics.summary import summarise
+from fundus_diag.report.environment import environment
+from fundus_diag.report.parts import data_url
+from fundus_diag.runs.run_files import own_table
+from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.utils.files import make_folder, write_bytes, write_csv, write_json
+from fundus_diag.utils.progress import track
+
+FIGURES = ("dice", "iou", "sensitivity", "specificity", "precision", "average_precision",
+           "hausdorff95", "hausdorff95_discs")  # fmt: skip
+TITLES = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "precision": "Precision",
+    "average_precision": "Area under precision-recall",
+    "hausdorff95": "Hausdorff distance, 95 %, px",
+    "hausdorff95_discs": "the same in disc diameters",
+}
+AT = (1, 2, 4, 8)  # false positives a picture
+STEPS = np.unique(np.rint(np.geomspace(1, WHOLE, 60)).astype(int))  # thresholds of `marks`
+SECOND = "second observer"
+SHOWN = 640  # px, longest side of a photograph on the page
+MOST = 24  # photographs on the page: the best, the worst and those between
+BOTH, MISSED, FALSE = (240, 240, 240), (86, 180, 233), (230, 159, 0)  # the colour-blind can tell
+
+
+def segment_report(run, split="test", manifest=None, image_root=None, out=None, resamples=1000):
+    """Scores a segmenter on photographs with masks and writes tables and a page.
+
+    Args:
+        run: `segmenter.Segmenter`.
+        split: of the table: rows of this split only; None is every row of `manifest`.
+        manifest: another table than the run's own, with `image_root`.
+        out: folder to write into; the run's by default.
+        resamples: of the bootstrap over patients.
+
+    Returns:
+        (path of the page, table of means with intervals).
+
+    Raises:
+        DataError: photographs or masks cannot be read, or the run's own table is not here.
+        UsageError: the table has no such split, or masks of none of the run's classes.
+    """
+    table, root, path = _table(run, split, manifest, image_root)
+    classes = [x for x in run.classes if MASK + x in table.columns]
+    if not classes:
+        raise UsageError(f"{path}: masks of none of the run's classes ({', '.join(run.classes)})")
+    seconds = {x: f"{x}_2" for x in classes if f"{MASK}{x}_2" in table.columns}
+    disc = "disc" if f"{MASK}disc" in table.columns else None
+    wanted = [*classes, *seconds.values(), *([disc] if disc and disc not in classes else [])]
+    rows = outlined(table, root, wanted, path)
+    scored = _Scores(run, classes, seconds, disc, wanted)
+    for row, patient in track(
+        list(zip(rows, table["patient"], strict=True)), "scoring photographs", len(rows)
+    ):
+        scored.add(row, patient)
+    each = pd.DataFrame(scored.rows)
+    means = summarise(each, ["class", "by"], list(FIGURES), resamples)
+    pooled = pd.DataFrame(scored.pooled())
+    out, name = Path(out or run.run_dir), split or "all"
+    make_folder(out)
+    write_csv(out / f"segments_{name}_images.csv", each)
+    write_csv(out / f"segments_{name}.csv", means.merge(pooled, on=["class", "by"], how="left"))
+    page = out / f"report_segments_{name}.html"
+    facts = {"split": name, "photographs": len(rows), "patients": int(table["patient"].nunique())}
+    facts |= {"figures": means.to_dict("records"), "pooled": pooled.to_dict("records")}
+    write_json(out / f"segments_{name}.json", _plain(facts))
+    text = (
+        environment()
+        .get_template("segments.html.j2")
+        .render(
+            **facts,
+            run=run.run_dir.resolve().name,
+            config=run.config,
+            titles={k: x for k, x in TITLES.items() if means[k].notna().any()},
+            at=AT,
+            cases=scored.shown(each),
+            thresholds=dict(zip(run.classes, run.thresholds, strict=True)),
+            pairs=[_pair(row, wanted) for row in rows],
+            resamples=resamples,
+            second=SECOND,
+        )
+    )
+    write_bytes(page, text.encode())
+    return page, means
+
+
+def _table(run, split, manifest, image_root):
+    """(rows, folder of their files, name of the table)."""
+    if manifest is not None:
+        known, root, path = read_photographs(Path(manifest)), Path(image_root), Path(manifest)
+    else:
+        known, root, why = own_table(run.config)
+        path = run.config["data"]["manifest"]
+        if known is None:
+            raise DataError(f"{run.run_dir}: {why}; name one by --manifest and --image-root")
+    table = known.table
+    if split is not None:
+        if "split" not in table or not (table["split"] == split).any():
+            raise UsageError(f"--split {split}: {path} has no row in it")
+        table = table[table["split"] == split].reset_index(drop=True)
+    resolve_images(known, root)
+    return table, root, path
+
+
+class _Scores:
+    """What is measured of photographs, one after the other; of their pixels counts are kept."""
+
+    def __init__(self, run, classes, seconds, disc, wanted):
+        self.run, self.classes, self.seconds = run, classes, seconds
+        self.disc, self.wanted = disc, wanted
+        self.rows, self.pictures = [], []
+        self.hits, self.every = {}, {}
+        self.marked = {name: [] for name in classes}
+
+    def add(self, row, patient):
+        config = self.run.config
+        loaded = load_photograph(row.path, config["image_size"], config["crop"])
+        shape = loaded.photograph.shape[:2]
+        masks = read_masks(row, self.wanted, shape, config["soft_masks"])
+        masks = {name: masks[..., k] >= WHOLE / 2 for k, name in enumerate(self.wanted)}
+        where = looked_at(row, loaded)
+        said = np.rint(self.run.on_photograph(loaded) * WHOLE).astype(np.uint8)
+        across = None
+        if self.disc and row.masks[self.disc] is not None and masks[self.disc].any():
+            across = 2 * math.sqrt(masks[self.disc].sum() / math.pi)
+        calls = {}
+        for name in self.classes:
+            if row.masks[name] is None:
+                continue
+            k = self.run.classes.index(name)
+            truth, scores = masks[name], said[..., k]
+            threshold = np.ceil(self.run.thresholds[k] * WHOLE - 1e-6)
+            figures = picture_figures(truth, scores, threshold, where, across)
+            self._keep(row, patient, name, "network", figures)
+            calls[name] = (truth, (scores >= threshold) & where)
+            self._count(name, truth, scores, where)
+            second = self.seconds.get(name)
+            if second and row.masks[second] is not None:
+                other = overlap(truth, masks[second], where)
+                self._keep(row, patient, name, SECOND, other)
+        if calls:
+            self.pictures.append((row.image, _pictures(loaded.photograph, calls)))
+
+    def _keep(self, row, patient, name, by, figures):
+        figures = dict.fromkeys(FIGURES, np.nan) | figures
+        self.rows.append(
+            {"image": row.image, "patient": patient, "class": name, "by": by, **figures}
+        )
+
+    def _count(self, name, truth, scores, where):
+        hits = np.bincount(scores[truth & where], minlength=WHOLE + 1)
+        every = np.bincount(scores[where], minlength=WHOLE + 1)
+        self.hits[name] = self.hits.get(name, 0) + hits
+        self.every[name] = self.every.get(name, 0) + every
+        self.marked[name].append(marks(truth, scores, STEPS, where))
+
+    def pooled(self):
+        """Figures of all photographs together: by pixels and by lesions."""
+        found = []
+        for name in self.classes:
+            if name not in self.hits:
+                continue
+            hits, every = self.hits[name], self.every[name]
+            at = int(np.ceil(self.run.thresholds[self.run.classes.index(name)] * WHOLE - 1e-6))
+            below = every[at:].sum() + hits.sum()
+            found.append(
+                {
+                    "class": name,
+                    "by": "network",
+                    "pooled_average_precision": average_precision_of(hits, every),
+                    "pooled_dice": 2 * hits[at:].sum() / below if below else float("nan"),
+                    "lesions": sum(x[2] for x in self.marked[name]),
+                    **{
+                        f"lesions_found_at_{n}": x
+                        for n, x in zip(AT, froc_of(self.marked[name], AT), strict=True)
+                    },
+                }
+            )
+        return found or [{"class": "", "by": ""}]
+
+    def shown(self, each):
+        """Photographs of the page, best first: name, Dice of each class, pictures."""
+        own = each[each["by"] == "network"]
+        dice = own.groupby("image", sort=False)["dice"].mean().fillna(-1)
+        pictures = dict(self.pictures)
+        ranked = [x for x in dice.sort_values(ascending=False, kind="stable").index]
+        if len(ranked) > MOST:
+            at = np.rint(np.linspace(0, len(ranked) - 1, MOST)).astype(int)
+            ranked = [ranked[i] for i in at]
+        by_image = own.set_index("image")
+        return [
+            {
+                "image": image,
+                "dice": dict(by_image.loc[[image], ["class", "dice"]].itertuples(index=False)),
+                "pictures": pictures[image],
+            }
+            for image in ranked
+        ]
+
+
+def _pictures(photograph, calls):
+    """{class: data URL} of a photograph, what both outline, what is missed and what is false."""
+    height, width = photograph.shape[:2]
+    zoom = min(1.0, SHOWN / max(height, width))
+    size = max(1, round(width * zoom)), max(1, round(height * zoom))
+    small = cv2.resize(photograph, size, interpolation=cv2.INTER_AREA).astype(np.float32) * 0.6
+    found = {}
+    for name, (truth, called) in calls.items():
+        picture = small.copy()
+        parts = (truth & ~called, MISSED), (called & ~truth, FALSE), (truth & called, BOTH)
+        for mask, colour in parts:
+            cover = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+            cover = np.minimum(1.5 * cover, 0.9)[..., None]  # thin vessels stay seen
+            picture += cover * (np.float32(colour) - picture)
+        quality = [cv2.IMWRITE_JPEG_QUALITY, 85]
+        _, jpeg = cv2.imencode(".jpg", np.rint(picture).astype(np.uint8)[..., ::-1], quality)
+        found[name] = data_url(jpeg.tobytes(), "jpeg")
+    return found
+
+
+def _pair(row, wanted):
+    """What was held against what: a photograph and the files of its masks, as they are called."""
+    masks = {name: getattr(row.masks[name], "name", row.masks[name]) for name in wanted}
+    if row.fov is not None:
+        masks[FOV] = row.fov.name
+    return row.image, {name: file for name, file in masks.items() if file}
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {k: _plain(x) for k, x in value.items()}
+    if isinstance(value, list):
+        return [_plain(x) for x in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and math.isnan(value) else value
