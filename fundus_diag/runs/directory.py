@@ -16,6 +16,7 @@ from fundus_diag.runs import contents
 from fundus_diag.runs.contents import CONFIG
 from fundus_diag.runs.lock import locked
 from fundus_diag.runs.run_files import (
+    CLASSIFIER,
     FIRST_FLAGS,
     PRETRAINING,
     SEGMENTER,
@@ -30,6 +31,8 @@ from fundus_diag.utils.mixed_precision import has_gpu, on_jax
 from fundus_diag.utils.processes import cores
 from fundus_diag.utils.version import __version__
 
+# That train a run of each kind.
+COMMANDS = {CLASSIFIER: "train", PRETRAINING: "pretrain", SEGMENTER: "segment train"}
 # May differ between an interrupted run and the command that goes on with it: a run may be moved,
 # and its table and photographs too, as long as they are the same ones.
 FREE_FLAGS = {
@@ -63,7 +66,7 @@ def claimed(config, sha256, kind, images=()):
             yield _check_claim(config, sha256, kind, images)
         except KeyboardInterrupt:
             if (config.run_dir / CONFIG).is_file():
-                command = {PRETRAINING: "pretrain", SEGMENTER: "segment train"}.get(kind, "train")
+                command = COMMANDS[kind]
                 again = f"fundus-diag {command} --run-dir {config.run_dir} --resume"
                 print(f"note: it goes on from its last epoch with: {again}", file=sys.stderr)
             raise
