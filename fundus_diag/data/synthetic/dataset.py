@@ -4,7 +4,8 @@ The embedded data: enough like photographs to run, test and show everything with
 one. A figure reached on drawings says nothing about patients. Colour, light, focus and framing
 vary without regard to the labels, so a model has to find the signs themselves.
 
-`draw_eye` makes one picture, `draw_dataset` a folder with pictures, masks and `manifest.csv`.
+`draw_eye` makes one picture, `draw_dataset` a folder with pictures, masks, outlines of disc, cup,
+macula and vessels, and `manifest.csv`.
 """
 
 import json
@@ -16,10 +17,18 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from fundus_diag.data.columns import MASK, NO_MASK
 from fundus_diag.data.labels import EYES, HEALTHY, LABELS
 from fundus_diag.data.splits import split_patients
 from fundus_diag.data.synthetic.camera import compress
-from fundus_diag.data.synthetic.eye import DISEASES, MIN_SIZE, SIGNS, draw_eye, stream
+from fundus_diag.data.synthetic.eye import (
+    ANATOMY,
+    DISEASES,
+    MIN_SIZE,
+    SIGNS,
+    draw_eye,
+    stream,
+)
 from fundus_diag.data.write import write_manifest
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.processes import cores
@@ -29,7 +38,8 @@ __all__ = ["DISEASES", "SIGNS", "draw_dataset", "draw_eye", "draw_labels"]
 COMMON = {"D": 1.5, "O": 1.1}  # how much oftener than the others a disease is drawn
 DRAWING = "drawing.json"  # says with which seed and size a folder was drawn
 RATIOS = (0.7, 0.15, 0.15)  # train, val, test
-STYLE = 1  # raised whenever the same seed draws another picture
+STYLE = 2  # raised whenever the same seed draws another picture, or other files beside it
+OUTLINED = SIGNS["D"]  # signs that have a column of masks in the manifest
 
 
 def draw_labels(seed, index):
@@ -56,7 +66,8 @@ def draw_labels(seed, index):
 
 
 def draw_dataset(out, patients=600, size=256, seed=0, progress=None):
-    """Draws a data set: `images/`, `masks/<sign>/` and `manifest.csv` with a split by patient.
+    """Draws a data set: `images/`, `masks/<sign>/`, `outlines/<name>/` of `ANATOMY`, and
+    `manifest.csv` with a split by patient.
 
     Every picture depends on (seed, patient, eye) alone: asking for more patients in the same folder
     adds pictures, and only those not there yet are drawn. The D-positive eyes are in turn mild
@@ -70,7 +81,8 @@ def draw_dataset(out, patients=600, size=256, seed=0, progress=None):
         progress: called with (pictures done, pictures in all) after each one.
 
     Returns:
-        Path of the manifest, with columns image, patient, eye, split, age, sex and `LABELS`.
+        Path of the manifest, with columns image, patient, eye, split, age, sex, `LABELS`, and of
+        masks: of `ANATOMY` and of `OUTLINED`.
 
     Raises:
         DataError: `out` holds something else or cannot be written.
@@ -99,6 +111,7 @@ def draw_dataset(out, patients=600, size=256, seed=0, progress=None):
     y = np.array([[row[label] for label in LABELS] for row in rows], np.float32)
     for row, split in zip(rows, split_patients(names, y, RATIOS, seed), strict=True):
         row["split"] = str(split)
+        row |= _masks(out, row["image"])
     table = pd.DataFrame(rows)
     write_manifest(table.drop(columns=["index", "mild"]), out / "manifest.csv")
     return out / "manifest.csv"
@@ -124,6 +137,16 @@ def _plan(patients, seed):
     return rows
 
 
+def _masks(out, image):
+    """{column of masks: file below `out`, or that there is none} of one eye."""
+    name = f"{Path(image).stem}.png"
+    found = {f"{MASK}{x}": f"outlines/{x}/{name}" for x in ANATOMY}
+    for sign in OUTLINED:
+        file = f"masks/{sign}/{name}"
+        found[f"{MASK}{sign}"] = file if (out / file).is_file() else NO_MASK
+    return found
+
+
 def _draw_files(out, row, size, seed):
     """Writes the masks of one eye, then its picture: where the picture is, all is there."""
     target = out / row["image"]
@@ -131,10 +154,12 @@ def _draw_files(out, row, size, seed):
         return
     shown = {label for label in DISEASES if row[label]}
     person = (seed, row["index"])
-    picture, masks = draw_eye(person, shown, row["eye"], size, mild=row["mild"])
-    for sign, mask in masks.items():
-        _, png = cv2.imencode(".png", mask.astype(np.uint8) * 255)
-        _write(out / "masks" / sign / f"{target.stem}.png", png.tobytes())
+    outlines = {}
+    picture, masks = draw_eye(person, shown, row["eye"], size, mild=row["mild"], outlines=outlines)
+    for folder, found in (("masks", masks), ("outlines", outlines)):
+        for name, mask in found.items():
+            _, png = cv2.imencode(".png", mask.astype(np.uint8) * 255)
+            _write(out / folder / name / f"{target.stem}.png", png.tobytes())
     _write(target, compress(picture, 92))
 
 

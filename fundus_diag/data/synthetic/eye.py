@@ -22,13 +22,15 @@ SIGNS = {
 }
 DISEASES = tuple(SIGNS)
 # Over the whole field, with no place to point at: the haze of a cataract, the tessellation.
+# What every eye has, sick or not. The macula is the disc of one disc diameter about the fovea.
+ANATOMY = ("disc", "cup", "macula", "vessels")
 NOWHERE = ("tessellation", "haze")
 PLACED = {label: tuple(x for x in signs if x not in NOWHERE) for label, signs in SIGNS.items()}
 MIN_SIZE = 32  # pixels
 _VISIBLE = 0.2  # change of a vessel's or the disc's coverage that belongs to a mask
 
 
-def draw_eye(seed, labels, eye, size=256, mild=False, quality=None):
+def draw_eye(seed, labels, eye, size=256, mild=False, quality=None, outlines=None):
     """Draws one photograph.
 
     Args:
@@ -39,6 +41,7 @@ def draw_eye(seed, labels, eye, size=256, mild=False, quality=None):
         mild: D shows only lesions that together cover less than 1 % of the field.
         quality: JPEG quality the picture has gone through, 1 to 100; None for the camera's own,
             0 for no compression.
+        outlines: a dict that is given bool (size, size) masks of `ANATOMY` too; None is none.
 
     Returns:
         picture uint8 (size, size, 3), RGB, and a dict from the names in `SIGNS` to bool
@@ -65,7 +68,9 @@ def draw_eye(seed, labels, eye, size=256, mild=False, quality=None):
 
     scene = anatomy.background(frame, patient, places, source("background"))
     scene = _apply(scene, [mark for mark in marks if mark.deep])
-    scene = _disc(scene, frame, patient, places, labels, source, masks)
+    scene, disc, cup = _disc(scene, frame, patient, places, labels, source, masks)
+    if outlines is not None:
+        outlines |= _outlines(frame, places, maps, disc, cup, field)
     scene = anatomy.paint_vessels(scene, maps)
     scene = _apply(scene, [mark for mark in marks if not mark.deep])
     if "C" in labels:
@@ -130,7 +135,10 @@ def _marks(frame, places, trunks, labels, source, mild):
 
 
 def _disc(scene, frame, patient, places, labels, source, masks):
-    """Paints the disc with the settings of G and M; notes in `masks` what they changed."""
+    """Paints the disc with the settings of G and M; notes in `masks` what they changed.
+
+    Returns the scene, and the coverage of disc and cup.
+    """
     plan = changes.disc_signs(labels, patient, places, source("disc/signs"))
     tilted = replace(places, disc_axes=plan["axes"])
     shape = (plan["cup_ratio"], plan["cup_shift"], source("disc"), plan["notch"])
@@ -140,7 +148,15 @@ def _disc(scene, frame, patient, places, labels, source, masks):
     if "M" in labels:
         upright, _ = anatomy.optic_disc(frame, places, *shape[:2], source("disc"), plan["notch"])
         masks["tilted_disc"] = np.abs(disc - upright) > _VISIBLE
-    return anatomy.paint_disc(scene, disc, cup, plan["pallor"])
+    return anatomy.paint_disc(scene, disc, cup, plan["pallor"]), disc, cup
+
+
+def _outlines(frame, places, maps, disc, cup, field):
+    """Masks of `ANATOMY` inside the field of view."""
+    vessels = np.maximum(maps["artery"], maps["vein"])
+    macula = anatomy.distance(frame, places.fovea) < 2 * np.sqrt(np.prod(places.disc_axes))
+    found = (disc > 0.5, cup > 0.5, macula, vessels > 0.4)
+    return {name: mask & field for name, mask in zip(ANATOMY, found, strict=True)}
 
 
 def _apply(scene, marks):

@@ -1,4 +1,5 @@
 import tarfile
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from fundus_diag.data.labels import LABELS
 from fundus_diag.data.manifest import read_manifest
 from fundus_diag.data.synthetic.dataset import draw_dataset, draw_labels
-from fundus_diag.data.synthetic.eye import DISEASES, SIGNS, draw_eye
+from fundus_diag.data.synthetic.eye import ANATOMY, DISEASES, SIGNS, draw_eye
 from fundus_diag.utils.errors import DataError, UsageError
 
 D_SIGNS = SIGNS["D"]
@@ -53,6 +54,15 @@ def test_the_manifest_of_a_drawn_set_is_a_manifest(drawn):
     assert set(table.sex) == {"female", "male"}
     pictures = {str(path.relative_to(drawn)) for path in (drawn / "images").iterdir()}
     assert pictures == set(table.image)
+    assert table.mask_vessels.tolist() == [
+        f"outlines/vessels/{Path(x).stem}.png" for x in table.image
+    ]
+    for name in (*ANATOMY, *D_SIGNS):
+        files = table[f"mask_{name}"]
+        assert all(x == "none" or (drawn / x).is_file() for x in files)
+        folder = "outlines" if name in ANATOMY else "masks"  # a cup that G has enlarged is a sign
+        assert (files != "none").sum() == len(list(drawn.glob(f"{folder}/{name}/*.png")))
+    assert (table.mask_hard_exudate[table.D == 0] == "none").all()
     for row in table.itertuples():
         assert row.image == f"images/{row.patient}_{row.eye}.jpg"
         assert picture_of(drawn / row.image).shape == (96, 96, 3)

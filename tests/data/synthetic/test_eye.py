@@ -7,7 +7,7 @@ import pytest
 from fundus_diag.data.labels import HEALTHY, LABELS
 from fundus_diag.data.synthetic import lesions
 from fundus_diag.data.synthetic.dataset import COMMON
-from fundus_diag.data.synthetic.eye import DISEASES, NOWHERE, SIGNS, draw_eye
+from fundus_diag.data.synthetic.eye import ANATOMY, DISEASES, NOWHERE, SIGNS, draw_eye
 
 D_SIGNS = SIGNS["D"]
 
@@ -156,3 +156,25 @@ def test_lesions_are_wide_enough_for_small_networks():
 def test_wrong_arguments_are_named(labels, eye, size, message):
     with pytest.raises(ValueError, match=message):
         draw_eye(0, labels, eye, size)
+
+
+@pytest.mark.parametrize(("labels", "eye"), [((), "left"), ({"G"}, "right"), ({"M"}, "left")])
+def test_outlines_lie_on_what_is_drawn(labels, eye):
+    outlines = {}
+    picture, masks = draw_eye((3, 7), labels, eye, quality=0, outlines=outlines)
+    again, same = draw_eye((3, 7), labels, eye, quality=0)
+    assert (picture == again).all()
+    assert masks.keys() == same.keys()
+    disc, cup, macula, vessels = (outlines[x] for x in ANATOMY)
+    assert cup[disc].any()
+    assert not cup[~disc].any()
+    # The disc on the nose's side, the macula on the other, two to three disc diameters away.
+    middle = [np.argwhere(x).mean(axis=0) for x in (disc, macula)]
+    assert (middle[0][1] < middle[1][1]) == (eye == "left")
+    across = 2 * np.sqrt(disc.sum() / np.pi)
+    assert 1.7 < np.linalg.norm(middle[0] - middle[1]) / across < 4
+    # Inside of the vessels it is darker than just beside them, away from the disc.
+    away = ~cv2.dilate(disc.astype("uint8"), np.ones((15, 15))).astype(bool)
+    beside = cv2.dilate(vessels.astype("uint8"), np.ones((7, 7))).astype(bool) & ~vessels & away
+    green = picture[..., 1].astype(float)
+    assert green[vessels & away].mean() < 0.9 * green[beside].mean()
