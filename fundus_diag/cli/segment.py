@@ -77,7 +77,7 @@ def predict(
     found = segment(opened, cases, out, probabilities)
     for case, loaded, called, field in track(found, "segmenting", len(cases)):
         if called is None:
-            unread.append((case.title, loaded))
+            unread.append((next(iter(case.images.values())), loaded))
         elif len(shown) < MOST:
             share = called.sum(axis=(0, 1)) / max(1, field.sum())
             shares = dict(zip(opened.classes, map(float, share), strict=True))

@@ -18,10 +18,10 @@ from fundus_diag import load_run, models
 from fundus_diag.data.manifest import read_manifest
 from fundus_diag.models.weights import h5
 from fundus_diag.runs.contents import foreign
-from fundus_diag.training import checkpoint, train
-from fundus_diag.training.seen import learned_by
+from fundus_diag.training import checkpoint
 from fundus_diag.training.config import TrainConfig
 from fundus_diag.training.sampling import sampling_plan
+from fundus_diag.training.seen import learned_by
 from fundus_diag.training.train import load_training_inputs
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.mixed_precision import precision

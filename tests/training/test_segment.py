@@ -1,0 +1,238 @@
+"""`segment`: a segmenter from a table with masks to masks of other photographs, and what stops it."""
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import tiny  # noqa: F401  (adds the encoder of that name)
+
+from fundus_diag.cli import main
+from fundus_diag.runs.segmenter import load_segmenter
+from fundus_diag.training import checkpoint, loop
+
+SIDE = 64
+
+
+def make_masked(folder, count=12, seed=0):
+    """Round fields with a bright spot (class spot) in most; the darker half of the field (half) is
+    outlined in the first two thirds alone. Returns the manifest's path."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for kind in ("images", "spot", "half"):
+        (folder / kind).mkdir(parents=True)
+    y, x = np.indices((SIDE, SIDE))
+    field = (x - 31.5) ** 2 + (y - 31.5) ** 2 < 30**2
+    for i in range(count):
+        image = np.where(field[..., None], rng.integers(80, 130, 3), 0)
+        half = field & (x * np.cos(i) + y * np.sin(i) > 31.5 * (np.cos(i) + np.sin(i)))
+        image = np.where(half[..., None], image // 2, image)
+        row, column = rng.integers(20, 44, 2)
+        spot = field & ((x - column) ** 2 + (y - row) ** 2 < 6**2) & (i % 4 < 3)
+        image = (
+            np.where(spot[..., None], 250, image)
+            + rng.integers(-5, 6, (SIDE, SIDE, 3)) * field[..., None]
+        )
+        name = f"{i:02d}.png"
+        cv2.imwrite(str(folder / "images" / name), np.clip(image, 0, 255).astype(np.uint8))
+        cv2.imwrite(str(folder / "half" / name), half * np.uint8(255))
+        if spot.any():
+            cv2.imwrite(str(folder / "spot" / name), spot * np.uint8(255))
+        rows.append(
+            {
+                "image": f"images/{name}",
+                "patient": f"p{i}",
+                "eye": "",
+                "split": ("train", "train", "val", "test")[i % 4 if i >= 4 else i],
+                "mask_spot": f"spot/{name}" if spot.any() else "none",
+                "mask_half": f"half/{name}" if 3 * i < 2 * count else "",
+            }
+        )
+    path = folder / "manifest.csv"
+    pd.DataFrame(rows).to_csv(path, index=False)
+    return path
+
+
+def words(manifest, run_dir, *more, **flags):
+    flags = {
+        "encoder": "tiny", "weights": "none", "image_size": SIDE, "patch_size": 32, "patches": 4,
+        "batch_size": 4, "phase1_epochs": 1, "phase2_epochs": 3, "phase2_rate": 0.01, "ema": 0,
+        "patience": 0, "precision": "float32", "decoder_options": "width=0.5", **flags,
+    }  # fmt: skip
+    said = [x for name, value in flags.items() for x in (f"--{name.replace('_', '-')}", value)]
+    places = ["--manifest", manifest, "--image-root", manifest.parent, "--run-dir", run_dir]
+    return [str(x) for x in ("segment", "train", *places, *said, *more)]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("segment")
+    manifest = make_masked(folder / "photographs")
+    assert main(words(manifest, folder / "run", phase2_epochs=12)) == 0
+    return folder
+
+
+def test_it_learns_and_its_run_says_how(trained):
+    config = json.loads((trained / "run/config.json").read_text())
+    assert (config["kind"], config["classes"]) == ("segmenter", ["spot", "half"])
+    assert config["data"]["splits"]["train"]["looked_at"] == {"spot": 6, "half": 4}
+    assert config["data"]["splits"]["test"]["pixels"]["spot"] == 0
+    history = pd.read_csv(trained / "run/history.csv")
+    assert history["phase"].tolist() == [1, *[2] * 12]
+    assert history["val_dice"].max() == history["val_dice"][config["best_epoch"] - 1] > 0.8
+    assert history["val_dice"][0] < history["val_dice"].max()
+    points = json.loads((trained / "run/thresholds.json").read_text())["labels"]
+    assert 0 < points["spot"]["threshold"] < 1
+    rows = pd.read_csv(trained / "run/photographs.csv")
+    assert rows["split"].value_counts().to_dict() == {"train": 6, "val": 3, "test": 3}
+
+
+def test_predict_outlines_what_is_there(trained, tmp_path, capsys):
+    photographs = sorted((trained / "photographs/images").glob("*.png"))
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    larger = cv2.resize(cv2.imread(str(photographs[0])), None, fx=3, fy=3)
+    larger = cv2.copyMakeBorder(larger, 0, 0, 30, 0, cv2.BORDER_CONSTANT)
+    cv2.imwrite(str(tmp_path / "larger.png"), larger)
+    out = tmp_path / "out"
+    given = [*photographs, tmp_path / "bad.png", tmp_path / "larger.png"]
+    status = main(["segment", "predict", str(trained / "run"), *map(str, given), "--out", str(out)])
+    assert status == 0
+    assert "bad.png" in capsys.readouterr().err
+    table = pd.read_csv(out / "segments.csv", keep_default_na=False)
+    assert len(table) == 2 * 13 + 1
+    assert table.loc[table["image"].str.contains("bad"), "problem"].str.len().min() > 5
+    truth = cv2.imread(str(trained / "photographs/spot/00.png"), 0) > 0
+    for name, scale, left in (("00", 1, 0), ("larger", 3, 30)):
+        row = table[(table["class"] == "spot") & table["mask"].str.endswith(f"/{name}.png")].iloc[0]
+        mask = cv2.imread(str(out / row["mask"]), cv2.IMREAD_UNCHANGED)
+        assert mask.shape == (64 * scale, 64 * scale + left)
+        assert set(np.unique(mask)) <= {0, 255}
+        assert (mask > 0).sum() == int(row["area"])
+        mine = cv2.resize(mask[:, left:], (SIDE, SIDE), interpolation=cv2.INTER_AREA) > 127
+        assert 2 * (mine & truth).sum() / (mine.sum() + truth.sum()) > 0.7
+    page = (out / "segments.html").read_text()
+    assert page.count("<figure>") == 13
+    assert "not for clinical use" in page
+
+
+def test_report_measures_on_the_photographs_own_pixels(trained, tmp_path):
+    out = tmp_path / "out"
+    run = ["segment", "report", str(trained / "run"), "--split", "val", "--out", str(out)]
+    assert main(run) == 0
+    each = pd.read_csv(out / "segments_val_images.csv")
+    masks = tmp_path / "masks"
+    photographs = [str(trained / "photographs" / x) for x in each["image"].unique()]
+    predict = ["segment", "predict", str(trained / "run"), *photographs, "--out", str(masks)]
+    assert main(predict) == 0
+    for row in each[each["class"] == "spot"].itertuples():
+        name = row.image.removeprefix("images/")
+        called = cv2.imread(str(masks / "masks/spot" / name), 0) > 0
+        truth = cv2.imread(str(trained / "photographs/spot" / name), 0)
+        both, union = (truth > 0) & called, (truth > 0).sum() + called.sum()
+        assert row.dice == pytest.approx(2 * both.sum() / union, abs=0.02)
+    # Of `half` two photographs of val were looked at, and one was not.
+    assert (each["class"] == "half").sum() == 2
+    means = pd.read_csv(out / "segments_val.csv").set_index("class")
+    assert means["dice"]["spot"] == pytest.approx(each[each["class"] == "spot"]["dice"].mean())
+    assert means["dice_low"]["spot"] <= means["dice"]["spot"] <= means["dice_high"]["spot"]
+    page = (out / "report_segments_val.html").read_text()
+    assert "these figures are for choosing" in page
+    assert "spot: 02.png" in page  # what was held against what
+
+
+def test_a_photograph_without_the_class_leaves_its_figures_undefined(trained, tmp_path):
+    assert main(["segment", "report", str(trained / "run"), "--out", str(tmp_path)]) == 0
+    each = pd.read_csv(tmp_path / "segments_test_images.csv")
+    spot = each[each["class"] == "spot"]
+    assert len(spot) == 3
+    assert spot["sensitivity"].isna().all()
+    assert spot["dice"].isin([0]).sum() + spot["dice"].isna().sum() == 3
+
+
+def test_an_interrupted_training_goes_on_to_the_same_end(tmp_path, monkeypatch):
+    manifest = make_masked(tmp_path / "photographs")
+    whole, other = tmp_path / "whole", tmp_path / "other"
+    flags = {"phase2_epochs": 2, "ema": 1.0}
+    assert main(words(manifest, whole, "--deterministic", **flags)) == 0
+    real = loop._run_epoch
+
+    def two(fitting, learner, phase):
+        if len(fitting.state["history"]) == 2:
+            raise KeyboardInterrupt
+        real(fitting, learner, phase)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_run_epoch", two)
+        assert main(words(manifest, other, "--deterministic", **flags)) == 130
+    # The flags are those of the run; the table may lie elsewhere.
+    moved = shutil.copytree(tmp_path / "photographs", tmp_path / "moved") / "manifest.csv"
+    places = ["--manifest", str(moved), "--image-root", str(moved.parent)]
+    assert main(["segment", "train", "--run-dir", str(other), "--resume", *places]) == 0
+    a, b = (pd.read_csv(x / "history.csv") for x in (whole, other))
+    pd.testing.assert_frame_equal(a, b)
+    assert (
+        checkpoint.load_state(whole / "checkpoint")[1]["best_epoch"] == a["val_dice"].idxmax() + 1
+    )
+    for x, y in zip(load_segmenter(whole).model.weights, load_segmenter(other).model.weights,
+                    strict=True):  # fmt: skip
+        np.testing.assert_array_equal(x.numpy(), y.numpy())
+
+
+def test_its_config_makes_it_again(trained, tmp_path, monkeypatch):
+    config = str(trained / "run/config.json")
+    seen = []
+    monkeypatch.setattr("fundus_diag.training.segment.train_segmenter", seen.append)
+    assert main(["segment", "train", "--config", config, "--run-dir", str(tmp_path / "r")]) == 0
+    assert (seen[0].patch_size, seen[0].decoder_options) == (32, ("width=0.5",))
+
+
+@pytest.mark.parametrize(
+    ("change", "more", "said"),
+    [
+        ({"mask_spot": None, "mask_half": None}, {}, "no column mask_<name>"),
+        ({"mask_spot": "none"}, {}, "class 'spot' has no pixel in split 'train'"),
+        ({"mask_spot": "spot/nowhere.png"}, {}, "no such mask under"),
+        ({"split": "train"}, {}, "no row in split 'val'"),
+        ({}, {"classes": "nose"}, "has masks of spot, half"),
+        ({}, {"patch_size": 128}, "--patch-size 128: larger than --image-size 64"),
+        ({}, {"cache": "none"}, "--cache none"),
+        ({}, {"encoder": "mae_vit_tiny"}, "maps of one size alone"),
+        ({}, {"decoder_options": "size=3"}, "unet has width (NAME=VALUE)"),
+        ({}, {"decoder_options": "width=0.01"}, "leaves no channel"),
+    ],
+)
+def test_what_no_segmenter_learns_from_is_said_in_a_line(tmp_path, capsys, change, more, said):
+    manifest = make_masked(tmp_path / "photographs", count=8)
+    table = pd.read_csv(manifest, keep_default_na=False)
+    for name, value in change.items():
+        table = table.drop(columns=name) if value is None else table.assign(**{name: value})
+    table.to_csv(manifest, index=False)
+    assert main(words(manifest, tmp_path / "run", **more)) in (1, 2)
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert said in lines[-1]
+    assert "Traceback" not in "".join(lines)
+    assert not (tmp_path / "run").exists() or not any((tmp_path / "run").iterdir())
+
+
+def test_masks_that_do_not_fit_are_named_all_at_once(tmp_path, capsys):
+    manifest = make_masked(tmp_path / "photographs", count=8)
+    spots = tmp_path / "photographs/spot"
+    cv2.imwrite(str(spots / "00.png"), np.zeros((60, 70), np.uint8))
+    blurred = cv2.GaussianBlur(cv2.imread(str(spots / "01.png"), 0), (5, 5), 2)
+    cv2.imwrite(str(spots / "01.png"), blurred)
+    assert main(words(manifest, tmp_path / "run")) == 1
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "00.png: 70x60 pixels, but images/00.png has 64x64" in line
+    assert "(+6 and -4)" in line
+    assert "levels of gray" in line
+    assert "2 photographs cannot be read" in line
+
+
+def test_a_run_of_the_other_task_is_refused(trained, tmp_path, capsys):
+    run = str(trained / "run")
+    photograph = str(trained / "photographs/images/00.png")
+    assert main(["predict", run, photograph, "--out", str(tmp_path / "a.csv")]) == 1
+    assert "of a segmenter, not of a classifier" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
