@@ -1,4 +1,4 @@
-"""`segment`: a segmenter from a table with masks to masks of other photographs, and what stops it."""
+"""`segment`: from a table with masks to masks of other photographs, and what stops it."""
 
 import json
 import shutil
