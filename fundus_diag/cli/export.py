@@ -36,9 +36,13 @@ def export(
         overwrite: Replace what lies in OUT, once the new one is complete; of saved_model this
             version alone, by default the newest.
     """
-    from fundus_diag.runs.run_files import read_config
+    from fundus_diag.runs.contents import CONFIG
+    from fundus_diag.runs.run_files import CLASSIFIER, SEGMENTER, read_config
+    from fundus_diag.utils.files import read_json
 
-    read_config(run)  # a mistyped folder is said before TensorFlow is imported
+    # A mistyped folder is said before TensorFlow is imported.
+    kind = read_json(run / CONFIG).get("kind", CLASSIFIER)
+    read_config(run, SEGMENTER if kind == SEGMENTER else CLASSIFIER)
     import_tensorflow()
     from fundus_diag.export.check import differences
     from fundus_diag.export.export import export as export_run

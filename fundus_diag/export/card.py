@@ -7,6 +7,7 @@ from fundus_diag.data.labels import label_text
 from fundus_diag.models.weights.load import weight_terms
 from fundus_diag.runs.run import WEIGHTS
 from fundus_diag.runs.run_files import leaks
+from fundus_diag.runs.segmenter import Segmenter
 from fundus_diag.utils.files import read_json, sha256, write_json, write_text
 from fundus_diag.utils.version import __version__
 
@@ -43,7 +44,8 @@ def write_documents(out, folder, run, record):
     write_json(out / "thresholds.json", run.points)
     write_json(out / "config.json", _public(run.config))
     write_json(out / "export.json", facts)
-    write_text(out / "model_card.md", model_card(run, facts))
+    card = segmenter_card if isinstance(run, Segmenter) else model_card
+    write_text(out / "model_card.md", card(run, facts))
     files = sorted(x for x in folder.rglob("*") if x.is_file())
     up = Path(*[".."] * len(out.relative_to(folder).parts))
     lines = [f"{sha256(x)}  {up / x.relative_to(folder)}" for x in files]
@@ -104,6 +106,34 @@ def model_card(run, facts=None):
         cells = [label_text(label), text, str(train["positives"].get(label, ""))]
         cells += [_figure(found, label) for found in metrics.values()]
         lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def segmenter_card(run, facts):
+    """As `model_card`, of a `segmenter.Segmenter`."""
+    config = run.config
+    train = config["data"]["splits"]["train"]
+    weights = weight_terms(config["encoder"], config["weights"])
+    lines = [
+        f"# {run.run_dir.resolve().name}",
+        "",
+        "A research tool: not a medical device, not for clinical use.",
+        "",
+        f"- Network: {config['network']} on {config['encoder']}; pictures of "
+        f"{config['image_size']} px, seen in windows of {config['patch_size']} px.",
+        f"- Weights that it started from: {weights}.",
+        f"- Trained on {train['rows']} photographs of {train['patients']} patients, with "
+        f"fundus_diag {config.get('version', '(unknown)')}.",
+        f"- {_exported(facts)}.",
+        "- `gradable` says that a photograph decodes and is not blank, not that its masks are "
+        "right.",
+        *(f"- Beware: {line}." for line in leaks(config.get("weights_record"))),
+        "",
+        "| class | threshold | photographs looked at in training |",
+        "|---|---|---|",
+    ]
+    for name, threshold in zip(run.classes, run.thresholds, strict=True):
+        lines.append(f"| {name} | {threshold:.3f} | {train['looked_at'].get(name, '')} |")
     return "\n".join(lines) + "\n"
 
 

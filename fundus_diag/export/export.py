@@ -12,9 +12,14 @@ from fundus_diag.export.onnx import load_onnx, write_onnx
 from fundus_diag.export.openvino import load_openvino, write_openvino
 from fundus_diag.export.pixels import pixel_function
 from fundus_diag.export.saved_model import check_size, write_saved_model
+from fundus_diag.export.segments import check_segments, windows_of
+from fundus_diag.runs.contents import CONFIG
 from fundus_diag.runs.freeze import frozen_precision
 from fundus_diag.runs.run import load_run
+from fundus_diag.runs.run_files import SEGMENTER
+from fundus_diag.runs.segmenter import Segmenter, load_segmenter
 from fundus_diag.utils.errors import UsageError
+from fundus_diag.utils.files import read_json
 from fundus_diag.utils.mixed_precision import cpu_has_bfloat16
 from fundus_diag.utils.mixed_precision import precision as arithmetic
 
@@ -53,15 +58,19 @@ def export(
     _check_flags(format, precision, explain, version)
     served = format == "saved_model"
     out = target(Path(out).resolve(), served, version, overwrite)
-    run = load_run(run_dir)
+    outlines = read_json(Path(run_dir) / CONFIG).get("kind") == SEGMENTER
+    if outlines and precision == "int8":
+        raise UsageError("--precision int8: of classifiers")
+    run = load_segmenter(run_dir) if outlines else load_run(run_dir)
     # What is exact is compared without TF32, which would hide or make differences on GPUs.
     exact = arithmetic("float32") if precision == "float32" else contextlib.nullcontext()
     with exact, new_folder(out) as folder:
         if served:
+            explain = explain and not outlines  # a segmenter's masks are its maps
             record = _saved_model(run, folder, frozen_precision(precision), explain)
             record["model_version"] = int(out.name)
         else:
-            record = _pixels(run, folder, format, precision)
+            record = _pixels(windows_of(run) if outlines else run, folder, format, precision)
         beside = folder / "assets.extra" if served else folder
         write_documents(beside, folder, run, {"format": format, **record})
     return record
@@ -71,6 +80,9 @@ def _saved_model(run, folder, precision, explain):
     check_size(run, precision, explain)
     write_saved_model(run, folder, precision, explain)
     record = {"precision": precision, "explain": explain}
+    if isinstance(run, Segmenter):
+        record["drawn"] = check_segments(run, folder, precision)
+        return record
     answer, record["drawn"] = check_saved_model(run, folder, precision)
     if precision != "float32":
         record["val"] = measured_on_val(run, answer)
@@ -86,6 +98,8 @@ def _pixels(run, folder, format, precision):
         write_openvino(folder / "model.xml", function, run, precision)
         answer = load_openvino(folder / "model.xml", "f32")
     record = {"precision": precision, "drawn": check_pixels(run, answer, precision)}
+    if isinstance(run, Segmenter):
+        return record
     if precision != "float32":
         record["val"] = measured_on_val(run, answer)
     if format == "openvino" and cpu_has_bfloat16():

@@ -5,7 +5,9 @@ import tensorflow as tf
 
 from fundus_diag.export.graph import signatures
 from fundus_diag.export.samples import drawn_photographs
+from fundus_diag.export.segments import segment_signatures
 from fundus_diag.export.warmup import NAME, write_requests
+from fundus_diag.runs.segmenter import Segmenter
 from fundus_diag.utils.errors import UsageError
 
 MAX_BYTES = 2**31 - 1  # of a protocol buffer, which holds the weights
@@ -32,7 +34,8 @@ def write_saved_model(run, folder, precision="float32", explain=True):
         precision: see `freeze.freeze`.
         explain: whether it gets the signature `explain`.
     """
-    made = signatures(run, precision, explain)
+    segmenter = isinstance(run, Segmenter)
+    made = segment_signatures(run, precision) if segmenter else signatures(run, precision, explain)
     module = tf.Module()
     module.functions = list(made.values())  # what is reachable is saved
     # Gradients are in the graphs already; those that a network brings of its own cannot be saved.
@@ -47,7 +50,7 @@ def _requests(run, made):
     """(signature, inputs), such as may be merged with others: a row a photograph or pair."""
     photographs = drawn_photographs(2)
     pair = run.config["unit"] == "patient"
-    size = run.config["image_size"]
+    size = run.config.get("patch_size", run.config["image_size"])
 
     def sent(count):
         names = ("left_bytes", "right_bytes") if pair else ("image_bytes",)

@@ -6,7 +6,7 @@ with BatchNorm, and the encoder is one of `encoders.ENCODERS`: its map of each s
 
 from keras import layers
 
-from fundus_diag.models.layers.decoding import convolutions, doubled, joined, scales
+from fundus_diag.models.layers.decoding import convolutions, joined, scales
 from fundus_diag.utils.errors import UsageError
 
 CHANNELS = (16, 32, 64, 128, 256)  # of the decoder, from the picture's own scale to coarse
@@ -42,6 +42,6 @@ def up(x, finer, width):
         channels, name = round(CHANNELS[min(j, len(CHANNELS) - 1)] * width), f"head_up{j}"
         if j:  # encoders expand: their maps have several times the decoder's channels
             skip = layers.Conv2D(channels, 1, name=f"{name}.skip")(skip)
-        x = joined(doubled(x, channels, name=name), skip, name=name)
+        x = joined(x, skip, channels, name=name)
         x = convolutions(x, channels, name=name)
     return x

@@ -49,6 +49,6 @@ def decoder(images, network, names, *, features=16):
         else:
             picture = layers.Rescaling(1 / 127.5, offset=-1, dtype="float32", name="head_picture")
             skip = convolutions(picture(images), channels, name="head_fine")
-        x = joined(doubled(x, channels, name=name), skip, name=name)
+        x = joined(x, skip, channels, name=name)
         x = convolutions(x, channels, name=name)
     return x

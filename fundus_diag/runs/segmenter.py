@@ -42,6 +42,15 @@ class Segmenter:
         return tuple(self.config["classes"])
 
     @property
+    def labels(self):
+        """The same names, as other programs are told them."""
+        return self.classes
+
+    def call(self, probabilities):
+        """Which classes probabilities (.., K) call: bool."""
+        return np.asarray(probabilities) >= self.thresholds
+
+    @property
     def thresholds(self):
         """(K,) thresholds on the probability."""
         return np.array([self.points["labels"][x]["threshold"] for x in self.classes])
@@ -77,7 +86,7 @@ def load_segmenter(run_dir, arithmetic="float32"):
         model = build_from(config)
     load_classifier(run_dir / WEIGHTS, model)
     points = load_operating_points(run_dir / THRESHOLDS)
-    config = config | {"unit": "eye"}  # each photograph by itself
+    config = config | {"unit": "eye", "task": "multi_label"}  # each photograph by itself
     return Segmenter(run_dir, config, model, points, inference(model, arithmetic))
 
 

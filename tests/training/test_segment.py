@@ -7,9 +7,12 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 import tiny  # noqa: F401  (adds the encoder of that name)
 
 from fundus_diag.cli import main
+from fundus_diag.export.onnx import load_onnx
+from fundus_diag.export.openvino import load_openvino
 from fundus_diag.runs.segmenter import load_segmenter
 from fundus_diag.training import checkpoint, loop
 
@@ -236,3 +239,50 @@ def test_a_run_of_the_other_task_is_refused(trained, tmp_path, capsys):
     assert main(["predict", run, photograph, "--out", str(tmp_path / "a.csv")]) == 1
     assert "of a segmenter, not of a classifier" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_saved_model_gives_the_masks_that_predict_writes(trained, tmp_path, capsys):
+    run, out = str(trained / "run"), tmp_path / "model"
+    assert main(["export", run, "--out", str(out)]) == 0
+    assert "largest difference" in capsys.readouterr().out
+    photographs = sorted((trained / "photographs/images").glob("*.png"))[:3]
+    larger = cv2.resize(cv2.imread(str(photographs[0])), None, fx=2, fy=2)
+    cv2.imwrite(str(tmp_path / "larger.png"), cv2.copyMakeBorder(larger, 0, 0, 9, 0, 0))
+    photographs.append(tmp_path / "larger.png")
+    masks = tmp_path / "masks"
+    assert main(["segment", "predict", run, *map(str, photographs), "--out", str(masks)]) == 0
+    files = [path.read_bytes() for path in photographs]
+    served = tf.saved_model.load(str(out / "1")).signatures["segment"]
+    found = served(image_bytes=tf.constant([*files, b"no picture", files[0][:-200]]))
+    assert found["class"].numpy().tolist() == [[b"spot", b"half"]] * 6
+    assert found["gradable"].numpy().tolist() == [True] * 4 + [False] * 2
+    assert b"not an image" in found["error"].numpy()[4]
+    assert not any(found["mask_bytes"].numpy()[4:].ravel())
+    table = pd.read_csv(masks / "segments.csv")
+    for i, path in enumerate(photographs):
+        for k, name in enumerate(("spot", "half")):
+            got = cv2.imdecode(np.frombuffer(found["mask_bytes"][i, k].numpy(), np.uint8), -1)
+            want = cv2.imread(str(masks / f"masks/{name}/{path.name}"), -1)
+            assert got.shape == want.shape
+            assert (got != want).mean() < 1e-3
+            row = table[table["mask"] == f"masks/{name}/{path.name}"]
+            assert found["area"][i, k].numpy() == pytest.approx(row["area"].item(), abs=8)
+    card = (out / "1/assets.extra/model_card.md").read_text()
+    assert "| spot |" in card
+    assert "not for clinical use" in card
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["onnx", "openvino"])
+def test_other_programs_take_its_windows(trained, tmp_path, name):
+    run, out = str(trained / "run"), tmp_path / "model"
+    assert main(["export", run, "--out", str(out), "--format", name]) == 0
+    load = {"onnx": load_onnx, "openvino": lambda path: load_openvino(path, "f32")}[name]
+    answer = load(out / {"onnx": "model.onnx", "openvino": "model.xml"}[name])
+    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
+    probability, positive = answer({"images": images})
+    want = tf.sigmoid(load_segmenter(run).model(images)).numpy()
+    np.testing.assert_allclose(probability, want, atol=1e-4)
+    assert positive.shape == (2, 32, 32, 2)
+    int8 = ["--format", "openvino", "--precision", "int8"]
+    assert main(["export", run, "--out", str(tmp_path / "8"), *int8]) == 2

@@ -1,5 +1,7 @@
 """Parts that decoders share: from the maps of an encoder back to the size of the picture."""
 
+import math
+
 from keras import layers
 
 from fundus_diag.utils.errors import UsageError
@@ -40,8 +42,19 @@ def doubled(x, channels, *, name):
     return layers.Conv2DTranspose(channels, 2, strides=2, name=f"{name}.up")(x)
 
 
-def joined(x, skip, *, name):
-    """A map beside a finer one of the encoder, at whose size it is laid."""
-    if x.shape[1:3] != skip.shape[1:3]:  # of encoders that do not pad, or round up
-        x = layers.Resizing(*skip.shape[1:3], interpolation="bilinear", name=f"{name}.fit")(x)
+def joined(x, skip, channels, *, name):
+    """A map doubled until it is about as large as a finer one of the encoder, and beside it.
+
+    Encoders that do not pad, or that round up, leave some pixels of difference: they are cut off,
+    or filled with zeros, on either side. Every runtime does that alike; of resizing by odd factors
+    they have opinions.
+    """
+    times = max(1, round(math.log2(skip.shape[1] / x.shape[1])))
+    for k in range(times):
+        x = doubled(x, channels, name=f"{name}{k}" if k else name)
+    apart = skip.shape[1] - x.shape[1]
+    if apart:
+        sides = (abs(apart) // 2, abs(apart) - abs(apart) // 2)
+        fit = layers.ZeroPadding2D if apart > 0 else layers.Cropping2D
+        x = fit((sides, sides), name=f"{name}.fit")(x)
     return layers.Concatenate(name=f"{name}.join")([x, skip])
