@@ -148,6 +148,7 @@ def split(
     keep: tuple[Literal["train", "val", "test"], ...] = (),
     keep_together: Path | None = None,
     split_eyes_on_purpose: bool = False,
+    like: Path | None = None,
 ):
     """Split a manifest by patient into train, val and test, labels balanced.
 
@@ -161,6 +162,7 @@ def split(
             on one side.
         split_eyes_on_purpose: A mistake, to show how much it flatters: every photograph is made a
             patient of its own, so that both eyes of a person may stand in two splits.
+        like: Another manifest: its patients stand in the splits that they have there.
     """
     if keep_together is not None:
         if not os.path.isdir(keep_together):
@@ -168,7 +170,8 @@ def split(
         import_tensorflow()
     from fundus_diag.data.splits import split as split_file
 
-    _print_made(split_file(file, out, ratios, seed, keep, keep_together, split_eyes_on_purpose))
+    made = split_file(file, out, ratios, seed, keep, keep_together, split_eyes_on_purpose, like)
+    _print_made(made)
 
 
 def merge(files: tyro.conf.Positional[tuple[Path, ...]], /, out: Path, drop_splits: bool = False):

@@ -15,12 +15,13 @@ import numpy as np
 import pandas as pd
 
 from fundus_diag.data import patients
+from fundus_diag.data.kept_splits import as_in, kept_splits
 from fundus_diag.data.labels import SPLITS
 from fundus_diag.data.manifest import Manifest, read_manifest, summary
 from fundus_diag.data.same_people import same_people
 from fundus_diag.data.tables import read_table
 from fundus_diag.data.write import write_manifest
-from fundus_diag.utils.errors import UsageError, counted
+from fundus_diag.utils.errors import UsageError
 
 TRIED_PATIENTS = 40_000  # a small table is dealt out several times and the best is kept ..
 MAX_TRIES = 8  # .. at most so often
@@ -37,6 +38,7 @@ def split(
     keep: Sequence[str] = (),
     keep_together: Path | None = None,
     split_eyes_on_purpose: bool = False,
+    like: Path | None = None,
 ) -> dict:
     """Writes the manifest `path` to `out` with a new column `split`.
 
@@ -51,6 +53,8 @@ def split(
             same or nearly so, are dealt out together (see `same_people`).
         split_eyes_on_purpose: whether every photograph is made a patient of its own, so that both
             eyes of a person stand in two splits: a mistake, to show how much it flatters.
+        like: another manifest, whose patients stand in the splits that they have there; those that
+            it does not name are dealt out over all.
 
     Returns:
         {"out", "rows", "replaced": whether there was a split before, "notes": [line, ..],
@@ -63,16 +67,21 @@ def split(
     text = read_table(path)
     replaced = text.has("split") and any(text.column("split"))
     before = read_manifest(path, need_labels=None, keep_split=bool(keep))
+    if like is not None:
+        if keep:
+            raise UsageError("--like and --keep: one or the other")
+        before, keep, notes_of_it = as_in(before, like)
     if split_eyes_on_purpose:
         before = replace(before, table=before.table.assign(patient=before.table["image"]))
     people, notes = before.table["patient"], patients.notes(before.table)
+    notes += notes_of_it if like is not None else []
     if replaced and not keep:
         notes.append("the splits that the table had are dealt anew (--keep keeps them)")
     if keep_together is not None:
         people, shared = same_people(before.table, keep_together)
         notes += shared
-    kept = _kept(before, np.asarray(people), keep, notes)
-    table = split_manifest(before, ratios, seed, people, kept)
+    kept = kept_splits(before, np.asarray(people), keep, notes)
+    table = split_manifest(before, ratios, seed, people, kept, like is not None)
     write_manifest(table, out)
     made = {"out": str(out), "rows": len(table), "replaced": replaced, "notes": notes}
     return made | {"splits": summary(table, before.labels)}
@@ -84,18 +93,20 @@ def split_manifest(
     seed: int = 0,
     people: Sequence[str] | None = None,
     kept: Sequence[str] | None = None,
+    over_all: bool = False,
 ) -> pd.DataFrame:
     """The manifest's table with a new column `split`; see `split_patients`.
 
     Args:
         people: whom each row is of, where that is not its patient.
         kept: the split that each row stays in, "" of rows that are dealt out; None for all.
+        over_all: whether these are dealt out over the splits that are kept, too.
     """
     y = manifest.table[list(manifest.labels)].to_numpy()
     people = np.asarray(manifest.table["patient"] if people is None else people)
     names = np.full(len(people), "", object) if kept is None else np.array(kept, object)
     ratios, free = _check_ratios(ratios), names == ""
-    if not free.all():
+    if not free.all() and not over_all:
         ratios = np.where(np.isin(SPLITS, names[~free]), 0, ratios)
         if free.any() and not ratios.sum():
             raise UsageError("--ratios: no share for the splits that are not kept")
@@ -103,35 +114,6 @@ def split_manifest(
     if free.any():
         names[free] = split_patients(people[free], y[free], ratios, seed)
     return manifest.table.assign(split=names)
-
-
-def _kept(manifest, people, keep, notes):
-    """The split that each row stays in, "" of the others; None where none is kept.
-
-    Whoever has a row in a split that is kept stays there with all rows; a note says of how many.
-    """
-    if not keep:
-        return None
-    strange = [name for name in keep if name not in SPLITS]
-    table = manifest.table
-    before = np.asarray(table["split"] if "split" in table else [""] * len(table), object)
-    absent = [name for name in keep if name not in set(before)]
-    if strange or absent:
-        raise UsageError(f"--keep {(strange or absent)[0]}: {manifest.path} has no row in it")
-    kept = np.where(np.isin(before, list(keep)), before, "")
-    home = {}
-    for person, name in zip(people, kept, strict=True):
-        if name and home.setdefault(person, name) != name:
-            notes.append(f"patients who share a picture stay in two splits that are kept: {person}")
-    moved = [i for i, person in enumerate(people) if not kept[i] and person in home]
-    for i in moved:
-        kept[i] = home[people[i]]
-    if moved:
-        notes.append(
-            f"{counted(len(moved), 'row')} of people in a split that is kept put there too, "
-            f"such as {table['image'].iloc[moved[0]]!r}"
-        )
-    return kept
 
 
 def split_patients(

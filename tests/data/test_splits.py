@@ -188,6 +188,35 @@ def test_eyes_are_split_on_purpose_where_that_is_said(tmp_path):
     assert (table["split"].groupby(people).nunique() == 1).all()
 
 
+def test_people_stand_in_the_splits_of_another_table(tmp_path, capsys):
+    text = "image,patient,eye,split,A\n"
+    rows = [(f"{k}_{eye}.jpg", f"p{k}", eye) for k in range(30) for eye in ("left", "right")]
+    other, table, out = (tmp_path / f"{x}.csv" for x in ("other", "table", "out"))
+    where = {f"p{k}": SPLITS[k % 3] for k in range(24)}
+    other.write_text(
+        text + "".join(f"{i},{p},{e},{where[p]},1\n" for i, p, e in rows if p in where)
+    )
+    table.write_text(
+        text + "".join(f"b/{i},{p},{e},train,{k % 2}\n" for k, (i, p, e) in enumerate(rows))
+    )
+    words = ["manifest", "split", str(table), "--out", str(out), "--like", str(other)]
+    assert main(words) == 0
+    assert "6 patients not in other.csv, dealt out" in capsys.readouterr().out
+    got = pd.read_csv(out)
+    named = got[got["patient"].isin(where)]
+    assert (named["split"] == named["patient"].map(where)).all()
+    assert got["split"].isin(SPLITS).all()
+    assert (got.groupby("patient")["split"].nunique() == 1).all()
+    assert main([*words, "--keep", "test"]) == 2
+    other.write_text(text.replace(",split", "") + "1.jpg,q,left,1\n")
+    assert main(words) == 1
+    other.write_text(text + "1.jpg,q,left,test,1\n")
+    assert main(words) == 1
+    err = capsys.readouterr().err
+    assert "no splits that others could stand in" in err
+    assert "none of the patients of" in err
+
+
 def test_a_table_that_its_split_made_wrong_is_mended(tmp_path):
     """Its reader refuses it; the split is replaced, whatever stands there."""
     path = tmp_path / "a.csv"

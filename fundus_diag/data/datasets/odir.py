@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 from fundus_diag.data.datasets.descriptions import find_file
+from fundus_diag.data.findings import find, phrases_of, read_vocabulary
 from fundus_diag.data.labels import EYES, HEALTHY, OTHER
 from fundus_diag.data.tables import read_table
 from fundus_diag.utils.errors import DataError
@@ -31,7 +32,7 @@ def odir_rows(root: Path, description, labels: str, table: Path | None, out: Pat
     cells = {name: text.column(name) for name in needed}
     where = locate(root, description.files.folders)
     unknown: Counter[str] = Counter()
-    rows = []
+    rows, words = [], read_vocabulary() if labels == "findings" else None
     for i, line in enumerate(text.lines):
         eyes = {eye: [cells[name][i] for name in columns[eye]] for eye in EYES}
         if by_eye:
@@ -54,7 +55,9 @@ def odir_rows(root: Path, description, labels: str, table: Path | None, out: Pat
                 row["left_out"] = "no diagnosis, only remarks on the picture"
             elif name not in where:
                 row["left_out"] = "picture missing"
-            for label in description.eye_labels:
+            written = [find(words, x) for x in phrases_of(keywords)] if words else []
+            row |= {x.phrase: 1.0 for x in written if x and x.label}
+            for label in () if words else description.eye_labels:
                 given = cells[label][i] if labels == "patient" else str(int(label in found))
                 if given not in ("0", "1"):
                     raise DataError(f"{text.path} line {line}: {label} is {given!r}, not 1 or 0")
@@ -64,9 +67,13 @@ def odir_rows(root: Path, description, labels: str, table: Path | None, out: Pat
         f"keyword {word!r} is not known: counted as {OTHER}, {n} eyes"
         for word, n in unknown.items()
     ]
+    names = description.eye_labels
+    if words:
+        names = [x for x in words.finding if any(x in row for row in rows if not row["left_out"])]
+        rows = [dict.fromkeys(names, 0.0) | row for row in rows]
     return {
         "rows": rows,
-        "labels": description.eye_labels,
+        "labels": names,
         "source": text.path,
         "image_root": root,
         "notes": notes,

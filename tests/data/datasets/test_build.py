@@ -13,6 +13,7 @@ from fundus_diag.data import manifest
 from fundus_diag.data.datasets import build
 from fundus_diag.data.datasets.descriptions import describe, descriptions_dir
 from fundus_diag.data.datasets.odir import eye_labels
+from fundus_diag.data.findings import read_vocabulary
 from fundus_diag.utils.errors import DataError, UsageError
 
 LABELS = list("NDGCAHMO")
@@ -90,6 +91,23 @@ def test_patient_labels_are_those_published(tmp_path):
         for name in row[3:5]:
             if name != "8_left.jpg":
                 assert read.loc[f"images/{name}", LABELS].tolist() == row[7:]
+
+
+def test_findings_are_labels_of_their_own(tmp_path):
+    root = odir(tmp_path / "odir")
+    build.build("odir5k", root, tmp_path / "out.csv", labels="findings")
+    eyes = manifest.read_manifest(tmp_path / "out.csv").table.set_index("image")
+    build.build("odir5k", root, tmp_path / "eye.csv")
+    own = manifest.read_manifest(tmp_path / "eye.csv").table.set_index("image")
+    assert eyes.index.tolist() == own.index.tolist()
+    words = read_vocabulary()
+    names = [x for x in eyes.columns if x in words.finding]
+    assert names == [x for x in words.finding if x in names]
+    assert (eyes[names] == 1).any().all()
+    for image, row in eyes.iterrows():
+        said = {words.finding[x].label for x in names if row[x] == 1}
+        # A new word, which no finding knows, is O by the challenge's rules.
+        assert said - {"N"} <= {x for x in LABELS if own.loc[image, x] == 1}
 
 
 def oracle(data_dir):
