@@ -27,6 +27,7 @@ def explain(
     split: str | None = None,
     out: Path | None = None,
     labels: tuple[str, ...] = (),
+    phrases: tuple[str, ...] = (),
     on_bad_image: Literal["fail", "skip"] = "fail",
     pages: bool = True,
     over: Literal["local", "ray"] = "local",
@@ -46,6 +47,8 @@ def explain(
         split: Rows of this split of the manifest only.
         out: Folder to write to. Default: cams in the run.
         labels: Labels to explain. Default: those above their thresholds, else the likeliest.
+        phrases: Of a run of --task findings: in place of its labels, any words, all explained;
+            --methods words shows where they look.
         on_bad_image: Stop at a photograph that cannot be read, or leave it out.
         pages: Whether a page is drawn of every photograph, or maps and table are written alone.
         over: This process, or workers of Ray, one model each, on this machine or on the cluster of
@@ -54,13 +57,15 @@ def explain(
         settings: Of the maps.
     """
     check_engine(over, workers, flag="--over")
+    if phrases and (labels or over != "local"):
+        raise UsageError("--phrases: stand in place of --labels, and are of --over local")
     opened, cases = _opened(
-        run, (*paths, *images), manifest, image_root, patient_pattern, split, on_bad_image
+        run, (*paths, *images), manifest, image_root, patient_pattern, split, on_bad_image, phrases
     )
     from fundus_diag.explain.explain import explain as explain_run
 
     out = out or run / "cams"
-    wanted = list(labels) or None
+    wanted = list(labels or phrases) or None
     counts = explain_run(opened, out, cases, settings, wanted, on_bad_image, pages, over, workers)
     zero = f", {counts['zero']} of them zero: nothing spoke for the label" if counts["zero"] else ""
     print(f"{out}: {counts['cases']} explained, {counts['maps']} maps{zero}")
@@ -79,6 +84,7 @@ def explain_eval(
     split: str | None = None,
     out: Path | None = None,
     lesions: tuple[str, ...] = (),
+    phrases: tuple[str, ...] = (),
     tolerance: float = 0.02,
     steps: int = 20,
     randomised: int = 16,
@@ -103,6 +109,8 @@ def explain_eval(
         out: Folder to write to. Default: faithfulness in the run.
         lesions: Which folders are signs of which label: D=MA,HE,EX,SE. Default: those of the drawn
             photographs.
+        phrases: Of a run of --task findings: words in place of its labels, such as "hard exudate",
+            which --lesions then names.
         tolerance: Distance at which a peak still hits, share of the photograph's longer side.
         steps: Of the deletion and insertion curves.
         randomised: Photographs whose maps are compared with those of a network with random
@@ -114,7 +122,7 @@ def explain_eval(
     """
     check_folder(masks, "the folder of masks")
     opened, cases = _opened(
-        run, (*paths, *images), manifest, image_root, patient_pattern, split, on_bad_image
+        run, (*paths, *images), manifest, image_root, patient_pattern, split, on_bad_image, phrases
     )
     from fundus_diag.data.manifest import read_manifest
     from fundus_diag.explain.evaluate import explain_eval as evaluate
@@ -142,8 +150,8 @@ def explain_eval(
     print(out)
 
 
-def _opened(run_dir, paths, manifest, image_root, pattern, split, on_bad_image):
-    """The run, and the cases that the flags name."""
+def _opened(run_dir, paths, manifest, image_root, pattern, split, on_bad_image, phrases=()):
+    """The run, and the cases that the flags name; asked for phrases where some are given."""
     if bool(paths) == (manifest is not None):
         raise UsageError("name photographs, or a table of them by --manifest: one of the two")
     if manifest is not None and image_root is None:
@@ -165,6 +173,10 @@ def _opened(run_dir, paths, manifest, image_root, pattern, split, on_bad_image):
     from fundus_diag.runs.run import load_run
 
     run = load_run(run_dir, config)
+    if phrases:
+        from fundus_diag.runs.words import asked
+
+        run = asked(run, phrases)
     if paths:
         return run, cases_of_files(run, paths, pattern, image_root, on_bad_image)
     return run, cases_of_manifest(run, manifest, image_root, split)

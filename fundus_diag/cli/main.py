@@ -21,6 +21,7 @@ from fundus_diag.cli.predict import predict
 from fundus_diag.cli.pretrain import pretrain
 from fundus_diag.cli.report import report
 from fundus_diag.cli.resume import resumed
+from fundus_diag.cli.retrieve import retrieve
 from fundus_diag.cli.search import search
 from fundus_diag.cli.serve import serve
 from fundus_diag.cli.train import train
@@ -39,6 +40,7 @@ COMMANDS = {
     "recalibrate": recalibrate,
     "explain": explain,
     "explain-eval": explain_eval,
+    "retrieve": retrieve,
     "export": export,
     "serve": serve,
     "port": port,

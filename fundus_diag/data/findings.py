@@ -6,6 +6,7 @@ The vocabulary is data: `data_manifests/findings.toml`.
 import re
 import tomllib
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -134,6 +135,15 @@ def _said(faults):
 def find(vocabulary: Vocabulary, phrase: str) -> Finding | None:
     """The finding of a phrase, a synonym or a Chinese term, None where there is none."""
     return vocabulary.by_text.get(plain(phrase))
+
+
+def texts_of(labels: Sequence[str]) -> dict[str, list[str]]:
+    """All that each label may be called, itself first: of a finding its synonyms and terms too."""
+    vocabulary, texts = read_vocabulary(), {}
+    for label in labels:
+        known = find(vocabulary, label)
+        texts[label] = list(dict.fromkeys([plain(label), *(known.texts() if known else ())]))
+    return texts
 
 
 def read_findings(

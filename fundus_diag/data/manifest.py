@@ -166,6 +166,22 @@ def for_run(manifest: Manifest, labels: Sequence[str], split: str | None = None)
     return dataclasses.replace(manifest, table=table, labels=known)
 
 
+def without(manifest: Manifest, labels: Sequence[str]) -> Manifest:
+    """A manifest without some of its labels.
+
+    Raises:
+        UsageError: it has no such label, or no other.
+    """
+    for label in labels:
+        if label not in manifest.labels:
+            raise UsageError(f"--without-labels {label}: {manifest.path} has no such label")
+    left = tuple(x for x in manifest.labels if x not in labels)
+    if not left:
+        raise UsageError(f"--without-labels: {manifest.path} has no others")
+    table = manifest.table.drop(columns=list(labels))
+    return dataclasses.replace(manifest, table=table, labels=left)
+
+
 def check_trainable(manifest: Manifest, unit: str = "eye") -> list[str]:
     """Whether a run can be trained on the table; returns warnings, one line each.
 

@@ -61,9 +61,9 @@ def fit_operating_points(y_true, logits, labels, criterion="f1", task="multi_lab
         graded = ~np.isnan(y_true[:, k])
         truth, z = y_true[graded, k] == 1, logits[graded, k]
         entry = NEUTRAL | {"positives": int(truth.sum()), "negatives": int((~truth).sum())}
-        if task == "multi_label" and too_few(entry["positives"], split):
+        if task != "grade" and too_few(entry["positives"], split):
             entry["note"] = too_few(entry["positives"], split)
-        if task == "multi_label" and entry["positives"] and entry["negatives"]:
+        if task != "grade" and entry["positives"] and entry["negatives"]:
             slope, intercept, note = _platt(truth, z)
             entry |= {"slope": slope, "intercept": intercept}
             if note:
@@ -71,7 +71,7 @@ def fit_operating_points(y_true, logits, labels, criterion="f1", task="multi_lab
             probability = special.expit(entry["slope"] * z + entry["intercept"])
             entry["threshold"] = threshold_of(truth, probability, criterion)
         entries[label] = entry
-    if task == "multi_label":
+    if task != "grade":
         return {"split": split, "criterion": criterion, "labels": entries}
     temperature = _temperature(y_true, logits)
     return {"split": split, "criterion": "argmax", "labels": entries, "temperature": temperature}

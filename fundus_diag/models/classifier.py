@@ -8,6 +8,7 @@ from keras import layers
 from fundus_diag.models.encoders import CAM_LAYERS, HEADS, feature_map, has_option
 from fundus_diag.models.layers.eyes import FoldEyes, UnfoldEyes, relate_eyes
 from fundus_diag.models.layers.ordinal import OrdinalLogits
+from fundus_diag.models.layers.words import WordsHead
 from fundus_diag.utils.errors import UsageError
 from fundus_diag.utils.keras_settings import layout
 
@@ -24,6 +25,7 @@ def build_classifier(
     ordinal=False,
     hidden=None,
     dropout=0.5,
+    phrases=None,
     **options,
 ):
     """Flat classifier: encoder, pooling, norm or dense, dropout, one float32 logit a label.
@@ -43,6 +45,8 @@ def build_classifier(
         hidden: units of a dense layer before the logits; 0 leaves it out. None is the encoder's
             own, see `HEADS`: 512 after Xception, 0 after a transformer or EfficientNet.
         dropout: rate before the logits, in [0, 1).
+        phrases: L tuples of texts: the logits are those of `words.WordsHead`, which reads the map.
+            None is a logit a label of its own.
         **options: handed to the encoder.
 
     Returns:
@@ -66,6 +70,12 @@ def build_classifier(
     else:
         features = feature_map(encoder, images, image_size, options)
         x = layers.GlobalAveragePooling2D(name="head_pool")(features)
+    if phrases is not None:
+        if unit == "patient" or len(features.shape) != 4:
+            raise UsageError("--task findings: of single eyes, and of maps, not of a class token")
+        cells = layers.Dropout(dropout, name="head_dropout")(features)
+        logits = WordsHead(phrases, name="head_logits")([cells, x])
+        return _with_weights(keras.Model(inputs, logits, name=f"{encoder}_{unit}"), weights)
     if head.get("norm"):
         x = layers.LayerNormalization(epsilon=head["norm"], name="head_norm")(x)
     if unit == "patient":
@@ -77,7 +87,10 @@ def build_classifier(
     # float32 whatever the precision policy: the loss and the thresholds live on the logits.
     last = OrdinalLogits if ordinal else layers.Dense
     logits = last(num_labels, dtype="float32", name="head_logits")(x)
-    model = keras.Model(inputs, logits, name=f"{encoder}_{unit}")
+    return _with_weights(keras.Model(inputs, logits, name=f"{encoder}_{unit}"), weights)
+
+
+def _with_weights(model, weights):
     if weights is not None:
         copy_encoder_weights(weights, model)
     return model

@@ -180,6 +180,8 @@ def network(config):
     flags = config["flags"]
     own = {name: flags[name] for name in OWN_FLAGS if name in flags}
     facts = {name: config[name] for name in ("encoder", "image_size", "unit")}
+    if config["task"] == "findings":
+        own["phrases"] = [config["phrases"][label] for label in config["labels"]]
     return {**facts, "num_labels": len(config["labels"]), **own}
 
 
@@ -195,12 +197,14 @@ def build_model(
     pool="mean",
     grade_head="softmax",
     dropout=0.5,
+    phrases=None,
     weights=None,
 ):
     """The classifier of a run, by the values of its flags; see `TrainConfig`.
 
     Args:
         weights: encoder to start from, as `build_classifier` takes it.
+        phrases: of --task findings, the texts of each label.
         recipe: where `drop_path` may come from, for the message.
 
     Raises:
@@ -216,6 +220,7 @@ def build_model(
         pool=pool,
         ordinal=grade_head == "ordinal",
         dropout=dropout,
+        phrases=phrases,
         **options,
     )
 

@@ -139,8 +139,9 @@ class Classifier(Pretraining):
 
     image_size: Annotated[int, Field(gt=0, le=4096)]
     unit: Literal["eye", "patient"]
-    task: Literal["multi_label", "grade"]
+    task: Literal["multi_label", "grade", "findings"]
     labels: Labels
+    phrases: dict[Label, Annotated[list[str], Field(min_length=1)]] = {}
     pretrained: bool
     weights: str
     versions: dict[str, Any]

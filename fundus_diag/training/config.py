@@ -17,8 +17,11 @@ class TrainConfig(Schedule):
 
     unit: Literal["eye", "patient"] = "eye"
     """What is diagnosed: one photograph, or both eyes of a patient together."""
-    task: Literal["multi_label", "grade"] = "multi_label"
-    """Independent labels, or exclusive grades (columns grade_0, grade_1, ..)."""
+    task: Literal["multi_label", "grade", "findings"] = "multi_label"
+    """Independent labels, or exclusive grades (columns grade_0, grade_1, ..), or labels that are
+    words: findings of docs/words.md, by which phrases are scored that no table has."""
+    without_labels: tuple[str, ...] = ()
+    """Labels of the table that are left out, such as findings that are asked for later."""
     grade_head: Literal["softmax", "ordinal"] = "softmax"
     """Of --task grade: a logit a grade, or one score that is cut at rising thresholds."""
     pool: Literal["mean", "class_token"] = "mean"
@@ -82,6 +85,8 @@ class TrainConfig(Schedule):
         """
         select = "composite" if self.task == "grade" else "average_precision"
         config = self.settled({"select": select})
+        if self.task == "findings":  # words read the map, which is too large to be kept of each row
+            config = dataclasses.replace(config, phase1_views=0)
         config._check()
         return config
 
@@ -105,7 +110,7 @@ class TrainConfig(Schedule):
             raise UsageError(f"--most-repeats {self.most_repeats}: 0 (no limit) or from 1 to 1e6")
         if self.task == "grade" and self.reweight:
             raise UsageError("--reweight: only for --task multi_label")
-        if self.task == "multi_label" and self.grade_head != "softmax":
+        if self.task != "grade" and self.grade_head != "softmax":
             raise UsageError("--grade-head: only for --task grade")
         if self.task == "grade" and self.criterion != "f1":
             raise UsageError(

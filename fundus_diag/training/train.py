@@ -5,9 +5,16 @@ from dataclasses import replace
 
 import numpy as np
 
+from fundus_diag.data.findings import texts_of
 from fundus_diag.data.inputs import Inputs, load_inputs, settle_bad, warn_of_blank
 from fundus_diag.data.labels import SPLITS
-from fundus_diag.data.manifest import check_trainable, read_manifest, resolve_images, summary
+from fundus_diag.data.manifest import (
+    check_trainable,
+    read_manifest,
+    resolve_images,
+    summary,
+    without,
+)
 from fundus_diag.data.patients import own_patients
 from fundus_diag.data.pipeline import naming_failures
 from fundus_diag.metrics import calibration
@@ -55,10 +62,11 @@ def train(config, hosts=ALONE):
     config = config.resolved()
     hosts.check()
     check_backend_can(config)
-    manifest = read_manifest(config.manifest, need_split=True)
+    manifest = without(read_manifest(config.manifest, need_split=True), config.without_labels)
     for warning in check_trainable(manifest, config.unit):
         say(f"warning: {warning}")
-    if config.task != manifest.task:
+    words = config.task == "findings" and manifest.task == "multi_label"
+    if config.task != manifest.task and not words:
         raise UsageError(
             f"--task {config.task}: {config.manifest} is a table for --task {manifest.task}"
         )
@@ -168,12 +176,14 @@ def _build(config, labels):
     """(classifier, pretrained); the size and name of the encoder are checked on the way."""
     options = parse_options(config.encoder, config.encoder_options)
     encoder, pretrained = load_encoder(config.encoder, config.image_size, config.weights, **options)
-    return _classifier(config, len(labels), weights=encoder), pretrained
+    return _classifier(config, labels, weights=encoder), pretrained
 
 
-def _classifier(config, num_labels, **more):
+def _classifier(config, labels, **more):
     own = {name: getattr(config, name) for name in OWN_FLAGS}
-    return build_model(config.encoder, config.image_size, num_labels, config.unit, **own, **more)
+    if config.task == "findings":
+        own["phrases"] = list(texts_of(labels).values())
+    return build_model(config.encoder, config.image_size, len(labels), config.unit, **own, **more)
 
 
 def _resampled(config, rows):
@@ -201,7 +211,8 @@ def _describe(config, manifest, inputs, test, model, pretrained, plan):
         "repeat_factors": dict(zip(labels, repeats.round(4).tolist(), strict=True)),
         "pos_weight": dict(zip(labels, weights.round(4).tolist(), strict=True)),
     }
-    return {**facts, "labels": labels, "pretrained": pretrained}
+    words = {"phrases": texts_of(labels)} if config.task == "findings" else {}
+    return {**facts, "labels": labels, **words, "pretrained": pretrained}
 
 
 def _set_operating_points(config, model, inputs, limits):
@@ -210,7 +221,7 @@ def _set_operating_points(config, model, inputs, limits):
     `limits`: of `fit_quality`, by which photographs of val are called poor.
     """
     rows = inputs.splits["val"]
-    exact = _in_float32(model, config, len(rows.labels))
+    exact = _in_float32(model, config, rows.labels)
     fitted = fit_familiarity(exact, inputs.pictures, inputs.splits["train"])
     logits, distance = predict_rows(exact, fitted, inputs.pictures, rows)
     fitted, distance = with_limit(fitted, distance)
@@ -227,10 +238,10 @@ def _set_operating_points(config, model, inputs, limits):
     write_csv(config.run_dir / "predictions_val.csv", table)
 
 
-def _in_float32(model, config, num_labels):
+def _in_float32(model, config, labels):
     """The trained network itself, or where layers of it compute in less, another of its weights."""
     if all(layer.compute_dtype == "float32" for layer in model.layers):
         return model
-    exact = _classifier(config, num_labels)
+    exact = _classifier(config, labels)
     exact.set_weights(model.get_weights())
     return exact

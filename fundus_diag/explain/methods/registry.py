@@ -6,7 +6,7 @@ A method is a file beside this one and a row of `METHODS`.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fundus_diag.explain.methods import attention, gradients, score_cam, vit_cx
+from fundus_diag.explain.methods import attention, gradients, score_cam, vit_cx, words
 from fundus_diag.explain.methods.layers import has_tokens, last_map, pooled_map, scales, usable
 from fundus_diag.models import geometry
 from fundus_diag.utils.errors import UsageError
@@ -66,6 +66,14 @@ METHODS = {
         grids=attention.grids,
         shallow=False,
         obstacle=attention.obstacle,
+    ),
+    "words": Method(
+        words.make,
+        layers="none",
+        grids=words.grids,
+        shallow=False,
+        all_labels=True,
+        obstacle=words.obstacle,
     ),
     "vit_cx": Method(
         vit_cx.make,
