@@ -12,8 +12,9 @@ class Settings:
 
     methods: tuple[str, ...] = ("layer_cam",)
     """layer_cam, grad_cam, grad_cam_pp, score_cam; of transformers also rollout (the same map for
-    every label), chefer, vit_cx; of runs of findings words. The first is shown layer by layer. None given: all that there are
-    for the network but vit_cx, which runs it hundreds of times for a map."""
+    every label), chefer, vit_cx; of runs of findings words. The first is shown layer by layer. None
+    given: all that there are for the network but vit_cx, which runs it hundreds of times for a
+    map."""
     layers: tuple[str, ...] = ()
     """Layers of the network. Default: the encoder's, from fine to coarse. rollout and chefer take
     none."""
