@@ -9,6 +9,7 @@ import os
 import sys
 
 from fundus_diag.cli import manifest, segment
+from fundus_diag.cli.associate import associate
 from fundus_diag.cli.compare import compare
 from fundus_diag.cli.config_file import expanded
 from fundus_diag.cli.demo import demo, draw
@@ -40,6 +41,7 @@ COMMANDS = {
     "recalibrate": recalibrate,
     "explain": explain,
     "explain-eval": explain_eval,
+    "associate": associate,
     "retrieve": retrieve,
     "export": export,
     "serve": serve,

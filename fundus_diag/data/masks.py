@@ -37,8 +37,11 @@ ENDINGS = {ending for endings in KINDS.values() for ending in endings}
 NO_FILES = {"thumbs.db", "desktop.ini"}  # which Windows leaves in folders of pictures
 
 
-def read_lesions(texts, labels):
+def read_lesions(texts, labels, flag="--lesions"):
     """{label: lesions} from texts such as "D=MA,HE"; None where there is none.
+
+    Args:
+        flag: that the texts stand behind, for messages.
 
     Raises:
         UsageError: a text is not of that form, or the run has no such label.
@@ -48,9 +51,9 @@ def read_lesions(texts, labels):
         label, _, names = text.partition("=")
         found = tuple(name.strip() for name in names.split(",") if name.strip())
         if not found or any(x in (".", "..") or set(x) & set("\\/\0") for x in found):
-            raise UsageError(f"--lesions {text}: LABEL=FOLDER,FOLDER is asked for")
+            raise UsageError(f"{flag} {text}: LABEL=NAME,NAME is asked for")
         if label not in labels:
-            raise UsageError(f"--lesions {text}: the run has {', '.join(labels)}")
+            raise UsageError(f"{flag} {text}: the run has {', '.join(labels)}")
         lesions[label] = found
     return lesions or None
 

@@ -196,7 +196,7 @@ def test_folders_may_have_any_name_but_none_that_leaves_the_masks(tmp_path):
     lesions = masks.read_lesions([f"D={LESION},MA", "G=患者 %s"], ("D", "G"))
     assert lesions == {"D": (LESION, "MA"), "G": ("患者 %s",)}
     for name in ("..", "../x", "/x", "a/b", "a\\b", "", "."):
-        with pytest.raises(UsageError, match="LABEL=FOLDER,FOLDER is asked for"):
+        with pytest.raises(UsageError, match="LABEL=NAME,NAME is asked for"):
             masks.read_lesions([f"D={name}"], ("D",))
     (tmp_path / "MA").mkdir()
     masks.check_folders(tmp_path, lesions)  # one of them is enough where nobody named them

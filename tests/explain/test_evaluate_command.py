@@ -135,8 +135,8 @@ def test_wrong_masks_and_lesions_are_one_line(folder, tmp_path, capsys):
         (["--masks", tmp_path / "none"], 1, "the folder of masks is not a folder"),
         (["--lesions", "A=nothing"], 1, "no folder nothing in it"),
         (["--lesions", "X=bright"], 2, "the run has A, B"),
-        (["--lesions", "A=../bright"], 2, "LABEL=FOLDER"),
-        (["--lesions", "A"], 2, "LABEL=FOLDER"),
+        (["--lesions", "A=../bright"], 2, "LABEL=NAME"),
+        (["--lesions", "A"], 2, "LABEL=NAME"),
         (["--tolerance", "2"], 2, "--tolerance 2"),
     ):
         assert evaluate(folder, tmp_path / "out", *map(str, words)) == status, words

@@ -1,0 +1,139 @@
+"""`associate`: regions and labels of many photographs, and how often the right region is first."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from fundus_diag.data.manifest import read_manifest
+from fundus_diag.data.segments import WHOLE, classes_of, outlined, read_masks
+from fundus_diag.explain.association import associations, ranks
+from fundus_diag.explain.explain import explain_batch
+from fundus_diag.explain.explainer import layers_of
+from fundus_diag.explain.laying import over_photograph
+from fundus_diag.explain.output import shrunk
+from fundus_diag.imaging.preprocess import load_photograph
+from fundus_diag.metrics.summary import summarise
+from fundus_diag.runs.cases import cases_of_manifest, load_batches, usable_cases
+from fundus_diag.utils.errors import UsageError
+from fundus_diag.utils.files import make_folder, write_csv
+from fundus_diag.utils.progress import track
+
+TABLE, SUMMARY = "associations.csv", "associations_summary.csv"
+
+
+def associate(
+    run, manifest, image_root, out, right, settings, *, split=None, segmenter=None, resamples=1000
+):
+    """Writes the table of regions by labels of every photograph, and what it comes to.
+
+    Args:
+        run: `run.Run` over single eyes.
+        manifest: table with columns of masks, unless a segmenter gives the regions.
+        image_root: folder of photographs and masks.
+        out: folder.
+        right: {label: names of the regions that are signs of it}.
+        settings: `Settings`; its first method makes the maps.
+        split: rows of this split only.
+        segmenter: `segmenter.Segmenter` whose classes are the regions; None takes the masks.
+        resamples: of the bootstrap over patients.
+
+    Returns:
+        The summary: for each label of `right`, over the photographs that have it and one of its
+        regions, `first`: the share in which one of these regions has the highest ratio of all, with
+        its interval; `chance`: the mean share of its regions among those that are there; `ratio`
+        of the best of them.
+
+    Raises:
+        DataError: photographs or masks cannot be read.
+        UsageError: a label or region is unknown, or the run reads both eyes.
+    """
+    if run.config["unit"] != "eye":
+        raise UsageError("associate: of runs over single eyes")
+    known = read_manifest(Path(manifest), need_labels=False).table
+    regions = segmenter.classes if segmenter else classes_of(known, (), manifest)
+    for label, names in right.items():
+        wrong = [x for x in names if x not in regions]
+        if wrong:
+            raise UsageError(f"--regions {label}={wrong[0]}: there are {', '.join(regions)}")
+    rows = {} if segmenter else _outlined(known, image_root, regions, manifest)
+    truth = known.set_index("image")
+    cases = usable_cases(cases_of_manifest(run, manifest, image_root, split))
+    layers, found = layers_of(run.model, settings), []
+    method, every = next(iter(layers)), list(range(len(run.labels)))
+    size = settings.batch_size
+    batches = load_batches(run, cases, size)
+    for batch in track(batches, "associating", -(-len(cases) // size)):
+        chosen = [every] * len(batch)
+        for made in explain_batch(run, batch, layers, settings, chosen, together=True):
+            ((eye, loaded),) = made["loaded"].items()
+            image = made["case"].images[eye]
+            photo, box, inside = shrunk(loaded)
+            grid, own = made["grids"][method], made["fused"][method][eye]
+            maps = {
+                label: over_photograph(own[k], grid, box, inside)
+                for k, label in enumerate(run.labels)
+            }
+            if segmenter:
+                masks = _segments(segmenter, made["case"].paths[eye])
+            else:
+                masks = read_masks(rows[image], regions, loaded.photograph.shape[:2])
+            there = _regions(masks, regions, photo.shape[:2])
+            table = ranks(associations(maps, there, inside, settings.level))
+            probability = dict(zip(run.labels, made["probability"].tolist(), strict=True))
+            table.insert(0, "image", image)
+            table.insert(1, "patient", made["case"].patient)
+            table["probability"] = table["label"].map(probability)
+            table["y"] = [truth.at[image, x] if x in truth else np.nan for x in table["label"]]
+            found.append(table)
+    make_folder(out)
+    every = pd.concat(found, ignore_index=True)
+    write_csv(Path(out) / TABLE, every)
+    summary = summary_of(every, right, resamples)
+    write_csv(Path(out) / SUMMARY, summary)
+    return summary
+
+
+def summary_of(table, right, resamples=1000):
+    """See `associate`; `table` is that of all photographs."""
+    rows = []
+    for label, names in right.items():
+        own = table[(table["label"] == label) & (table["y"] == 1)]
+        for image, one in own.groupby("image", sort=False):
+            mine = one[one["region"].isin(names)]
+            if not len(mine) or len(mine) == len(one):
+                continue  # nothing to find, or nothing else to take it for
+            rows.append(
+                {
+                    "label": label,
+                    "image": image,
+                    "patient": one["patient"].iloc[0],
+                    "first": float(mine["region_rank"].min() == 1),
+                    "chance": len(mine) / len(one),
+                    "ratio": mine["ratio"].max(),
+                }
+            )
+    figures = ["first", "chance", "ratio"]
+    columns = ["label", "image", "patient", *figures]
+    return summarise(pd.DataFrame(rows, columns=columns), "label", figures, resamples)
+
+
+def _outlined(table, image_root, regions, path):
+    """{image: `Outlined`}."""
+    return {row.image: row for row in outlined(table, image_root, regions, path)}
+
+
+def _segments(segmenter, path):
+    config = segmenter.config
+    said = segmenter.on_photograph(load_photograph(path, config["image_size"], config["crop"]))
+    return segmenter.call(said) * np.uint8(WHOLE)
+
+
+def _regions(masks, names, shape):
+    """{name: (h, w) bool} on a smaller copy: a pixel that a region covers in part is of it."""
+    found = {}
+    for k, name in enumerate(names):
+        small = cv2.resize(masks[..., k], shape[::-1], interpolation=cv2.INTER_AREA)
+        found[name] = small > 0
+    return found

@@ -1,0 +1,92 @@
+"""`associate`: regions of a table's masks, or of a segmenter, and labels of a run."""
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from tiny import make_photographs, ready_run
+
+from fundus_diag.cli import main
+from fundus_diag.explain.associate import summary_of
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Photographs with masks of a bright and of a dark corner, half of each; a run on them."""
+    folder = tmp_path_factory.mktemp("associate")
+    manifest = make_photographs(folder / "photographs", patients=12)
+    table = pd.read_csv(manifest, dtype=str, keep_default_na=False)
+    for k, image in enumerate(table["image"]):
+        for name, place in (("bright", (14, 18)), ("dark", (30, 30))):
+            mask = np.zeros((48, 56), np.uint8)
+            if name == "bright" or k % 2:
+                mask[place[0] : place[0] + 8, place[1] : place[1] + 8] = 255
+            (folder / "photographs" / name).mkdir(exist_ok=True)
+            cv2.imwrite(str(folder / "photographs" / name / image), mask)
+        table.loc[k, ["mask_bright", "mask_dark"]] = [f"{x}/{image}" for x in ("bright", "dark")]
+    table.to_csv(folder / "photographs" / "masked.csv", index=False)
+    ready_run(manifest, folder / "run")
+    return folder
+
+
+def words(folder, out, *more):
+    photographs = folder / "photographs"
+    places = ["--manifest", photographs / "masked.csv", "--image-root", photographs, "--out", out]
+    return [str(x) for x in ("associate", folder / "run", *places, *more)]
+
+
+def test_every_photograph_region_and_label_has_a_row(folder, tmp_path, capsys):
+    assert main(words(folder, tmp_path, "--regions", "A=bright", "B=dark")) == 0
+    assert "A: its own region is first in" in capsys.readouterr().out
+    table = pd.read_csv(tmp_path / "associations.csv")
+    images = pd.read_csv(folder / "photographs/masked.csv")["image"]
+    # Where the dark region is empty it has no row.
+    assert len(table) == 2 * len(images) + 2 * (len(images) // 2)
+    sums = table.groupby(["image", "label"])["share"].sum()
+    assert sums.max() <= 1 + 1e-6
+    assert table["area"].between(0.01, 0.2).all()
+    np.testing.assert_allclose(table["ratio"], table["share"] / table["area"])
+    summary = pd.read_csv(tmp_path / "associations_summary.csv").set_index("label")
+    truth = pd.read_csv(folder / "photographs/masked.csv").set_index("image")
+    both = table.groupby("image")["region"].nunique() == 2
+    ill = truth["A"] == 1
+    wanted = [x for x in truth.index if ill[x] and both[x]]
+    assert summary["n"]["A"] == len(wanted)
+    own = table[(table["label"] == "A") & table["image"].isin(wanted)]
+    best = own.loc[own.groupby("image")["ratio"].idxmax()]
+    assert summary["first"]["A"] == pytest.approx((best["region"] == "bright").mean())
+    assert summary["chance"]["A"] == 0.5
+
+
+def test_a_region_is_first_by_what_it_has_for_its_size():
+    def row(image, region, rank, ratio, y=1):
+        return {"image": image, "patient": image, "label": "D", "region": region, "y": y,
+                "region_rank": rank, "ratio": ratio}  # fmt: skip
+
+    table = pd.DataFrame(
+        [
+            *(row("a", "EX", 1, 4.0), row("a", "HE", 2, 2.0), row("a", "disc", 3, 1.0)),
+            *(row("b", "EX", 2, 1.5), row("b", "disc", 1, 3.0)),
+            row("c", "EX", 1, 9.0),  # nothing else that it could be taken for
+            *(row("d", "EX", 1, 9.0, y=0), row("d", "disc", 2, 1.0, y=0)),  # not ill
+        ]
+    )
+    summary = summary_of(table, {"D": ("EX", "HE")}, resamples=100)
+    assert summary["n"].item() == 2
+    assert summary["first"].item() == 0.5
+    assert summary["chance"].item() == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert summary["ratio"].item() == pytest.approx((4.0 + 1.5) / 2)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--regions", "A=nose"], "--regions A=nose: there are bright, dark"),
+        (["--regions", "C=bright"], "--regions C=bright: the run has A, B"),
+        (["--regions", "A"], "LABEL=NAME"),
+    ],
+)
+def test_what_has_no_regions_is_said_in_a_line(folder, tmp_path, capsys, more, said):
+    assert main(words(folder, tmp_path / "out", *more)) == 2
+    assert said in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not (tmp_path / "out").exists()
