@@ -10,6 +10,7 @@ import sys
 
 from fundus_diag.cli import manifest, segment
 from fundus_diag.cli.associate import associate
+from fundus_diag.cli.case import case
 from fundus_diag.cli.compare import compare
 from fundus_diag.cli.config_file import expanded
 from fundus_diag.cli.demo import demo, draw
@@ -42,6 +43,7 @@ COMMANDS = {
     "explain": explain,
     "explain-eval": explain_eval,
     "associate": associate,
+    "case": case,
     "retrieve": retrieve,
     "export": export,
     "serve": serve,

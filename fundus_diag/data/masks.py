@@ -31,7 +31,7 @@ KINDS = {  # JPEG blurs edges
     "TIFF": (".tif", ".tiff"),
     "BMP": (".bmp",),
     "GIF": (".gif",),
-    "PNM": (".pgm", ".ppm", ".pbm", ".pnm"),
+    "PNM": (".pgm", ".ppm", ".pnm"),
 }
 ENDINGS = {ending for endings in KINDS.values() for ending in endings}
 NO_FILES = {"thumbs.db", "desktop.ini"}  # which Windows leaves in folders of pictures

@@ -91,7 +91,7 @@ def _patch(segments, found, row, side, share, augment, rng):
     middle = (size - 1) / 2
     centre = np.clip(centre, middle - room, middle + room) if side < size else centre
     angle = augment * rng.uniform(-ROTATION, ROTATION)
-    mirror = np.where(augment and rng.random(2) < 0.5, -1.0, 1.0)
+    mirror = np.where(augment & (rng.random(2) < 0.5), -1.0, 1.0)
     laid = _laid(segments.array[row], centre, zoom, angle, mirror, side)
     picture = laid[..., :3]
     if augment:

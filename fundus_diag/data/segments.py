@@ -3,7 +3,7 @@
 A column `mask_<name>` of a table holds a file per photograph: what is white there is of that class.
 `none` says that somebody looked and there is none, and so does an all-black file; nothing in the
 column says that nobody looked, and weighs nothing. `mask_fov` is no class: it is where the others
-were looked for, and all else of the photograph counts nowhere.
+were looked for, and nothing else is scored; training takes what lies beyond for what it is, black.
 """
 
 import hashlib
@@ -209,7 +209,7 @@ def read_masks(row, classes, shape, soft=False):
 
 
 def looked_at(row, loaded):
-    """Which pixels of a photograph count: its field of view, and of that what `mask_fov` holds.
+    """Which pixels of a photograph count: what `mask_fov` holds, else its field of view.
 
     Args:
         row: `Outlined`.

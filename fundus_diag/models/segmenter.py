@@ -39,7 +39,10 @@ def build_segmenter(
     Raises:
         UsageError: an unknown name or option, or an encoder that the decoder cannot read.
     """
-    _defaults(network)
+    known = _defaults(network)
+    for name in decoder_options or {}:
+        if name not in known:
+            raise UsageError(f"{name}: --network {network} has no such option")
     options = {**HEADS.get(encoder, {}).get("options", {}), **options}
     images = keras.Input((image_size, image_size, 3), name="images")
     inner = keras.Model(images, feature_map(encoder, images, image_size, options), name=encoder)

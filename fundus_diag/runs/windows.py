@@ -10,7 +10,7 @@ def starts(size, side, overlap):
         size, side: of the picture and of a window, px.
         overlap: least share of a window's side that the next one overlaps it by.
     """
-    steps = int(np.ceil((size - side) / max(1.0, side * (1 - overlap))))
+    steps = int(np.ceil((size - side) / max(1, side - np.ceil(side * overlap))))
     return np.rint(np.linspace(0, size - side, steps + 1)).astype(int)
 
 

@@ -29,8 +29,7 @@ def asked(run, phrases):
         UsageError: the run scores labels, not words; or a phrase is empty, stands twice, or has
             letters that no label may have.
     """
-    if run.config["task"] != "findings":
-        raise UsageError("--phrases: of a run of --task findings; this one scores labels")
+    check_words(run, "--phrases")
     wrong = [x for x in phrases if not is_label(x)]
     if wrong:
         raise UsageError(f"--phrases: {wrong_label(wrong[0])}")
@@ -49,3 +48,9 @@ def asked(run, phrases):
         model = build_model(**network(config))
     model.set_weights(run.model.get_weights())  # words are no weights: the network is the same
     return replace(run, config=config, model=model, points=run.points | {"labels": points})
+
+
+def check_words(run, flag):
+    """Raises UsageError where a run scores labels, not words; `flag` asks for words."""
+    if run.config["task"] != "findings":
+        raise UsageError(f"{flag}: of a run of --task findings; this one scores labels")

@@ -1,0 +1,139 @@
+"""All that is measured of one person's photographs: labels, segments, findings, and how they meet.
+
+Everything is a number with where it comes from; words are made of it elsewhere, and pictures too.
+Lengths are in disc diameters where a disc was found: photographs have no scale.
+"""
+
+import math
+
+import numpy as np
+from scipy import ndimage
+
+from fundus_diag.explain.association import associations
+from fundus_diag.explain.explain import explain_batch
+from fundus_diag.explain.explainer import layers_of
+from fundus_diag.explain.laying import over_photograph
+from fundus_diag.explain.regions import MACULA
+from fundus_diag.imaging.inside import field_on_photograph
+from fundus_diag.imaging.preprocess import load_photograph
+
+REGION = np.ones((3, 3), bool)  # pixels that touch by a corner are one region
+LEAST = 4  # pixels of a region that is counted: less is noise of the threshold
+NEAR = 1.0  # disc diameters from the macula's middle: what lies nearer threatens sight
+
+
+def segments_of(segmenter, path, eye=""):
+    """What a segmenter outlines in one photograph, measured.
+
+    Args:
+        segmenter: `segmenter.Segmenter`.
+        path: of the photograph.
+        eye: "left", "right", or "" where nobody knows: then the macula's place is not.
+
+    Returns:
+        (facts, masks {class: (H, W) bool}, `preprocess.Loaded`). Facts: "disc" {"middle" y and x in
+        px, "diameter" px} or None; "macula" {"middle", "how": "segmented" or "assumed"} or None;
+        "classes" {class: {"threshold", "regions", "area" px, "share_of_field", "disc_areas",
+        "nearest", "near"}}: the last two are the distance of the nearest region from the macula's
+        middle in disc diameters, and how many lie within `NEAR`; None where disc or macula are not
+        known.
+    """
+    config = segmenter.config
+    loaded = load_photograph(path, config["image_size"], config["crop"])
+    field = field_on_photograph(loaded.field, *loaded.photograph.shape[:2]).numpy()
+    said = segmenter.on_photograph(loaded) * field[..., None]
+    called = segmenter.call(said)
+    masks = {name: called[..., k] for k, name in enumerate(segmenter.classes)}
+    disc = _disc(masks.get("disc"))
+    macula = _macula(masks.get("macula"), loaded, eye)
+    classes = {
+        name: _measured(mask, field, disc, macula, float(segmenter.thresholds[k]))
+        for k, (name, mask) in enumerate(masks.items())
+    }
+    return {"disc": disc, "macula": macula, "classes": classes}, masks, loaded
+
+
+def maps_of(run, case, loaded, settings):
+    """Maps of all labels of a run over the photographs of one case.
+
+    Args:
+        run: `run.Run`.
+        case: `cases.Case`.
+        loaded: {eye: `preprocess.Loaded`} of it, at the run's size.
+        settings: `Settings`; its first method makes them.
+
+    Returns:
+        {eye: {label: (H, W) float32 on the photograph's own pixels, in [0, 1]}}.
+    """
+    layers = layers_of(run.model, settings)
+    method, every = next(iter(layers)), list(range(len(run.labels)))
+    (made,) = explain_batch(run, [(case, loaded)], layers, settings, [every], together=True)
+    grid, found = made["grids"][method], {}
+    for eye, seen in loaded.items():
+        inside = field_on_photograph(seen.field, *seen.photograph.shape[:2]).numpy()
+        found[eye] = {
+            label: over_photograph(made["fused"][method][eye][k], grid, seen.box, inside)
+            for k, label in enumerate(run.labels)
+        }
+    return found
+
+
+def association_rows(maps, masks, loaded):
+    """Rows of `association.associations`, dicts, of one photograph; see there."""
+    inside = field_on_photograph(loaded.field, *loaded.photograph.shape[:2]).numpy()
+    table = associations(maps, masks, inside)
+    rows = table.to_dict("records")
+    return [{k: _plain(x) for k, x in row.items()} for row in rows]
+
+
+def _disc(mask):
+    """Middle and diameter of the largest region, by its area; None where there is none."""
+    if mask is None or not mask.any():
+        return None
+    labelled, _ = ndimage.label(mask, REGION)
+    sizes = np.bincount(labelled.ravel())[1:]
+    largest = labelled == 1 + int(sizes.argmax())
+    y, x = np.argwhere(largest).mean(axis=0) + 0.5
+    return {"middle": [float(y), float(x)], "diameter": 2 * math.sqrt(sizes.max() / math.pi)}
+
+
+def _macula(mask, loaded, eye):
+    found = _disc(mask)
+    if found:
+        return {"middle": found["middle"], "how": "segmented"}
+    if eye not in ("left", "right"):
+        return None
+    y, x, _ = MACULA
+    x = x if eye == "right" else 1 - x
+    y0, x0, y1, x1 = map(float, loaded.box)
+    return {"middle": [y0 + y * (y1 - y0), x0 + x * (x1 - x0)], "how": "assumed"}
+
+
+def _measured(mask, field, disc, macula, threshold):
+    labelled, count = ndimage.label(mask, REGION)
+    sizes = np.bincount(labelled.ravel(), minlength=count + 1)[1:]
+    kept = np.flatnonzero(sizes >= LEAST)
+    area = int(sizes[kept].sum())
+    facts = {
+        "threshold": threshold,
+        "regions": len(kept),
+        "area": area,
+        "share_of_field": area / max(1, int(field.sum())),
+        "disc_areas": None,
+        "nearest": None,
+        "near": None,
+    }
+    if disc:
+        facts["disc_areas"] = area / (math.pi * disc["diameter"] ** 2 / 4)
+    if disc and macula and len(kept):
+        y, x = np.indices(mask.shape)
+        away = np.hypot(y + 0.5 - macula["middle"][0], x + 0.5 - macula["middle"][1])
+        nearest = ndimage.minimum(away, labelled, kept + 1) / disc["diameter"]
+        facts["nearest"] = float(nearest.min())
+        facts["near"] = int((nearest <= NEAR).sum())
+    return facts
+
+
+def _plain(value):
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,209 @@
+"""`case`: a report about one person's photographs, a page and the JSON that it is made of."""
+
+import datetime
+import math
+
+import cv2
+import numpy as np
+from markdown_it import MarkdownIt
+
+from fundus_diag.data.findings import find, read_vocabulary
+from fundus_diag.data.labels import label_text
+from fundus_diag.explain.case import association_rows, maps_of, segments_of
+from fundus_diag.explain.output import shrunk
+from fundus_diag.explain.overlay import ALPHA, blend
+from fundus_diag.explain.settings import Settings
+from fundus_diag.report.answers import card_of
+from fundus_diag.report.environment import environment
+from fundus_diag.report.parts import data_url
+from fundus_diag.report.segmented import COLOURS
+from fundus_diag.report.sentences import segment_name, sentences
+from fundus_diag.runs.answers import answers, validation_of
+from fundus_diag.runs.cases import cases_of_answers, load_case
+from fundus_diag.utils.errors import UsageError
+from fundus_diag.utils.files import make_folder, write_bytes, write_json
+from fundus_diag.utils.version import __version__
+
+SIDE = 640  # px, longest side of a photograph on the page
+PAGE, FACTS = "case.html", "case.json"
+
+
+def write_case_report(run, photographs, out, card, *, segmenter=None, words=None, settings=None):
+    """Writes case.html and case.json of one person's photographs.
+
+    Args:
+        run: `run.Run`.
+        photographs: table of `gather.Gathered`: one or two photographs, of different eyes.
+        out: folder.
+        card: the run's model card, Markdown.
+        segmenter: `segmenter.Segmenter`, or None.
+        words: `run.Run` of --task findings, or None.
+        settings: `Settings` of the maps.
+
+    Returns:
+        (path of the page, facts, what case.json holds).
+
+    Raises:
+        DataError: a photograph cannot be read, or nothing can be written.
+        UsageError: there are more than two photographs, or two of one eye.
+    """
+    settings = settings or Settings()
+    eyes = photographs["eye"].tolist()
+    if not 1 <= len(eyes) <= 2 or len(set(eyes)) < len(eyes):
+        raise UsageError(
+            "case: one photograph, or one of each eye (eyes are read from names, such as "
+            "7_left.jpg and 7_right.jpg, or by --patient-pattern)"
+        )
+    found = list(answers(run, photographs))
+    facts = _about(run, segmenter, words, found)
+    pictures, layers = {}, {}
+    for case, answer in zip(cases_of_answers(found), found, strict=True):
+        if not answer.pictures:
+            continue
+        loaded = load_case(run, case)
+        maps = maps_of(run, case, loaded, settings)
+        for eye, seen in loaded.items():
+            called = dict(zip(run.labels, answer.called.tolist(), strict=True))
+            one, drawn = _photograph(
+                case.paths[eye], eye, seen, maps[eye], called, segmenter, words
+            )
+            facts["photographs"][eye] = one
+            pictures[eye] = _shown(seen.photograph)
+            layers[eye] = [*drawn, *_maps(seen, maps[eye], called)]
+    facts["sentences"] = {x: sentences(facts, x) for x in ("en", "zh")}
+    facts = _defined(facts)
+    make_folder(out)
+    write_json(out / FACTS, facts)
+    text = (
+        environment()
+        .get_template("case_report.html.j2")
+        .render(
+            facts=facts,
+            pictures=pictures,
+            layers=layers,
+            titles={x: label_text(x) for x in run.labels},
+            segment_name=segment_name,
+            maps_by=settings.methods[0].replace("_", " "),
+            card=MarkdownIt("commonmark", {"html": False}).enable("table").render(card),
+        )
+    )
+    write_bytes(out / PAGE, text.encode())
+    return out / PAGE, facts
+
+
+def _about(run, segmenter, words, found):
+    """The facts but those of photographs."""
+    validation, answered = validation_of(run), []
+    for k, answer in enumerate(found):
+        card = card_of(run, answer, validation)
+        rows = [
+            {**row, "label": label, "title": row["label"], "id": f"answer-{k}-{i}"}
+            for i, (label, row) in enumerate(zip(run.labels, card["rows"], strict=False))
+        ]
+        answered.append({**{x: card[x] for x in card if x != "called"}, "rows": rows})
+    eyes = {eye for answer in found for eye in answer.images if eye}
+    missing = [["eye", [x]] for x in ("left", "right") if eyes and x not in eyes]
+    missing.append(["labels", list(run.labels)])
+    missing.append(["segments", list(segmenter.classes)] if segmenter else ["no_segments", []])
+    missing += [] if words else [["no_findings", []]]
+    return {
+        "version": __version__,
+        "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "use": "research only, not for clinical use",
+        "run": run.run_dir.resolve().name,
+        "segment": segmenter.run_dir.resolve().name if segmenter else None,
+        "findings": words.run_dir.resolve().name if words else None,
+        "drawn": bool(run.config["data"].get("drawn")),
+        "answers": answered,
+        "photographs": {},
+        "not_looked_at": missing,
+    }
+
+
+def _photograph(path, eye, seen, maps, called, segmenter, words):
+    """(facts of one photograph, [(id, title, colour, RGBA layer of the page)])."""
+    facts = {"segments": [], "findings": [], "associations": [], "disc": None, "macula": None}
+    drawn, masks = [], {}
+    if segmenter:
+        measured, masks, _ = segments_of(segmenter, path, eye)
+        facts |= {name: measured[name] for name in ("disc", "macula")}
+        macula = measured["macula"] and measured["macula"]["how"]
+        for k, (name, row) in enumerate(measured["classes"].items()):
+            where = f"segment-{eye}-{k}"
+            facts["segments"].append({"id": where, "class": name, "macula": macula, **row})
+            if row["regions"]:
+                colour = COLOURS[k % len(COLOURS)]
+                drawn.append((where, segment_name(name), colour, _outline(masks[name], colour)))
+    if words:
+        facts["findings"] = _findings(words, path, eye)
+    if masks:
+        for k, row in enumerate(association_rows(maps, masks, seen)):
+            own = {"id": f"association-{eye}-{k}", "called": called[row["label"]]}
+            facts["associations"].append({**own, **row})
+    return facts, drawn
+
+
+def _defined(value):
+    """The same for JSON, which knows no NaN."""
+    if isinstance(value, dict):
+        return {k: _defined(x) for k, x in value.items()}
+    if isinstance(value, list):
+        return [_defined(x) for x in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _findings(words, path, eye):
+    vocabulary, scores = read_vocabulary(), words.predict([str(path)])[0]
+    rows = []
+    for k in np.argsort(-scores, kind="stable"):
+        phrase, threshold = words.labels[k], words.thresholds[k]
+        known = find(vocabulary, phrase)
+        rows.append(
+            {
+                "id": f"finding-{eye}-{k}",
+                "phrase": phrase,
+                "zh": known.zh[0] if known else None,
+                "label": known.label if known else None,
+                "where": list(known.where) if known else [],
+                "score": float(scores[k]),
+                "threshold": None if np.isnan(threshold) else float(threshold),
+                "called": bool(scores[k] >= threshold),
+            }
+        )
+    return rows
+
+
+def _shown(photograph):
+    height, width = photograph.shape[:2]
+    zoom = min(1.0, SIDE / max(height, width))
+    size = max(1, round(width * zoom)), max(1, round(height * zoom))
+    small = cv2.resize(photograph, size, interpolation=cv2.INTER_AREA)
+    return data_url(
+        cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes(), "jpeg"
+    )
+
+
+def _outline(mask, colour):
+    """PNG of an outline, all else transparent, to lie over the photograph of the page."""
+    height, width = mask.shape
+    zoom = min(1.0, SIDE / max(height, width))
+    size = max(1, round(width * zoom)), max(1, round(height * zoom))
+    small = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.25
+    wide = cv2.dilate(small.astype(np.uint8), np.ones((3, 3), np.uint8))
+    layer = np.zeros((*small.shape, 4), np.uint8)
+    layer[(wide > 0) & ~small] = (*colour, 255)
+    return data_url(cv2.imencode(".png", layer[..., [2, 1, 0, 3]])[1].tobytes(), "png")
+
+
+def _maps(seen, maps, called):
+    """[(id, title, None, URL)] of the maps of what is called, or of the strongest label alone."""
+    photo, _, _ = shrunk(seen)
+    chosen = [label for label, yes in called.items() if yes]
+    layers = []
+    for label in chosen:
+        map = cv2.resize(maps[label], photo.shape[1::-1], interpolation=cv2.INTER_AREA)
+        laid = blend(photo, np.clip(map, 0, 1), ALPHA)
+        jpeg = cv2.imencode(".jpg", laid[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 86])[1]
+        layers.append((f"map-{label}", f"map of {label_text(label)}", None,
+                       data_url(jpeg.tobytes(), "jpeg")))  # fmt: skip
+    return layers
