@@ -61,6 +61,8 @@ def sentences(facts, language="en"):
                 found.append(_of(one["eyes"], say.called(who, row), row["id"]))
         if one["rows"] and not any(row["called"] for row in one["rows"]):
             found.append(_of(one["eyes"], say.nothing_called(who), f"answer-{k}"))
+        if one["at_odds"]:
+            found.append(_of(one["eyes"], say.at_odds(who), f"answer-{k}"))
         for text in filter(None, (one["poor"], one["unlike"])):
             found.append(_of(one["eyes"], say.beware(who, text), f"answer-{k}"))
     for eye, one in facts["photographs"].items():
@@ -92,9 +94,8 @@ class _English:
 
     def called(self, who, row):
         name = LABEL_NAMES.get(row["label"], row["label"])
-        meant = f"; of {row['n']} photographs of validation scored so {row['had']} had it" * bool(
-            row["n"]
-        )
+        alike = f"{row['had']} of {row['n']} photographs of validation scored so"
+        meant = f"; true of {alike}" * bool(row["n"])
         at = "" if row["threshold"] is None else f", called from {row['threshold']:.2f} on"
         return f"{who}: {name}, probability {row['probability']:.2f}{at}{meant}."
 
@@ -103,6 +104,9 @@ class _English:
 
     def not_gradable(self, who, why):
         return f"{who}: not gradable: {why}."
+
+    def at_odds(self, who):
+        return f"{who}: normal and a disease are called at once: the network does not know."
 
     def beware(self, who, text):
         return f"{who}: beware, the photograph is {text}."
@@ -146,7 +150,7 @@ class _Chinese:
 
     def called(self, who, row):
         name = LABELS_ZH.get(row["label"], row["label"])
-        meant = f"；验证集中得分相近的{row['n']}张照片中有{row['had']}张患有此病" * bool(row["n"])
+        meant = f"；验证集中得分相近的{row['n']}张照片中有{row['had']}张确为此诊断" * bool(row["n"])
         at = "" if row["threshold"] is None else f"，阈值{row['threshold']:.2f}"
         return f"{who}：{name}，概率{row['probability']:.2f}{at}{meant}。"
 
@@ -155,6 +159,9 @@ class _Chinese:
 
     def not_gradable(self, who, why):
         return f"{who}：无法判读（{why}）。"
+
+    def at_odds(self, who):
+        return f"{who}：同时判为正常与患病，网络无法确定。"
 
     def beware(self, who, text):
         return f"{who}：请注意照片质量（{text}）。"

@@ -114,7 +114,7 @@ def test_what_nobody_measured_is_not_said():
     eye = {"findings": [], "segments": [], "associations": [], "disc": None, "macula": None}
     row = {"label": "D", "probability": 0.8, "threshold": 0.3, "called": True, "id": "answer-0-0",
            "n": 0, "had": 0}  # fmt: skip
-    answer = {"eyes": ["left"], "rows": [row], "why": "", "poor": "", "unlike": ""}
+    answer = {"eyes": ["left"], "rows": [row], "why": "", "poor": "", "unlike": "", "at_odds": ""}
     facts = {"answers": [answer], "photographs": {"left": eye}, "not_looked_at": []}
     (one,) = sentences(facts)
     assert one == {
