@@ -4,21 +4,25 @@ from pathlib import Path
 
 import tyro
 
-from fundus_diag.cli.parsing import File
+from fundus_diag.cli.paths import check_file
 from fundus_diag.cli.quiet import import_tensorflow
 from fundus_diag.explain.settings import Settings
+from fundus_diag.utils.errors import UsageError
 
 ONE_METHOD = Settings()
 
 
 def case(
-    run: File,
+    run: tyro.conf.Positional[Path | None] = None,
     /,
-    images: tuple[Path, ...],
-    out: Path,
+    images: tuple[Path, ...] = (),
+    out: Path | None = None,
     segment: Path | None = None,
     findings: Path | None = None,
     patient_pattern: str | None = None,
+    rating: Path | None = None,
+    rating_summary: tuple[Path, ...] = (),
+    seed: int = 0,
     settings: tyro.conf.OmitArgPrefixes[Settings] = ONE_METHOD,
 ):
     """Write a report about one person's photographs: outlines, figures, and words made of them.
@@ -31,8 +35,18 @@ def case(
         findings: Run of `train --task findings`: what it calls is said in words.
         patient_pattern: Regular expression that finds (?P<patient>..) and (?P<eye>..) in the name
             of a photograph.
-        settings: Of the maps; the first method counts.
+        rating: In place of a report: folder to write a page of blinded cases to, on which readers
+            rate the maps of several --methods, of any number of photographs, and its key.
+        rating_summary: What readers said: key.csv of that page, then their files; no run is needed.
+        seed: Of the order of cases and maps on that page.
+        settings: Of the maps; of a report the first method counts.
     """
+    if rating_summary:
+        return _summarised(*rating_summary, out=out)
+    if run is None or not images:
+        raise UsageError("case: name a run and --images")
+    if (out is None) == (rating is None):
+        raise UsageError("case: --out for a report, or --rating for a page of blinded cases")
     from fundus_diag.runs.run_files import SEGMENTER, read_config
 
     config = read_config(run)  # what is mistyped is said before TensorFlow is imported
@@ -51,6 +65,8 @@ def case(
     from fundus_diag.runs.words import check_words
 
     check_paths(images)
+    if rating is not None:
+        return _rated(run, config, images, rating, settings, seed)
     pattern = pattern_of(patient_pattern) if patient_pattern else None
     found = gather(images, pattern, None, salt_maker(run)).table
     words = load_run(findings) if findings else None
@@ -69,4 +85,38 @@ def case(
     for one in facts["sentences"]["en"]:
         print(one["text"])
     print(page)
+    return 0
+
+
+def _rated(run, config, images, out, settings, seed):
+    from fundus_diag.report.rating import write_rating
+    from fundus_diag.runs.cases import cases_of_files
+    from fundus_diag.runs.run import load_run
+
+    opened = load_run(run, config)
+    page, key = write_rating(opened, cases_of_files(opened, images), out, settings, seed)
+    print(f"for the readers: {page}")
+    print(f"which map is which, not for them: {key}")
+    return 0
+
+
+def _summarised(key, *files, out):
+    if not files:
+        raise UsageError("--rating-summary: the key of the page, then a file of each reader")
+    for path in (key, *files):
+        check_file(path)
+    from fundus_diag.report.rating import QUESTIONS, rating_summary
+
+    means, agreements = rating_summary(key, files, out)
+    for name, text in QUESTIONS.items():
+        print(text)
+        for row in means[means["question"] == name].to_dict("records"):
+            ends = f"({row['rating_low']:.2f} to {row['rating_high']:.2f})"
+            print(f"  {row['method']}: {row['rating']:.2f} {ends}, {row['n']} ratings")
+        (row,) = agreements[agreements["question"] == name].to_dict("records")
+        print(
+            f"  agreement: Fleiss {row['fleiss']:.2f} ({row['fleiss_low']:.2f} to "
+            f"{row['fleiss_high']:.2f}), weighted {row['weighted']:.2f} "
+            f"({row['weighted_low']:.2f} to {row['weighted_high']:.2f})"
+        )
     return 0

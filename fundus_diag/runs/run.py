@@ -180,7 +180,7 @@ def network(config):
     flags = config["flags"]
     own = {name: flags[name] for name in OWN_FLAGS if name in flags}
     facts = {name: config[name] for name in ("encoder", "image_size", "unit")}
-    if config["task"] == "findings":
+    if config.get("task") == "findings":
         own["phrases"] = [config["phrases"][label] for label in config["labels"]]
     return {**facts, "num_labels": len(config["labels"]), **own}
 

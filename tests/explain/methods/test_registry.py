@@ -19,7 +19,16 @@ from fundus_diag.models.geometry import stretched
 from fundus_diag.utils.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures("eager")
-NAMES = ["layer_cam", "grad_cam", "grad_cam_pp", "score_cam", "rollout", "chefer", "vit_cx"]
+NAMES = [
+    "layer_cam",
+    "grad_cam",
+    "grad_cam_pp",
+    "score_cam",
+    "rollout",
+    "chefer",
+    "words",
+    "vit_cx",
+]
 
 
 def brightness(method, model, layers, settings):
@@ -78,7 +87,7 @@ def test_both_commands_know_it(folder, tmp_path):
 
 def test_what_is_slow_is_made_only_when_named():
     found = layers_of(classifier("mae_vit_tiny"), Settings(methods=()))
-    assert list(found) == [x for x in NAMES if x != "vit_cx"]
+    assert list(found) == [x for x in NAMES if x not in ("words", "vit_cx")]
 
 
 @pytest.mark.usefixtures("toy")

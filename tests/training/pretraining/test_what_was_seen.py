@@ -13,7 +13,7 @@ from fundus_diag.runs import photographs
 from fundus_diag.runs.run_files import leaks
 from fundus_diag.training.config import TrainConfig
 from fundus_diag.training.pretraining import pretrain
-from fundus_diag.training.train import _record
+from fundus_diag.training.seen import start_record
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def record_of(weights, manifest, tmp_path):
     table = read_manifest(manifest)
     config = TrainConfig(manifest, manifest.parent, tmp_path / "run", weights=str(weights))
     seen = photographs.take(table.table, manifest.parent, ("train", "val", "test"))
-    return _record(config, table, seen)
+    return start_record(config, table, seen)
 
 
 def test_a_table_without_splits_is_recorded_whole(weights):
