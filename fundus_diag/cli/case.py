@@ -66,7 +66,7 @@ def case(
 
     check_paths(images)
     if rating is not None:
-        return _rated(run, config, images, rating, settings, seed)
+        return _rated(run, config, images, patient_pattern, rating, settings, seed)
     pattern = pattern_of(patient_pattern) if patient_pattern else None
     found = gather(images, pattern, None, salt_maker(run)).table
     words = load_run(findings) if findings else None
@@ -88,13 +88,15 @@ def case(
     return 0
 
 
-def _rated(run, config, images, out, settings, seed):
+def _rated(run, config, images, pattern, out, settings, seed):
+    from fundus_diag.data.names import patient_pattern
     from fundus_diag.report.rating import write_rating
     from fundus_diag.runs.cases import cases_of_files
     from fundus_diag.runs.run import load_run
 
     opened = load_run(run, config)
-    page, key = write_rating(opened, cases_of_files(opened, images), out, settings, seed)
+    cases = cases_of_files(opened, images, pattern and patient_pattern(pattern))
+    page, key = write_rating(opened, cases, out, settings, seed)
     print(f"for the readers: {page}")
     print(f"which map is which, not for them: {key}")
     return 0
@@ -112,7 +114,8 @@ def _summarised(key, *files, out):
         print(text)
         for row in means[means["question"] == name].to_dict("records"):
             ends = f"({row['rating_low']:.2f} to {row['rating_high']:.2f})"
-            print(f"  {row['method']}: {row['rating']:.2f} {ends}, {row['n']} ratings")
+            number = row["n"] - row["rating_undefined"]
+            print(f"  {row['method']}: {row['rating']:.2f} {ends}, {number} ratings")
         (row,) = agreements[agreements["question"] == name].to_dict("records")
         print(
             f"  agreement: Fleiss {row['fleiss']:.2f} ({row['fleiss_low']:.2f} to "

@@ -35,6 +35,7 @@ from fundus_diag.utils.progress import track
 
 FOV = "fov"
 WHOLE = 255  # of a mask in an array: all of the pixel is of the class, or all observers say so
+SHARE_AT_MOST = 32  # brightest level of a mask below which it does not hold shares of 255
 LISTED = 5  # files named in an error; the rest are counted
 VERSION = "1"  # another number whenever the same files give other arrays
 
@@ -76,6 +77,12 @@ class Segments:
     @property
     def image_size(self):
         return self.array.shape[1]
+
+    @property
+    def pixels(self):
+        """(K,) pixels of each class, at least by half, over all photographs."""
+        found = [(one[..., 3:-1] >= WHOLE / 2).sum(axis=(0, 1)) for one in self.array]
+        return np.sum(found, axis=0, dtype=np.int64) if found else _none(self.classes)
 
 
 def classes_of(table, wanted=(), path=None):
@@ -186,6 +193,34 @@ def load_segments(rows, classes, size, crop, *, soft=False, cache="ram", cache_d
     return Segments(tuple(rows[i] for i in kept), classes, array[kept], known[kept]), bad
 
 
+def look_at(rows, classes, size, crop, soft=False):
+    """Whether photographs and masks can be read, one after the other: nothing is kept.
+
+    Args:
+        rows, classes, size, crop, soft: see `load_segments`.
+
+    Returns:
+        (known (n, K) bool and pixels (K,) of what could be read, see `Segments`; [image, reason] of
+        what could not).
+    """
+
+    def load(row):
+        try:
+            return _decoded(row, classes, size, crop, soft)[..., 3:-1] >= WHOLE / 2, None
+        except DataError as error:
+            return None, str(error).removeprefix(f"{row.path}: ")
+
+    known, pixels, bad = [], _none(classes), []
+    for row in track(rows, "looking at photographs and masks", len(rows)):
+        masks, reason = load(row)
+        if reason:
+            bad.append([row.image, reason])
+            continue
+        known.append([file is not None for file in map(row.masks.get, classes)])
+        pixels += masks.sum(axis=(0, 1))
+    return np.array(known, bool).reshape(len(known), len(classes)), pixels, bad
+
+
 def read_masks(row, classes, shape, soft=False):
     """The masks of a photograph on its own pixels.
 
@@ -251,7 +286,13 @@ def _mask(path, image, shape, soft):
             f"the size of its photograph ({width - shape[1]:+d} and {height - shape[0]:+d})"
         )
     if soft:
-        return (levels >> 8 * (levels.itemsize - 1)).astype(np.uint8)
+        levels = (levels >> 8 * (levels.itemsize - 1)).astype(np.uint8)
+        if 0 < levels.max() < SHARE_AT_MOST:
+            raise DataError(
+                f"{path}: levels from 0 to {levels.max()}: with --soft-masks {WHOLE} says that all "
+                "agree; scale it, or leave --soft-masks out"
+            )
+        return levels
     found = np.unique(levels)
     if len(found) > 2:
         raise DataError(
@@ -259,6 +300,10 @@ def _mask(path, image, shape, soft):
             "--soft-masks reads shares"
         )
     return np.where(levels > (found[0] if len(found) == 2 else 0), np.uint8(WHOLE), np.uint8(0))
+
+
+def _none(classes):
+    return np.zeros(len(classes), np.int64)
 
 
 def _key(rows, classes, size, crop, soft):

@@ -57,7 +57,8 @@ def associate(
         wrong = [x for x in names if x not in regions]
         if wrong:
             raise UsageError(f"--regions {label}={wrong[0]}: there are {', '.join(regions)}")
-    rows = {} if segmenter else _outlined(known, image_root, regions, manifest)
+    own = known[known["split"] == split] if split else known
+    rows = {} if segmenter else _outlined(own, image_root, regions, manifest)
     truth = known.set_index("image")
     cases = usable_cases(cases_of_manifest(run, manifest, image_root, split))
     layers, found = layers_of(run.model, settings), []

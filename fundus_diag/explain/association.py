@@ -40,7 +40,7 @@ def associations(maps, regions, inside, level=0.5):
         region = np.asarray(region, bool)
         if region.shape != inside.shape:
             raise ValueError(f"region {name}: {region.shape}, not {inside.shape}")
-        region &= inside
+        region = region & inside
         if not region.any():
             continue
         shares = {label: _share(map, region) for label, map in laid.items()}

@@ -6,6 +6,7 @@ Lengths are in disc diameters where a disc was found: photographs have no scale.
 
 import math
 
+import cv2
 import numpy as np
 from scipy import ndimage
 
@@ -13,6 +14,7 @@ from fundus_diag.explain.association import associations
 from fundus_diag.explain.explain import explain_batch
 from fundus_diag.explain.explainer import layers_of
 from fundus_diag.explain.laying import over_photograph
+from fundus_diag.explain.output import shrunk
 from fundus_diag.explain.regions import MACULA
 from fundus_diag.imaging.inside import field_on_photograph
 from fundus_diag.imaging.preprocess import load_photograph
@@ -63,26 +65,36 @@ def maps_of(run, case, loaded, settings):
         settings: `Settings`; its first method makes them.
 
     Returns:
-        {eye: {label: (H, W) float32 on the photograph's own pixels, in [0, 1]}}.
+        {eye: {label: (h, w) float32 on the copy of the photograph that `output.shrunk` makes}}.
     """
     layers = layers_of(run.model, settings)
     method, every = next(iter(layers)), list(range(len(run.labels)))
     (made,) = explain_batch(run, [(case, loaded)], layers, settings, [every], together=True)
     grid, found = made["grids"][method], {}
     for eye, seen in loaded.items():
-        inside = field_on_photograph(seen.field, *seen.photograph.shape[:2]).numpy()
+        _, box, inside = shrunk(seen)
         found[eye] = {
-            label: over_photograph(made["fused"][method][eye][k], grid, seen.box, inside)
+            label: over_photograph(made["fused"][method][eye][k], grid, box, inside)
             for k, label in enumerate(run.labels)
         }
     return found
 
 
 def association_rows(maps, masks, loaded):
-    """Rows of `association.associations`, dicts, of one photograph; see there."""
-    inside = field_on_photograph(loaded.field, *loaded.photograph.shape[:2]).numpy()
-    table = associations(maps, masks, inside)
-    rows = table.to_dict("records")
+    """Rows of `association.associations`, dicts, of one photograph.
+
+    Args:
+        maps: of `maps_of`, of its eye.
+        masks: {class: (H, W) bool} on the photograph's own pixels.
+        loaded: `preprocess.Loaded`.
+    """
+    photo, _, inside = shrunk(loaded)
+    size = photo.shape[1::-1]
+    small = {
+        name: cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0
+        for name, mask in masks.items()
+    }
+    rows = associations(maps, small, inside).to_dict("records")
     return [{k: _plain(x) for k, x in row.items()} for row in rows]
 
 
@@ -105,7 +117,11 @@ def _macula(mask, loaded, eye):
         return None
     y, x, _ = MACULA
     x = x if eye == "right" else 1 - x
-    y0, x0, y1, x1 = map(float, loaded.box)
+    # As `regions` has it, of the square about the field of view, whatever the picture was cut to.
+    y0, x0, y1, x1 = map(float, loaded.field[:4])
+    half = max(y1 - y0, x1 - x0) / 2
+    y0, x0 = (y0 + y1) / 2 - half, (x0 + x1) / 2 - half
+    y1, x1 = y0 + 2 * half, x0 + 2 * half
     return {"middle": [y0 + y * (y1 - y0), x0 + x * (x1 - x0)], "how": "assumed"}
 
 
@@ -125,6 +141,8 @@ def _measured(mask, field, disc, macula, threshold):
     }
     if disc:
         facts["disc_areas"] = area / (math.pi * disc["diameter"] ** 2 / 4)
+    if disc and macula:
+        facts["near"] = 0
     if disc and macula and len(kept):
         y, x = np.indices(mask.shape)
         away = np.hypot(y + 0.5 - macula["middle"][0], x + 0.5 - macula["middle"][1])

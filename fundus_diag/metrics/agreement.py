@@ -36,15 +36,21 @@ def weighted_kappa(ratings, scale):
     return float(_weighted(np.asarray(ratings, float), scale, np.ones((len(ratings), 1)))[0])
 
 
-def agreement(ratings, scale, resamples=1000, seed=0):
+def agreement(ratings, scale, cases=None, resamples=1000, seed=0):
     """Both kappas with 95 % intervals over cases.
+
+    Args:
+        ratings, scale: see `fleiss_kappa`; a row is what was rated, such as a map.
+        cases: (rows,) whose rows are drawn together; None is each by itself.
+        resamples, seed: of the bootstrap.
 
     Returns:
         {"fleiss", "fleiss_low", "fleiss_high", "weighted", "weighted_low", "weighted_high"}; NaN
         where undefined, and for an interval that too many draws leave undefined.
     """
     ratings = np.asarray(ratings, float)
-    counts, cases = _counts(ratings, scale), np.arange(len(ratings))
+    counts = _counts(ratings, scale)
+    cases = np.arange(len(ratings)) if cases is None else cases
 
     def both(weights):
         return {

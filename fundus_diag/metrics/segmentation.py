@@ -110,6 +110,21 @@ def average_precision_of(hits, every):
     return _area(hits, every[::-1].cumsum()[::-1]) if hits.any() else float("nan")
 
 
+def best_threshold_of(hits, every):
+    """As `best_threshold`, of counts, see `average_precision_of`; and the Dice that it reaches.
+
+    Returns:
+        (number of the lowest score that is called, at least 1; Dice), NaN without a positive.
+    """
+    positive = hits.sum()
+    if not positive:
+        return float("nan"), float("nan")
+    tp, called = (x[::-1].cumsum()[::-1][1:] for x in (hits, every))
+    dice = 2 * tp / (called + positive)
+    best = np.flatnonzero(dice == dice.max())
+    return float(1 + best[(len(best) - 1) // 2]), float(dice.max())
+
+
 def _area(hits, called):
     tp = hits[::-1].cumsum()[::-1]
     return float((hits * (tp / np.maximum(called, 1))).sum() / tp[0])

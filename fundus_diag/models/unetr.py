@@ -37,7 +37,7 @@ def decoder(images, network, names, *, features=16):
             f"--encoder {network.name} is none"
         )
     count = len(blocks)
-    depths = [blocks[count * k // doublings - 1] for k in range(1, doublings)]
+    depths = [blocks[max(0, count * k // doublings - 1)] for k in range(1, doublings)]
     x = network.output
     for j in reversed(range(doublings)):
         channels, name = features << j, f"head_up{j}"

@@ -10,6 +10,7 @@ from markdown_it import MarkdownIt
 from fundus_diag.data.findings import find, read_vocabulary
 from fundus_diag.data.labels import label_text
 from fundus_diag.explain.case import association_rows, maps_of, segments_of
+from fundus_diag.explain.explainer import layers_of
 from fundus_diag.explain.output import shrunk
 from fundus_diag.explain.overlay import ALPHA, blend
 from fundus_diag.explain.settings import Settings
@@ -54,6 +55,11 @@ def write_case_report(run, photographs, out, card, *, segmenter=None, words=None
             "case: one photograph, or one of each eye (eyes are read from names, such as "
             "7_left.jpg and 7_right.jpg, or by --patient-pattern)"
         )
+    people = {x for x in photographs["patient"] if x}
+    if len(people) > 1:
+        raise UsageError(f"case: photographs of {len(people)} people: {', '.join(sorted(people))}")
+    # Whoever it is, it is one: a run over both eyes reads them together.
+    photographs = photographs.assign(patient=next(iter(people), "one"))
     found = list(answers(run, photographs))
     facts = _about(run, segmenter, words, found)
     pictures, layers = {}, {}
@@ -63,11 +69,14 @@ def write_case_report(run, photographs, out, card, *, segmenter=None, words=None
         loaded = load_case(run, case)
         maps = maps_of(run, case, loaded, settings)
         for eye, seen in loaded.items():
-            called = dict(zip(run.labels, answer.called.tolist(), strict=True))
+            called = {
+                label: bool(yes) and answer.gradable
+                for label, yes in zip(run.labels, answer.called, strict=True)
+            }
             one, drawn = _photograph(
                 case.paths[eye], eye, seen, maps[eye], called, segmenter, words
             )
-            facts["photographs"][eye] = one
+            facts["photographs"][eye] = {"gradable": answer.gradable, **one}
             pictures[eye] = _shown(seen.photograph)
             layers[eye] = [*drawn, *_maps(seen, maps[eye], called)]
     facts["sentences"] = {x: sentences(facts, x) for x in ("en", "zh")}
@@ -83,7 +92,7 @@ def write_case_report(run, photographs, out, card, *, segmenter=None, words=None
             layers=layers,
             titles={x: label_text(x) for x in run.labels},
             segment_name=segment_name,
-            maps_by=settings.methods[0].replace("_", " "),
+            maps_by=next(iter(layers_of(run.model, settings))).replace("_", " "),
             card=MarkdownIt("commonmark", {"html": False}).enable("table").render(card),
         )
     )
@@ -100,7 +109,9 @@ def _about(run, segmenter, words, found):
             {**row, "label": label, "title": row["label"], "id": f"answer-{k}-{i}"}
             for i, (label, row) in enumerate(zip(run.labels, card["rows"], strict=False))
         ]
-        answered.append({**{x: card[x] for x in card if x != "called"}, "rows": rows})
+        # Names of files may be those of people: the page and its facts are of nobody.
+        kept = {x: card[x] for x in card if x not in ("called", "names", "patient")}
+        answered.append({**kept, "rows": rows})
     eyes = {eye for answer in found for eye in answer.images if eye}
     missing = [["eye", [x]] for x in ("left", "right") if eyes and x not in eyes]
     missing.append(["labels", list(run.labels)])
@@ -196,13 +207,12 @@ def _outline(mask, colour):
 
 
 def _maps(seen, maps, called):
-    """[(id, title, None, URL)] of the maps of what is called, or of the strongest label alone."""
+    """[(id, title, None, URL)] of the maps of what is called."""
     photo, _, _ = shrunk(seen)
     chosen = [label for label, yes in called.items() if yes]
     layers = []
     for label in chosen:
-        map = cv2.resize(maps[label], photo.shape[1::-1], interpolation=cv2.INTER_AREA)
-        laid = blend(photo, np.clip(map, 0, 1), ALPHA)
+        laid = blend(photo, np.clip(maps[label], 0, 1), ALPHA)
         jpeg = cv2.imencode(".jpg", laid[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 86])[1]
         layers.append((f"map-{label}", f"map of {label_text(label)}", None,
                        data_url(jpeg.tobytes(), "jpeg")))  # fmt: skip

@@ -6,13 +6,14 @@ which says what was where, stays with who made the page.
 """
 
 import io
+import secrets
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 
-from fundus_diag.data.labels import label_text
+from fundus_diag.data.labels import is_healthy, label_text
 from fundus_diag.data.tables import read_table
 from fundus_diag.explain.explain import explain_batch
 from fundus_diag.explain.explainer import layers_of
@@ -23,7 +24,7 @@ from fundus_diag.metrics.agreement import agreement
 from fundus_diag.metrics.summary import summarise
 from fundus_diag.report.environment import environment
 from fundus_diag.report.parts import data_url
-from fundus_diag.runs.cases import load_batches, usable_cases
+from fundus_diag.runs.cases import load_batches, stack_pictures, usable_cases
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import make_folder, write_bytes, write_csv
 
@@ -36,7 +37,7 @@ QUESTIONS = {
 }
 LETTERS = "ABCDEFGH"
 PAGE, KEY = "rating.html", "key.csv"
-FIELDS = ("case", "map", *QUESTIONS)
+FIELDS = ("page", "case", "map", *QUESTIONS)
 
 
 def write_rating(run, cases, out, settings, seed=0):
@@ -61,32 +62,26 @@ def write_rating(run, cases, out, settings, seed=0):
         raise UsageError(f"--rating: compares 2 to {len(LETTERS)} --methods, not {len(layers)}")
     rng, shown, key = np.random.default_rng(seed), [], []
     for batch in load_batches(run, usable_cases(cases, "skip"), settings.batch_size, "skip"):
-        chosen = [[_likeliest(run, loaded)] for _, loaded in batch]
+        chosen = _likeliest(run, batch)
         for made in explain_batch(run, batch, layers, settings, chosen):
             for eye, loaded in made["loaded"].items():
-                shown.append((made, eye, *_pictures(made, eye, loaded)))
-    cards = []
+                case, (label,) = made["case"], made["labels"]
+                who = {"label": label, "image": case.images[eye]}
+                who["patient"] = case.patient or case.images[eye]
+                shown.append((who, *_pictures(made, eye, loaded)))
+    cards, page = [], secrets.token_hex(4)  # which sheet it is: two may lie in one browser
     for number, at in enumerate(rng.permutation(len(shown)), start=1):
-        made, eye, photograph, maps = shown[at]
+        who, photograph, maps = shown[at]
         order = rng.permutation(list(maps))
         for letter, method in zip(LETTERS, order, strict=False):
-            key.append(
-                {
-                    "case": number,
-                    "map": letter,
-                    "method": method,
-                    "label": made["labels"][0],
-                    "image": made["case"].images[eye],
-                    "patient": made["case"].patient or made["case"].images[eye],
-                }
-            )
+            key.append({"page": page, "case": number, "map": letter, "method": method, **who})
         pictures = list(zip(LETTERS, (maps[x] for x in order), strict=False))
-        cards.append((number, label_text(made["labels"][0]), photograph, pictures))
+        cards.append((number, label_text(who["label"]), photograph, pictures))
     make_folder(out)
     text = (
         environment()
         .get_template("rating.html.j2")
-        .render(cases=cards, questions=QUESTIONS, scale=SCALE, fields=FIELDS)
+        .render(page=page, cases=cards, questions=QUESTIONS, scale=SCALE, fields=FIELDS)
     )
     write_csv(out / KEY, pd.DataFrame(key))
     write_bytes(out / PAGE, text.encode())
@@ -110,7 +105,7 @@ def rating_summary(key, files, out=None, resamples=1000):
         DataError: a file is no table, lacks a column, names a map that the key does not, rates one
             twice, or says something that is not on the scale; the line is named.
     """
-    known = pd.DataFrame(_columns(key, ("case", "map", "method", "patient")))
+    known = pd.DataFrame(_columns(key, ("page", "case", "map", "method", "patient")))
     places = {pair: i for i, pair in enumerate(zip(known["case"], known["map"], strict=True))}
     said = np.full((len(known), len(files), len(QUESTIONS)), np.nan)
     for r, path in enumerate(files):
@@ -118,6 +113,8 @@ def rating_summary(key, files, out=None, resamples=1000):
         columns = _columns(path, FIELDS)
         for i, line in enumerate(rows.lines):
             pair = columns["case"][i], columns["map"][i]
+            if columns["page"][i] != known["page"][0]:
+                raise DataError(f"{path} line {line}: of another page than the key {key}")
             what = f"map {pair[1]} of case {pair[0]}"
             if pair not in places:
                 raise DataError(f"{path} line {line}: the key has no {what}")
@@ -132,7 +129,9 @@ def rating_summary(key, files, out=None, resamples=1000):
             for value in said[i, :, q]:
                 who = {"method": known["method"][i], "patient": known["patient"][i]}
                 rows.append({**who, "question": name, "rating": value})
-        agreements.append({"question": name, **agreement(said[..., q], SCALE, resamples)})
+        agreements.append(
+            {"question": name, **agreement(said[..., q], SCALE, known["patient"], resamples)}
+        )
     means = summarise(pd.DataFrame(rows), ["question", "method"], ["rating"], resamples)
     agreements = pd.DataFrame(agreements)
     if out is not None:
@@ -144,14 +143,14 @@ def rating_summary(key, files, out=None, resamples=1000):
     return means, agreements
 
 
-def _likeliest(run, loaded):
-    """Number of the disease of the highest score for its threshold; never that there is none."""
-    picture = next(iter(loaded.values())).picture
-    scores = run.predict(picture[None])[0] / np.nan_to_num(run.thresholds, nan=1.0)
+def _likeliest(run, batch):
+    """Of each case [the label of the highest score for its threshold]; never that there is none."""
+    pictures = [{eye: seen.picture for eye, seen in loaded.items()} for _, loaded in batch]
+    scores = run.predict(*stack_pictures(run, pictures)) / np.nan_to_num(run.thresholds, nan=1.0)
     for k, label in enumerate(run.labels):
-        if label == "N":
-            scores[k] = -1
-    return int(scores.argmax())
+        if is_healthy(label) or label == "grade_0":
+            scores[:, k] = -1
+    return [[int(k)] for k in scores.argmax(axis=1)]
 
 
 def _pictures(made, eye, loaded):

@@ -61,7 +61,7 @@ def retrieve(run, cases, out, top=8, batch_size=16):
             run=run.run_dir.resolve().name,
             number=len(cases),
             found=shown,
-            known={x: run.points["labels"][x]["threshold"] is not None for x in run.labels},
+            known={x: bool(run.points["labels"][x]["positives"]) for x in run.labels},
         )
     )
     write_bytes(out / PAGE, text.encode())

@@ -4,6 +4,7 @@ All is measured on the photographs' own pixels, inside of their field of view.
 """
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from fundus_diag.data.columns import MASK
+from fundus_diag.data.inputs import settle_bad
 from fundus_diag.data.manifest import read_photographs, resolve_images
 from fundus_diag.data.segments import FOV, WHOLE, looked_at, outlined, read_masks
 from fundus_diag.imaging.preprocess import load_photograph
@@ -18,8 +20,9 @@ from fundus_diag.metrics.lesions import froc_of, marks
 from fundus_diag.metrics.segmentation import average_precision_of, overlap, picture_figures
 from fundus_diag.metrics.summary import summarise
 from fundus_diag.report.environment import environment
-from fundus_diag.report.parts import data_url
-from fundus_diag.runs.run_files import own_table
+from fundus_diag.report.parts import data_url, what_was_seen
+from fundus_diag.runs import photographs
+from fundus_diag.runs.run_files import leaks, own_table
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import make_folder, write_bytes, write_csv, write_json
 from fundus_diag.utils.progress import track
@@ -69,11 +72,16 @@ def segment_report(run, split="test", manifest=None, image_root=None, out=None, 
     disc = "disc" if f"{MASK}disc" in table.columns else None
     wanted = [*classes, *seconds.values(), *([disc] if disc and disc not in classes else [])]
     rows = outlined(table, root, wanted, path)
-    scored = _Scores(run, classes, seconds, disc, wanted)
-    for row, patient in track(
-        list(zip(rows, table["patient"], strict=True)), "scoring photographs", len(rows)
-    ):
-        scored.add(row, patient)
+    scored, bad = _Scores(run, classes, seconds, disc, wanted), []
+    people = dict(zip(table["image"], table["patient"], strict=True))
+    for row in track(rows, "scoring photographs", len(rows)):
+        try:
+            scored.add(row, people[row.image])
+        except DataError as error:
+            bad.append([row.image, str(error).removeprefix(f"{row.path}: ")])
+    settle_bad(bad, run.config["flags"].get("on_bad_image", "fail"))
+    if not scored.rows:
+        raise DataError(f"{path}: nobody looked for {', '.join(classes)} in any photograph of it")
     each = pd.DataFrame(scored.rows)
     means = summarise(each, ["class", "by"], list(FIGURES), resamples)
     pooled = pd.DataFrame(scored.pooled())
@@ -82,7 +90,9 @@ def segment_report(run, split="test", manifest=None, image_root=None, out=None, 
     write_csv(out / f"segments_{name}_images.csv", each)
     write_csv(out / f"segments_{name}.csv", means.merge(pooled, on=["class", "by"], how="left"))
     page = out / f"report_segments_{name}.html"
-    facts = {"split": name, "photographs": len(rows), "patients": int(table["patient"].nunique())}
+    facts = {"split": name, "photographs": len(rows) - len(bad)}
+    facts["patients"] = len({people[image] for image in each["image"]})
+    facts["beware"] = _beware(run, table, split, manifest)
     facts |= {"figures": means.to_dict("records"), "pooled": pooled.to_dict("records")}
     write_json(out / f"segments_{name}.json", _plain(facts))
     text = (
@@ -94,11 +104,12 @@ def segment_report(run, split="test", manifest=None, image_root=None, out=None, 
             config=run.config,
             titles={k: x for k, x in TITLES.items() if means[k].notna().any()},
             at=AT,
-            cases=scored.shown(each),
+            cases=scored.shown(each, {row.image: row for row in rows}),
             thresholds=dict(zip(run.classes, run.thresholds, strict=True)),
             pairs=[_pair(row, wanted) for row in rows],
             resamples=resamples,
             second=SECOND,
+            own=manifest is None,
         )
     )
     write_bytes(page, text.encode())
@@ -119,8 +130,19 @@ def _table(run, split, manifest, image_root):
         if "split" not in table or not (table["split"] == split).any():
             raise UsageError(f"--split {split}: {path} has no row in it")
         table = table[table["split"] == split].reset_index(drop=True)
-    resolve_images(known, root)
+    resolve_images(replace(known, table=table), root, missing_ok=True)  # ways out of the root
     return table, root, path
+
+
+def _beware(run, table, split, manifest):
+    """What a reader must know of how far the run has seen these photographs: lines."""
+    lines = list(leaks(run.config.get("weights_record")))
+    if manifest is None and split == "train":
+        lines.append("the run was trained on these photographs: figures say what it remembers")
+    if manifest is not None:
+        seen = photographs.shared(run.run_dir, run.config, table)
+        lines += what_was_seen({"seen": seen, "rows": len(table)})
+    return lines
 
 
 class _Scores:
@@ -129,11 +151,30 @@ class _Scores:
     def __init__(self, run, classes, seconds, disc, wanted):
         self.run, self.classes, self.seconds = run, classes, seconds
         self.disc, self.wanted = disc, wanted
-        self.rows, self.pictures = [], []
+        self.rows = []
         self.hits, self.every = {}, {}
         self.marked = {name: [] for name in classes}
 
     def add(self, row, patient):
+        masks, where, said, across, _ = self._read(row)
+        for name in self.classes:
+            if row.masks[name] is None:
+                continue
+            truth, scores, threshold = masks[name], *self._of(said, name)
+            figures = picture_figures(truth, scores, threshold, where, across)
+            self._keep(row, patient, name, "network", figures)
+            self._count(name, truth, scores, where)
+            second = self.seconds.get(name)
+            if second and row.masks[second] is not None:
+                other = overlap(truth, masks[second], where)
+                self._keep(row, patient, name, SECOND, other)
+
+    def _of(self, said, name):
+        """(scores, threshold) of a class, in 255ths."""
+        k = self.run.classes.index(name)
+        return said[..., k], np.ceil(self.run.thresholds[k] * WHOLE - 1e-6)
+
+    def _read(self, row):
         config = self.run.config
         loaded = load_photograph(row.path, config["image_size"], config["crop"])
         shape = loaded.photograph.shape[:2]
@@ -144,23 +185,7 @@ class _Scores:
         across = None
         if self.disc and row.masks[self.disc] is not None and masks[self.disc].any():
             across = 2 * math.sqrt(masks[self.disc].sum() / math.pi)
-        calls = {}
-        for name in self.classes:
-            if row.masks[name] is None:
-                continue
-            k = self.run.classes.index(name)
-            truth, scores = masks[name], said[..., k]
-            threshold = np.ceil(self.run.thresholds[k] * WHOLE - 1e-6)
-            figures = picture_figures(truth, scores, threshold, where, across)
-            self._keep(row, patient, name, "network", figures)
-            calls[name] = (truth, (scores >= threshold) & where)
-            self._count(name, truth, scores, where)
-            second = self.seconds.get(name)
-            if second and row.masks[second] is not None:
-                other = overlap(truth, masks[second], where)
-                self._keep(row, patient, name, SECOND, other)
-        if calls:
-            self.pictures.append((row.image, _pictures(loaded.photograph, calls)))
+        return masks, where, said, across, loaded.photograph
 
     def _keep(self, row, patient, name, by, figures):
         figures = dict.fromkeys(FIGURES, np.nan) | figures
@@ -199,24 +224,29 @@ class _Scores:
             )
         return found or [{"class": "", "by": ""}]
 
-    def shown(self, each):
-        """Photographs of the page, best first: name, Dice of each class, pictures."""
+    def shown(self, each, rows):
+        """Photographs of the page, best first: name, Dice of each class, pictures.
+
+        They are read once more: pictures of all of them would fill the memory.
+        """
         own = each[each["by"] == "network"]
-        dice = own.groupby("image", sort=False)["dice"].mean().fillna(-1)
-        pictures = dict(self.pictures)
-        ranked = [x for x in dice.sort_values(ascending=False, kind="stable").index]
+        dice = own.groupby("image", sort=False)["dice"].mean().dropna()
+        ranked = list(dice.sort_values(ascending=False, kind="stable").index)
         if len(ranked) > MOST:
             at = np.rint(np.linspace(0, len(ranked) - 1, MOST)).astype(int)
             ranked = [ranked[i] for i in at]
-        by_image = own.set_index("image")
-        return [
-            {
-                "image": image,
-                "dice": dict(by_image.loc[[image], ["class", "dice"]].itertuples(index=False)),
-                "pictures": pictures[image],
-            }
-            for image in ranked
-        ]
+        by_image, found = own.set_index("image"), []
+        for image in ranked:
+            masks, where, said, _, photograph = self._read(rows[image])
+            calls = {}
+            for name in self.classes:
+                if rows[image].masks[name] is not None:
+                    scores, threshold = self._of(said, name)
+                    calls[name] = masks[name], (scores >= threshold) & where
+            figures = by_image.loc[[image], ["class", "dice"]].itertuples(index=False)
+            pictures = _pictures(photograph, calls)
+            found.append({"image": image, "dice": dict(figures), "pictures": pictures})
+        return found
 
 
 def _pictures(photograph, calls):

@@ -59,13 +59,15 @@ def sentences(facts, language="en"):
         for row in one["rows"]:
             if row["called"]:
                 found.append(_of(one["eyes"], say.called(who, row), row["id"]))
-        if one["rows"] and not any(row["called"] for row in one["rows"]):
+        if one["rows"] and not one["why"] and not any(row["called"] for row in one["rows"]):
             found.append(_of(one["eyes"], say.nothing_called(who), f"answer-{k}"))
         if one["at_odds"]:
             found.append(_of(one["eyes"], say.at_odds(who), f"answer-{k}"))
         for text in filter(None, (one["poor"], one["unlike"])):
             found.append(_of(one["eyes"], say.beware(who, text), f"answer-{k}"))
     for eye, one in facts["photographs"].items():
+        if not one["gradable"]:
+            continue
         who = EYES[language][eye]
         for row in one["findings"]:
             if row["called"]:
@@ -136,6 +138,8 @@ class _English:
 
     def left_out(self, what):
         kind, names = what
+        names = [LABEL_NAMES.get(x, x) for x in names] if kind == "labels" else names
+        names = [segment_name(x) for x in names] if kind == "segments" else names
         return {
             "eye": "Not looked at: the {} eye, of which there is no photograph.",
             "labels": "Not known to the network: diseases other than {}.",

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
+from fundus_diag.data.labels import file_name
 from fundus_diag.imaging.inside import field_on_photograph
 from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.utils.errors import DataError
@@ -56,10 +57,11 @@ def segment(run, cases, out, probabilities=False):
             called = said >= np.maximum(run.thresholds, 1e-9).astype(np.float32)
             rows = []
             for k, name in enumerate(run.classes):
-                file = f"masks/{name}/{case.name}.png"
+                folder = file_name(name)
+                file = f"masks/{folder}/{case.name}.png"
                 _write(out / file, called[..., k])
                 if probabilities:
-                    _write(out / "probabilities" / name / f"{case.name}.png", said[..., k])
+                    _write(out / "probabilities" / folder / f"{case.name}.png", said[..., k])
                 rows.append(
                     who | {"class": name, "mask": file} | _facts(run, k, said, called, field)
                 )

@@ -1,5 +1,7 @@
 """A segmenter's run directory, read back: the model, its thresholds, and what it says."""
 
+import contextlib
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +29,8 @@ class Segmenter:
         config: `config.json`.
         model: Keras model from pictures (B, P, P, 3) to logits (B, P, P, K), float32.
         points: thresholds.json.
-        score: function of the same, frozen.
+        score: function of the same, traced or frozen.
+        arithmetic: context that it is called in.
     """
 
     run_dir: Path
@@ -35,6 +38,7 @@ class Segmenter:
     model: object
     points: dict
     score: object
+    arithmetic: object = contextlib.nullcontext
 
     @property
     def classes(self):
@@ -58,7 +62,8 @@ class Segmenter:
     def on_picture(self, picture):
         """Probabilities (S, S, K) float32 of a square picture (S, S, 3) in [0, 255]."""
         side, overlap = self.config["patch_size"], self.config["overlap"]
-        return over_windows(self.score, picture, side, overlap)
+        with self.arithmetic():
+            return over_windows(self.score, picture, side, overlap)
 
     def on_photograph(self, loaded):
         """Probabilities (H, W, K) float32 of a photograph; 0 outside of the square that was seen.
@@ -87,7 +92,9 @@ def load_segmenter(run_dir, arithmetic="float32"):
     load_classifier(run_dir / WEIGHTS, model)
     points = load_operating_points(run_dir / THRESHOLDS)
     config = config | {"unit": "eye", "task": "multi_label"}  # each photograph by itself
-    return Segmenter(run_dir, config, model, points, inference(model, arithmetic))
+    exact = functools.partial(precision, "float32")  # no TF32 on GPUs
+    context = exact if arithmetic == "float32" else contextlib.nullcontext
+    return Segmenter(run_dir, config, model, points, inference(model, arithmetic), context)
 
 
 def build_from(config, weights=None):

@@ -15,8 +15,8 @@ UNKNOWN = {"threshold": None, "slope": 1.0, "intercept": 0.0, "positives": 0, "n
 def asked(run, phrases):
     """The same run with phrases in place of its labels: any that can be written.
 
-    A phrase that is called otherwise in the run (a synonym, a Chinese term) keeps what was fitted
-    on val for it: calibration and threshold; a new one has neither.
+    One that names a finding of the run, by any of its names, is that finding, with the calibration
+    and threshold that were fitted on val; a new one has neither.
 
     Args:
         run: `run.Run` of --task findings.
@@ -30,6 +30,8 @@ def asked(run, phrases):
             letters that no label may have.
     """
     check_words(run, "--phrases")
+    if not phrases:
+        raise UsageError("--phrases: none is given")
     wrong = [x for x in phrases if not is_label(x)]
     if wrong:
         raise UsageError(f"--phrases: {wrong_label(wrong[0])}")
@@ -42,7 +44,8 @@ def asked(run, phrases):
         known = find(vocabulary, phrase)
         label = own.get(plain(phrase)) or own.get(plain(known.phrase) if known else "")
         points[phrase] = run.points["labels"].get(label, UNKNOWN)
-        texts[phrase] = [plain(phrase)]
+        # What was fitted on val was fitted for the finding's first name: that is asked then.
+        texts[phrase] = run.config["phrases"][label] if label else [plain(phrase)]
     config = run.config | {"labels": list(phrases), "phrases": texts}
     with precision("float32"):
         model = build_model(**network(config))

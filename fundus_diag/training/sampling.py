@@ -106,7 +106,7 @@ def sampling_plan(config, y):
     repeats = label_repeats(y, config.oversample_to, most)
     factors = row_repeats(y, repeats)
     weights = np.ones(y.shape[1])
-    if config.pos_weight != "none" and config.task == "multi_label":
+    if config.pos_weight != "none" and config.task != "grade":
         counted = factors if config.pos_weight == "median" else None
         weights = positive_weights(y, counted, most)
     return factors, repeats, weights

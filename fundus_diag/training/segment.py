@@ -12,8 +12,8 @@ from fundus_diag.data.inputs import settle_bad
 from fundus_diag.data.labels import SPLITS
 from fundus_diag.data.manifest import read_photographs, resolve_images
 from fundus_diag.data.patches import patch_batches, places
-from fundus_diag.data.segments import WHOLE, classes_of, load_segments, outlined
-from fundus_diag.metrics.segmentation import average_precision, best_threshold, call, overlap
+from fundus_diag.data.segments import WHOLE, classes_of, load_segments, look_at, outlined
+from fundus_diag.metrics.segmentation import average_precision_of, best_threshold_of
 from fundus_diag.models.options import parse_options
 from fundus_diag.models.weights import h5
 from fundus_diag.models.weights.load import load_encoder
@@ -33,7 +33,6 @@ from fundus_diag.training.seen import learned_by, start_record
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.mixed_precision import precision
 
-GRID = np.arange(1, WHOLE + 1)  # thresholds that are tried, of probabilities in 255ths
 JUDGE = "val_dice"
 
 
@@ -121,19 +120,26 @@ def _network(config, classes):
 def _load(config, manifest, classes):
     """({"train", "val": `Segments`}, counts of all splits for config.json, what is bad)."""
     splits, counts, bad, table = {}, {}, [], manifest.table
+    how = {"soft": config.soft_masks}
     for split in SPLITS:
         rows = table[table["split"] == split]
         if not len(rows):
             continue
         files = outlined(rows, config.image_root, classes, config.manifest)
-        reading = config.reading
-        if split == "test":  # read once, not kept
-            reading = reading | {"cache": "ram"}
-        splits[split], wrong = load_segments(
-            files, classes, config.image_size, soft=config.soft_masks, **reading
-        )
+        if split == "test":  # looked at once, not kept
+            known, pixels, wrong = look_at(files, classes, config.image_size, config.crop, **how)
+        else:
+            splits[split], wrong = load_segments(
+                files, classes, config.image_size, **how, **config.reading
+            )
+            known, pixels = splits[split].known, splits[split].pixels
         bad += wrong
-        counts[split] = _counted(rows, splits[split])
+        counts[split] = {
+            "rows": len(known),
+            "patients": int(rows["patient"].nunique()),
+            "looked_at": dict(zip(classes, known.sum(axis=0).tolist(), strict=True)),
+            "pixels": dict(zip(classes, pixels.tolist(), strict=True)),
+        }
     settle_bad(bad, config.on_bad_image)
     for split in ("train", "val"):
         if not len(splits[split].rows):
@@ -141,21 +147,9 @@ def _load(config, manifest, classes):
     for name, pixels in counts["train"]["pixels"].items():
         if not pixels:
             raise DataError(f"{config.manifest}: class {name!r} has no pixel in split 'train'")
-    splits.pop("test", None)
+    if not any(counts["val"]["pixels"].values()):
+        raise DataError(f"{config.manifest}: no class has a pixel in split 'val'")
     return splits, counts, bad
-
-
-def _counted(rows, segments):
-    """What config.json says of a split: rows, patients, of each class photographs and pixels."""
-    masks = segments.array[..., 3:-1] >= WHOLE / 2
-    pixels = masks.sum(axis=(0, 1, 2), dtype=np.int64) if len(segments.rows) else ()
-    names = segments.classes
-    return {
-        "rows": len(segments.rows),
-        "patients": int(rows["patient"].nunique()),
-        "looked_at": dict(zip(names, segments.known.sum(axis=0).tolist(), strict=True)),
-        "pixels": dict(zip(names, map(int, pixels), strict=True)),
-    }
 
 
 def segmentation(config, model, train, val):
@@ -186,63 +180,61 @@ def segmentation(config, model, train, val):
 
 
 def _score(config, score, val):
-    """The figures of val, on the pictures' own pixels; see `_figures`."""
-    said = _predicted(config, score, val)
+    """The figures of val, on the pictures' own pixels: of each class and their means."""
     losses, figures = [], {}
-    for k, name in enumerate(val.classes):
-        truth, scores, where = _of_class(val, said, k)
-        if not where:
-            figures |= {f"{JUDGE}_{name}": np.nan, f"val_average_precision_{name}": np.nan}
-            continue
-        p = np.concatenate([x[w] for x, w in zip(scores, where, strict=True)])
-        y = np.concatenate([x[w] for x, w in zip(truth, where, strict=True)])
-        sure = np.clip(p / WHOLE, 1e-3, 1 - 1e-3)  # a level of 255 is no certainty
-        entropy = -np.mean(np.where(y, np.log(sure), np.log(1 - sure)))
-        soft = (2 * sure[y].sum() + 1) / (sure.sum() + y.sum() + 1)
-        losses.append(entropy + 1 - soft)
-        threshold = best_threshold(truth, scores, where, GRID)
-        dice = np.nan if np.isnan(threshold) else overlap(y, call(p, threshold))["dice"]
-        figures[f"{JUDGE}_{name}"] = dice
-        figures[f"val_average_precision_{name}"] = average_precision(y, p)
-    all_dice = [figures[f"{JUDGE}_{name}"] for name in val.classes]
-    mean = float(np.nanmean(all_dice)) if np.isfinite(all_dice).any() else float("nan")
-    return {"val_loss": float(np.mean(losses)) if losses else 0.0, JUDGE: mean, **figures}
+    levels = np.clip(np.arange(WHOLE + 1) / WHOLE, 1e-3, 1 - 1e-3)  # a level of 255 is no certainty
+    for name, hits, every in zip(val.classes, *_counts(config, score, val), strict=True):
+        if every.any():
+            others = every - hits
+            entropy = -(hits @ np.log(levels) + others @ np.log(1 - levels)) / every.sum()
+            soft = (2 * hits @ levels + 1) / (every @ levels + hits.sum() + 1)
+            losses.append(entropy + 1 - soft)
+        figures[f"{JUDGE}_{name}"] = best_threshold_of(hits, every)[1]
+        figures[f"val_average_precision_{name}"] = average_precision_of(hits, every)
+    each = [figures[f"{JUDGE}_{name}"] for name in val.classes]
+    mean = float(np.nanmean(each)) if np.isfinite(each).any() else float("nan")
+    return {"val_loss": float(np.mean(losses)), JUDGE: mean, **figures}
 
 
-def _predicted(config, score, segments):
-    """Probabilities of all classes over all pictures, in 255ths: (n, S, S, K) uint8."""
-    side, overlapping = config.patch_size, config.overlap
-    found = [
-        over_windows(score, array[..., :3], side, overlapping, config.batch_size)
-        for array in segments.array
-    ]
-    return np.rint(np.stack(found) * WHOLE).astype(np.uint8)
+def _counts(config, score, val):
+    """How many pixels of val have each probability, in 255ths: of the class, and in all.
 
+    Only pixels that count, of photographs that were looked at for the class; photograph by
+    photograph, so that memory does not grow with their number.
 
-def _of_class(segments, said, k):
-    """(truths, scores, wheres) of a class, lists of (S, S), of the photographs looked at for it."""
-    rows = np.flatnonzero(segments.known[:, k])
-    truth = [segments.array[i, ..., 3 + k] >= WHOLE / 2 for i in rows]
-    return truth, [said[i, ..., k] for i in rows], [segments.array[i, ..., -1] > 0 for i in rows]
+    Returns:
+        Two (K, 256) int64.
+    """
+    hits, every = np.zeros((2, len(val.classes), WHOLE + 1), np.int64)
+    for array, known in zip(val.array, val.known, strict=True):
+        said = over_windows(
+            score, array[..., :3], config.patch_size, config.overlap, config.batch_size
+        )
+        said, inside = np.rint(said * WHOLE).astype(np.uint8), array[..., -1] > 0
+        for k in np.flatnonzero(known):
+            of_class = inside & (array[..., 3 + k] >= WHOLE / 2)
+            hits[k] += np.bincount(said[of_class, k], minlength=WHOLE + 1)
+            every[k] += np.bincount(said[inside, k], minlength=WHOLE + 1)
+    return hits, every
 
 
 def _set_thresholds(config, model, val):
     """Writes the thresholds of best Dice over the pixels of val, in float32 as `predict` is."""
-    said, points = _predicted(config, inference(model), val), {}
-    for k, name in enumerate(val.classes):
-        truth, scores, where = _of_class(val, said, k)
-        threshold = best_threshold(truth, scores, where, GRID) if truth else float("nan")
-        positives = int(sum((x & w).sum() for x, w in zip(truth, where, strict=True)))
-        counted = int(sum(w.sum() for w in where))
+    points = {}
+    with precision("float32"):
+        counted = _counts(config, inference(model), val)
+    for name, hits, every in zip(val.classes, *counted, strict=True):
+        threshold, _ = best_threshold_of(hits, every)
         if np.isnan(threshold):
             say(f"warning: class {name}: no pixel in split 'val': its threshold is .5, unproven")
-            threshold = WHOLE / 2
+            threshold = (WHOLE + 1) / 2
         points[name] = {
-            "threshold": threshold / WHOLE,
+            # Levels are rounded probabilities: from here up they round to the one that was chosen.
+            "threshold": (threshold - 0.5) / WHOLE,
             "slope": 1.0,
             "intercept": 0.0,
-            "positives": positives,
-            "negatives": counted - positives,
+            "positives": int(hits.sum()),
+            "negatives": int(every.sum() - hits.sum()),
         }
     points = {"split": "val", "criterion": "f1", "labels": points}
     save_operating_points(config.run_dir / THRESHOLDS, points)

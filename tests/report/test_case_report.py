@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 
 import cv2
 import numpy as np
@@ -108,10 +109,30 @@ def test_every_sentence_has_a_row_of_the_page(folder, tmp_path, capsys):
     assert "no segmenter was given" in page
     assert "not for clinical use" in page
     assert not re.search(r"(src|href)=.?https?:", page)
+    # Names of files may be those of people.
+    assert "000_left" not in page + json.dumps(facts)
+
+
+def test_a_run_over_both_eyes_reads_them_together(folder, tmp_path):
+    ready_run(folder / "photographs/manifest.csv", tmp_path / "run", unit="patient")
+    for eye in ("left", "right"):
+        shutil.copy(folder / f"photographs/000_{eye}.png", tmp_path / f"{eye}.png")
+    images = [str(tmp_path / f"{eye}.png") for eye in ("left", "right")]
+    assert main(["case", str(tmp_path / "run"), "--images", *images, "--out", str(tmp_path)]) == 0
+    facts = json.loads((tmp_path / "case.json").read_text())
+    assert [x["eyes"] for x in facts["answers"]] == [["left", "right"]]
+    assert sorted(facts["photographs"]) == ["left", "right"]
 
 
 def test_what_nobody_measured_is_not_said():
-    eye = {"findings": [], "segments": [], "associations": [], "disc": None, "macula": None}
+    eye = {
+        "gradable": True,
+        "findings": [],
+        "segments": [],
+        "associations": [],
+        "disc": None,
+        "macula": None,
+    }
     row = {"label": "D", "probability": 0.8, "threshold": 0.3, "called": True, "id": "answer-0-0",
            "n": 0, "had": 0}  # fmt: skip
     answer = {"eyes": ["left"], "rows": [row], "why": "", "poor": "", "unlike": "", "at_odds": ""}
@@ -139,10 +160,20 @@ def test_what_nobody_measured_is_not_said():
         "macula (where it lies on average), the nearest 0.4 away."
     )
     assert "30% lies in hard exudates, 3.0 times what chance gives" in texts["a"]
+    # Of what cannot be graded nothing is said but that.
+    eye["gradable"], answer["why"] = False, "no field of view"
+    answer["rows"] = [{**row, "called": False}]
+    (one,) = sentences(facts)
+    assert one["text"] == "Left eye: not gradable: no field of view."
 
 
 @pytest.mark.parametrize(
-    ("names", "status"), [(("000_left", "001_left"), 2), (("000_left", "nowhere"), 1)]
+    ("names", "status"),
+    [
+        (("000_left", "001_left"), 2),
+        (("000_left", "001_right"), 2),  # of two people
+        (("000_left", "nowhere"), 1),
+    ],
 )
 def test_photographs_that_are_no_pair(folder, tmp_path, capsys, names, status):
     images = [str(folder / f"photographs/{x}.png") for x in names]

@@ -39,12 +39,12 @@ def test_the_page_names_no_method_and_the_key_all(sheet):
 
 
 def filled(sheet, path, rate):
-    key = pd.read_csv(sheet / "key.csv")
+    key = pd.read_csv(sheet / "key.csv", dtype={"page": str})
     rows = [
-        {"case": row.case, "map": row.map, **{x: rate(row, x) for x in QUESTIONS}}
+        {"page": row.page, "case": row.case, "map": row.map, **{x: rate(row, x) for x in QUESTIONS}}
         for row in key.itertuples()
     ]
-    pd.DataFrame(rows).to_csv(path, index=False)
+    pd.DataFrame(rows, dtype=str).to_csv(path, index=False)
     return path
 
 
@@ -61,8 +61,10 @@ def test_means_and_agreement_are_those_of_the_files(sheet, tmp_path, capsys):
     said = capsys.readouterr().out
     assert said.count("agreement: Fleiss") == len(QUESTIONS)
     means, agreements = rating_summary(sheet / "key.csv", files)
-    key = pd.read_csv(sheet / "key.csv")
-    tables = [pd.read_csv(x).merge(key, on=["case", "map"]) for x in files]
+    key = pd.read_csv(sheet / "key.csv", dtype={"page": str})
+    tables = [
+        pd.read_csv(x, dtype={"page": str}).merge(key, on=["page", "case", "map"]) for x in files
+    ]
     every = pd.concat(tables)
     for row in means.itertuples():
         own = every[every["method"] == row.method][row.question]
@@ -95,6 +97,7 @@ def test_what_was_left_open_counts_nowhere(sheet, tmp_path):
         (lambda t: t.assign(fits="6"), "line 2: fits is '6', not 1 to 5 or nothing"),
         (lambda t: t.assign(map="Z"), "line 2: the key has no map Z of case"),
         (lambda t: pd.concat([t, t]), "is rated twice"),
+        (lambda t: t.assign(page="other"), "line 2: of another page than the key"),
         (lambda t: t.drop(columns="helps"), "no column helps"),
     ],
 )

@@ -142,6 +142,14 @@ def test_report_measures_on_the_photographs_own_pixels(trained, tmp_path):
     assert means["dice_low"]["spot"] <= means["dice"]["spot"] <= means["dice_high"]["spot"]
     page = (out / "report_segments_val.html").read_text()
     assert "these figures are for choosing" in page
+    # Another table that holds photographs of the run's own is told of.
+    table = str(trained / "photographs/manifest.csv")
+    places = ["--manifest", table, "--image-root", str(trained / "photographs")]
+    other = ["segment", "report", str(trained / "run"), *places, "--out", str(tmp_path / "other")]
+    assert main(other) == 0
+    page_of_all = (tmp_path / "other/report_segments_all.html").read_text()
+    assert "6 of 12 rows name photographs or patients of the run&#39;s own train" in page_of_all
+    assert "these figures are for choosing" not in page_of_all
     assert "spot: 02.png" in page  # what was held against what
 
 
@@ -197,6 +205,7 @@ def test_its_config_makes_it_again(trained, tmp_path, monkeypatch):
         ({"mask_spot": None, "mask_half": None}, {}, "no column mask_<name>"),
         ({"mask_spot": "none"}, {}, "class 'spot' has no pixel in split 'train'"),
         ({"mask_spot": "spot/nowhere.png"}, {}, "no such mask under"),
+        ({"mask_spot": "images/00.png"}, {}, "levels of gray"),
         ({"split": "train"}, {}, "no row in split 'val'"),
         ({}, {"classes": "nose"}, "has masks of spot, half"),
         ({}, {"patch_size": 128}, "--patch-size 128: larger than --image-size 64"),
@@ -231,6 +240,28 @@ def test_masks_that_do_not_fit_are_named_all_at_once(tmp_path, capsys):
     assert "(+6 and -4)" in line
     assert "levels of gray" in line
     assert "2 photographs cannot be read" in line
+
+
+def test_val_without_a_pixel_of_any_class_is_refused(tmp_path, capsys):
+    manifest = make_masked(tmp_path / "photographs", count=8)
+    table = pd.read_csv(manifest, keep_default_na=False)
+    table.loc[table["split"] == "val", ["mask_spot", "mask_half"]] = "none"
+    table.to_csv(manifest, index=False)
+    assert main(words(manifest, tmp_path / "run")) == 1
+    assert "no class has a pixel in split 'val'" in capsys.readouterr().err
+
+
+def test_a_class_is_no_folder_outside(tmp_path):
+    manifest = make_masked(tmp_path / "photographs", count=8)
+    table = pd.read_csv(manifest, keep_default_na=False)
+    table.rename(columns={"mask_spot": "mask_a/../../spot"}).to_csv(manifest, index=False)
+    assert main(words(manifest, tmp_path / "run", phase2_epochs=0)) == 0
+    photograph, out = tmp_path / "photographs/images/00.png", tmp_path / "deep/out"
+    run = str(tmp_path / "run")
+    assert main(["segment", "predict", run, str(photograph), "--out", str(out)]) == 0
+    names = {x.parent.relative_to(out).as_posix() for x in out.rglob("*.png")}
+    assert names == {"masks/a%2F..%2F..%2Fspot", "masks/half"}
+    assert [x.name for x in (tmp_path / "deep").iterdir()] == ["out"]
 
 
 def test_a_run_of_the_other_task_is_refused(trained, tmp_path, capsys):

@@ -63,6 +63,7 @@ def test_what_is_asked_by_other_words_is_what_the_network_would_say(run):
     assert np.isnan(same.thresholds[2])
     said = same.predict(images)
     np.testing.assert_allclose(said[:, 0], own[:, 1], atol=1e-6)
+    np.testing.assert_allclose(said[:, 1], own[:, 0], atol=1e-6)
     head = run.model.get_layer("head_logits")
     inputs = tf.keras.Model(run.model.input, head.input)(images)
     logits = np.asarray(head.scored(inputs, bag("retinal hole")[None])[0])
@@ -116,7 +117,7 @@ def test_maps_of_any_words_are_scored_against_masks(trained, tmp_path):
 
 
 def test_words_that_cannot_be_asked(trained, run, tmp_path, capsys):
-    for wrong in (["drusen", "Drusen "], ["a, b"], [""]):
+    for wrong in (["drusen", "Drusen "], ["a, b"], [""], []):
         with pytest.raises(UsageError, match="--phrases"):
             asked(run, wrong)
     other = load_run_of_labels(tmp_path)

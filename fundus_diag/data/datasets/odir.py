@@ -32,6 +32,7 @@ def odir_rows(root: Path, description, labels: str, table: Path | None, out: Pat
     cells = {name: text.column(name) for name in needed}
     where = locate(root, description.files.folders)
     unknown: Counter[str] = Counter()
+    strangers: Counter[str] = Counter()
     rows, words = [], read_vocabulary() if labels == "findings" else None
     for i, line in enumerate(text.lines):
         eyes = {eye: [cells[name][i] for name in columns[eye]] for eye in EYES}
@@ -55,8 +56,13 @@ def odir_rows(root: Path, description, labels: str, table: Path | None, out: Pat
                 row["left_out"] = "no diagnosis, only remarks on the picture"
             elif name not in where:
                 row["left_out"] = "picture missing"
-            written = [find(words, x) for x in phrases_of(keywords)] if words else []
-            row |= {x.phrase: 1.0 for x in written if x and x.label}
+            phrases = phrases_of(keywords) if words else ()
+            written = {x: find(words, x) for x in phrases}
+            row |= {x.phrase: 1.0 for x in written.values() if x and x.label}
+            strange = [x for x, known in written.items() if not known and x not in words.unmapped]
+            strangers.update(strange)
+            if strange and not row["left_out"]:
+                row["left_out"] = "a finding that the vocabulary does not know"
             for label in () if words else description.eye_labels:
                 given = cells[label][i] if labels == "patient" else str(int(label in found))
                 if given not in ("0", "1"):
@@ -69,6 +75,7 @@ def odir_rows(root: Path, description, labels: str, table: Path | None, out: Pat
     ]
     names = description.eye_labels
     if words:
+        notes = [f"finding {x!r} is not in the vocabulary, {n} eyes" for x, n in strangers.items()]
         names = [x for x in words.finding if any(x in row for row in rows if not row["left_out"])]
         rows = [dict.fromkeys(names, 0.0) | row for row in rows]
     return {
