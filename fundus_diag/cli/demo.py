@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fundus_diag.cli.quiet import import_tensorflow
 from fundus_diag.cli.report import headline
-from fundus_diag.utils.errors import UsageError
+from fundus_diag.utils.errors import DataError, UsageError
 
 DRAWN_SIZE = 224  # px
 SETTINGS = {  # of its training
@@ -14,6 +14,21 @@ SETTINGS = {  # of its training
     "batch_size": 16,
     "phase2_epochs": 13,
 }
+
+
+OUTLINED = {  # of the segmenter's training, on some of the same photographs
+    "encoder": "efficientnet_lite0",
+    "classes": ("disc", "macula", "vessels"),
+    "image_size": DRAWN_SIZE,
+    "patch_size": 160,
+    "patches": 2,
+    "phase1_epochs": 1,
+    "phase2_epochs": 5,
+    "phase2_rate": 2e-3,
+    "ema": 0.0,
+    "decoder_options": ("width=0.5",),
+}
+OUTLINED_ROWS = {"train": 96, "val": 16, "test": 16}
 
 
 def draw_photographs(out, patients, size, seed):
@@ -94,8 +109,57 @@ def run_demo(out, patients, seed):
     return report_run(train(demo_config(out, manifest, seed)), explain=True)
 
 
+def outline(out, manifest, seed):
+    """Trains a segmenter on some of a demo's photographs, beside its run; returns its page.
+
+    One that is there already is used, an interrupted one gone on with.
+    """
+    import pandas as pd
+
+    from fundus_diag.report.segments import segment_report
+    from fundus_diag.runs.contents import CONFIG
+    from fundus_diag.runs.run_files import SEGMENTER, read_config
+    from fundus_diag.runs.segmenter import load_segmenter
+    from fundus_diag.training.segment import train_segmenter
+    from fundus_diag.training.segment_config import SegmentConfig
+    from fundus_diag.utils.files import sha256, write_csv
+    from fundus_diag.utils.version import __version__
+
+    run = out.with_name(out.name + "_outlines")
+    table = pd.read_csv(manifest, dtype=str, keep_default_na=False)
+    parts = [table[table["split"] == x].head(n) for x, n in OUTLINED_ROWS.items()]
+    some = manifest.with_name("outlined.csv")
+    write_csv(some, pd.concat(parts))
+    before = read_config(run, SEGMENTER, finished=False) if (run / CONFIG).exists() else None
+    begun = before and [before.get(x) for x in ("version", "seed")] + [before["data"].get("sha256")]
+    same = begun == [__version__, seed, sha256(some)]
+    config = SegmentConfig(
+        manifest=some,
+        image_root=manifest.parent,
+        run_dir=run,
+        seed=seed,
+        resume=same,
+        overwrite=before is not None and not same,
+        weights=_start(),
+        **OUTLINED,
+    )
+    page, _ = segment_report(load_segmenter(train_segmenter(config)))
+    return page
+
+
+def _start():
+    """What the segmenter starts from: weights that come with pip, where they were asked for."""
+    from fundus_diag.models.weights.lite_packages import weights_file
+
+    try:
+        weights_file(OUTLINED["encoder"])
+    except DataError:
+        return "none"
+    return "imagenet"
+
+
 def demo(out: Path = Path("reports/demo"), patients: int = 1200, seed: int = 0):
-    """Draw photographs, train a small SE-Xception on them in two phases, report and explain.
+    """Draw photographs, train a small SE-Xception on them in two phases, report, explain, outline.
 
     Args:
         out: Run directory; an earlier demo in it is replaced, an interrupted one gone on with.
@@ -105,6 +169,8 @@ def demo(out: Path = Path("reports/demo"), patients: int = 1200, seed: int = 0):
     check_demo(Path(out), Path(out).with_name(Path(out).name + "_photographs"))
     import_tensorflow()
     page, metrics, explanations = run_demo(out, patients, seed)
+    manifest = Path(out).with_name(Path(out).name + "_photographs") / "manifest.csv"
+    print(outline(Path(out), manifest, seed))
     print(explanations)
     print(headline(page, metrics))
 
