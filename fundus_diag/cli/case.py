@@ -54,8 +54,10 @@ def case(
         read_config(segment, SEGMENTER)
     if findings is not None:
         read_config(findings)
-    import_tensorflow()
     from fundus_diag.data.gather import check_paths, gather
+
+    check_paths(images)
+    import_tensorflow()
     from fundus_diag.data.names import patient_pattern as pattern_of
     from fundus_diag.export.card import model_card
     from fundus_diag.report.case_report import write_case_report
@@ -64,7 +66,6 @@ def case(
     from fundus_diag.runs.segmenter import load_segmenter
     from fundus_diag.runs.words import check_words
 
-    check_paths(images)
     if rating is not None:
         return _rated(run, config, images, patient_pattern, rating, settings, seed)
     pattern = pattern_of(patient_pattern) if patient_pattern else None

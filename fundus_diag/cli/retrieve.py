@@ -42,14 +42,15 @@ def retrieve(
     from fundus_diag.runs.run_files import read_config
 
     config = read_config(run)  # a mistyped folder is said before TensorFlow is imported
-    import_tensorflow()
     from fundus_diag.data.gather import check_paths
+
+    check_paths(paths)
+    import_tensorflow()
     from fundus_diag.report.retrieval import retrieve as retrieved
     from fundus_diag.runs.cases import cases_of_files
     from fundus_diag.runs.run import load_run
     from fundus_diag.runs.words import asked
 
-    check_paths(paths)
     opened = asked(load_run(run, config), phrases)
     cases = cases_of_files(opened, paths, patient_pattern, image_root)
     page, best = retrieved(opened, cases, out, top, batch_size)

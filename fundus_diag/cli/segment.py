@@ -62,15 +62,18 @@ def predict(
         probabilities: Whether probabilities are written too, in 255ths, beside the masks.
         precision: float32, or auto: the fast path, to about two decimals.
     """
-    import_tensorflow()
     from fundus_diag.data.gather import check_paths
+    from fundus_diag.runs.run_files import SEGMENTER, read_config
+
+    read_config(run, SEGMENTER)  # what is mistyped is said before TensorFlow is imported
+    check_paths(paths)
+    import_tensorflow()
     from fundus_diag.report.segmented import MOST, PAGE, outlined_jpeg, write_segmented
     from fundus_diag.runs.cases import cases_of_files
     from fundus_diag.runs.segment import segment
     from fundus_diag.runs.segmenter import load_segmenter
     from fundus_diag.utils.progress import track
 
-    check_paths(paths)
     opened = load_segmenter(run, precision)
     cases = cases_of_files(opened, paths, patient_pattern, image_root)
     shown, unread = [], []
@@ -114,6 +117,12 @@ def report(
         raise UsageError("--manifest needs --out")
     if manifest is None and split is None:
         split = "test"
+    from fundus_diag.runs.run_files import SEGMENTER, read_config
+
+    read_config(run, SEGMENTER)
+    if manifest is not None:
+        check_file(manifest)
+        check_folder(image_root)
     import_tensorflow()
     from fundus_diag.report.segments import segment_report
     from fundus_diag.runs.segmenter import load_segmenter

@@ -13,6 +13,7 @@ from tiny import main, make_photographs
 from fundus_diag.cli import demo
 from fundus_diag.cli.main import COMMANDS
 from fundus_diag.cli.manifest import COMMANDS as MANIFEST_COMMANDS
+from fundus_diag.cli.segment import COMMANDS as SEGMENT_COMMANDS
 from fundus_diag.utils.errors import UsageError
 from fundus_diag.utils.files import sha256
 from fundus_diag.utils.keras_settings import check_backend
@@ -52,6 +53,44 @@ def mistyped(folder):
         (1, ["explain", run, "--manifest", table, "--image-root", gone, *pages]),
         (1, ["explain-eval", run, "--masks", gone, "--images", picture, *pages]),
         (1, ["export", gone, "--out", out]),
+        (1, ["segment", "train", "--manifest", gone, "--image-root", root, "--run-dir", out]),
+        (1, ["segment", "train", "--manifest", table, "--image-root", gone, "--run-dir", out]),
+        (2, ["segment", "train", "--run-dir", gone, "--resume"]),
+        (1, ["segment", "predict", gone, picture, *pages]),
+        (1, ["segment", "report", gone]),
+        (1, ["case", gone, "--images", picture, *pages]),
+        (1, ["case", run, "--images", gone, *pages]),
+        (1, ["case", "--rating-summary", gone, gone]),
+        (1, ["retrieve", gone, picture, "--phrases", "drusen", *pages]),
+        (1, ["retrieve", run, gone, "--phrases", "drusen", *pages]),
+        (
+            1,
+            [
+                "associate",
+                gone,
+                "--manifest",
+                table,
+                "--image-root",
+                root,
+                *pages,
+                "--regions",
+                "D=a",
+            ],
+        ),
+        (
+            1,
+            [
+                "associate",
+                run,
+                "--manifest",
+                gone,
+                "--image-root",
+                root,
+                *pages,
+                "--regions",
+                "D=a",
+            ],
+        ),
         (1, ["port", gone, "--encoder", "cvt_13", "--out", out]),
         (1, ["manifest", "check", gone, "--image-root", root]),
         (1, ["manifest", "check", table, "--image-root", gone]),
@@ -97,7 +136,8 @@ def test_what_is_mistyped_is_said_without_tensorflow(folder):
 
 
 def test_every_flag_of_every_command_says_what_happens_without_it(capsys):
-    for prefix, commands in (([], COMMANDS), (["manifest"], MANIFEST_COMMANDS)):
+    groups = (([], COMMANDS), (["manifest"], MANIFEST_COMMANDS), (["segment"], SEGMENT_COMMANDS))
+    for prefix, commands in groups:
         for name in commands:
             assert main([*prefix, name, "--help"]) == 0
             text = " ".join(capsys.readouterr().out.replace("│", " ").split())
