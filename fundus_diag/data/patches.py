@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from fundus_diag.data.segments import WHOLE
+from fundus_diag.data.outlined import WHOLE
 
 ROTATION = math.radians(30)
 ZOOM = 0.2

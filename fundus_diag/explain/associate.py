@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from fundus_diag.data.manifest import read_manifest
-from fundus_diag.data.segments import WHOLE, classes_of, outlined, read_masks
+from fundus_diag.data.outlined import WHOLE, classes_of, outlined, read_masks
 from fundus_diag.explain.association import associations, ranks
 from fundus_diag.explain.explain import explain_batch
 from fundus_diag.explain.explainer import layers_of

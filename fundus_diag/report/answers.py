@@ -4,12 +4,10 @@ import math
 from pathlib import Path
 from urllib.parse import quote
 
-import cv2
-
 from fundus_diag.data.labels import label_text
 from fundus_diag.explain.explain import explain
 from fundus_diag.report.environment import environment
-from fundus_diag.report.parts import data_url
+from fundus_diag.report.pictures import jpeg_url, resized
 from fundus_diag.runs.answer_files import full_fields, full_row, like, line_of, rows_of, writer
 from fundus_diag.runs.answers import answers, at_odds, units_of, validation_of
 from fundus_diag.runs.cases import cases_of_answers
@@ -111,9 +109,7 @@ def card_of(run, answer, validation):
 
 def _thumbnail(picture):
     """A picture (S, S, 3) as a small JPEG data URL; nothing of its file is in it but pixels."""
-    small = cv2.resize(picture, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
-    _, jpeg = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 84])
-    return data_url(jpeg.tobytes(), "jpeg")
+    return jpeg_url(resized(picture, (THUMBNAIL, THUMBNAIL)))
 
 
 def write_answers(run, photographs, files, kind, precision, batch_size, maps=False, shown=0):

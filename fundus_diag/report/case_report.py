@@ -16,7 +16,7 @@ from fundus_diag.explain.overlay import ALPHA, blend
 from fundus_diag.explain.settings import Settings
 from fundus_diag.report.answers import card_of
 from fundus_diag.report.environment import environment
-from fundus_diag.report.parts import data_url
+from fundus_diag.report.pictures import data_url, jpeg_url, resized, size_within
 from fundus_diag.report.segmented import COLOURS
 from fundus_diag.report.sentences import segment_name, sentences
 from fundus_diag.runs.answers import answers, validation_of
@@ -185,21 +185,12 @@ def _findings(words, path, eye):
 
 
 def _shown(photograph):
-    height, width = photograph.shape[:2]
-    zoom = min(1.0, SIDE / max(height, width))
-    size = max(1, round(width * zoom)), max(1, round(height * zoom))
-    small = cv2.resize(photograph, size, interpolation=cv2.INTER_AREA)
-    return data_url(
-        cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes(), "jpeg"
-    )
+    return jpeg_url(resized(photograph, size_within(photograph.shape, SIDE)))
 
 
 def _outline(mask, colour):
     """PNG of an outline, all else transparent, to lie over the photograph of the page."""
-    height, width = mask.shape
-    zoom = min(1.0, SIDE / max(height, width))
-    size = max(1, round(width * zoom)), max(1, round(height * zoom))
-    small = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.25
+    small = resized(mask.astype(np.float32), size_within(mask.shape, SIDE)) > 0.25
     wide = cv2.dilate(small.astype(np.uint8), np.ones((3, 3), np.uint8))
     layer = np.zeros((*small.shape, 4), np.uint8)
     layer[(wide > 0) & ~small] = (*colour, 255)
@@ -213,7 +204,5 @@ def _maps(seen, maps, called):
     layers = []
     for label in chosen:
         laid = blend(photo, np.clip(maps[label], 0, 1), ALPHA)
-        jpeg = cv2.imencode(".jpg", laid[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 86])[1]
-        layers.append((f"map-{label}", f"map of {label_text(label)}", None,
-                       data_url(jpeg.tobytes(), "jpeg")))  # fmt: skip
+        layers.append((f"map-{label}", f"map of {label_text(label)}", None, jpeg_url(laid)))
     return layers

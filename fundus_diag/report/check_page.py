@@ -3,7 +3,6 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from fundus_diag.data.labels import label_text
@@ -11,7 +10,7 @@ from fundus_diag.data.manifest import summary
 from fundus_diag.data.paths import inside
 from fundus_diag.imaging.image_file import open_file
 from fundus_diag.report.environment import environment
-from fundus_diag.report.parts import data_url
+from fundus_diag.report.pictures import jpeg_url, resized, size_within
 from fundus_diag.utils.files import write_text
 from fundus_diag.utils.processes import cores
 
@@ -80,12 +79,7 @@ def _thumbnails(images, root):
         _, pixels, reason, _ = open_file(inside(Path(root), image))
         if reason:
             return None
-        height, width = pixels.shape[:2]
-        zoom = THUMBNAIL / max(height, width)
-        size = max(1, round(width * zoom)), max(1, round(height * zoom))
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-        _, jpeg = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
-        return data_url(jpeg.tobytes(), "jpeg")
+        return jpeg_url(resized(pixels, size_within(pixels.shape, THUMBNAIL)))
 
     with ThreadPoolExecutor(cores()) as pool:
         found = dict(zip(images, pool.map(small, images), strict=True))

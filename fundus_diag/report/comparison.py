@@ -14,7 +14,7 @@ from fundus_diag.data.labels import label_text
 from fundus_diag.metrics import bootstrap, comparison, curves
 from fundus_diag.report import figures
 from fundus_diag.report.environment import environment
-from fundus_diag.report.parts import data_url
+from fundus_diag.report.pictures import data_url
 from fundus_diag.runs.variants import SEED, score, score_apart
 from fundus_diag.utils.errors import UsageError
 from fundus_diag.utils.files import make_folder, write_bytes

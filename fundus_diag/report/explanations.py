@@ -10,7 +10,7 @@ from fundus_diag.explain.explainer import layers_of
 from fundus_diag.explain.output import explanation_page
 from fundus_diag.explain.settings import Settings
 from fundus_diag.report.environment import environment
-from fundus_diag.report.parts import data_url
+from fundus_diag.report.pictures import jpeg_url
 from fundus_diag.report.selection import picks
 from fundus_diag.runs.cases import Case, load_case
 from fundus_diag.runs.run_files import own_photographs, read_predictions
@@ -92,5 +92,4 @@ def _case(record, unit, root):
 def _jpeg(png):
     """A PNG as a JPEG data URL: a page of dozens has to stay small."""
     image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
-    _, jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 86])
-    return data_url(jpeg.tobytes(), "jpeg")
+    return jpeg_url(image[..., ::-1])

@@ -17,7 +17,7 @@ from fundus_diag.data.labels import LABELS, label_text
 from fundus_diag.data.patients import own_patients_of_run
 from fundus_diag.metrics import classification, evaluate
 from fundus_diag.models.weights.load import weight_terms
-from fundus_diag.report import figures, parts
+from fundus_diag.report import figures, parts, pictures
 from fundus_diag.report.environment import environment
 from fundus_diag.report.selection import worst_errors
 from fundus_diag.runs import run_files
@@ -146,7 +146,7 @@ def _page(run_dir, config, points, table, metrics, images, split, source):
         "file_name": _file_name,
         "duration": _duration,
         "label_text": label_text,
-        "url": parts.data_url,
+        "url": pictures.data_url,
         "lookup": lambda path: _lookup(metrics, path),
     }
     return pages.get_template("report.html.j2").render(

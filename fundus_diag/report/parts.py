@@ -1,6 +1,5 @@
 """What the report shows beside its figures of merit: panels, thumbnails, the model card."""
 
-import base64
 from collections import Counter
 
 import numpy as np
@@ -9,6 +8,7 @@ from fundus_diag.data.labels import label_text
 from fundus_diag.data.paths import inside
 from fundus_diag.metrics import classification, curves
 from fundus_diag.metrics.calibration import FEW_POSITIVES
+from fundus_diag.report.pictures import jpeg_url
 from fundus_diag.runs import photographs
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.plotting import curve_png
@@ -129,8 +129,6 @@ def add_pictures(errors, image_root, crop):
         return None
     if image_root is None:
         return "The photographs are not shown: their folder is not on this machine."
-    import cv2
-
     from fundus_diag.imaging.preprocess import load_picture  # TensorFlow: only where it is needed
 
     failed = 0
@@ -144,12 +142,6 @@ def add_pictures(errors, image_root, crop):
             except (OSError, ValueError):
                 failed += 1
                 continue
-            bgr = np.ascontiguousarray(np.clip(np.rint(picture), 0, 255).astype("uint8")[..., ::-1])
-            _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 88])
-            error["pictures"].append(data_url(jpeg.tobytes(), "jpeg"))
+            pixels = np.clip(np.rint(picture), 0, 255).astype("uint8")
+            error["pictures"].append(jpeg_url(pixels))
     return f"Photographs that could not be read and are not shown: {failed}." if failed else None
-
-
-def data_url(content, kind="png"):
-    """A picture as a data URL, so that the page is one file."""
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

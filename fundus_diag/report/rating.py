@@ -9,7 +9,6 @@ import io
 import secrets
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 
@@ -23,7 +22,7 @@ from fundus_diag.explain.overlay import blend
 from fundus_diag.metrics.agreement import agreement
 from fundus_diag.metrics.summary import summarise
 from fundus_diag.report.environment import environment
-from fundus_diag.report.parts import data_url
+from fundus_diag.report.pictures import jpeg_url
 from fundus_diag.runs.cases import load_batches, stack_pictures, usable_cases
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import make_folder, write_bytes, write_csv
@@ -159,13 +158,8 @@ def _pictures(made, eye, loaded):
     maps = {}
     for method, fused in made["fused"].items():
         laid = over_photograph(fused[eye][0], made["grids"][method], box, inside)
-        maps[method] = _jpeg(blend(photo, laid))
-    return _jpeg(photo), maps
-
-
-def _jpeg(picture):
-    quality = [cv2.IMWRITE_JPEG_QUALITY, 85]
-    return data_url(cv2.imencode(".jpg", picture[..., ::-1], quality)[1].tobytes(), "jpeg")
+        maps[method] = jpeg_url(blend(photo, laid))
+    return jpeg_url(photo), maps
 
 
 def _columns(path, names):

@@ -1,6 +1,5 @@
 """Photographs found by words: their scores, and the best of each phrase with where it looks."""
 
-import cv2
 import numpy as np
 
 from fundus_diag.explain.explain import explain_batch
@@ -10,7 +9,7 @@ from fundus_diag.explain.output import shrunk
 from fundus_diag.explain.overlay import blend
 from fundus_diag.explain.settings import Settings
 from fundus_diag.report.environment import environment
-from fundus_diag.report.parts import data_url
+from fundus_diag.report.pictures import jpeg_url
 from fundus_diag.runs.cases import load_batches, load_case, usable_cases
 from fundus_diag.utils.files import csv_text, growing, make_folder, write_bytes
 
@@ -83,10 +82,5 @@ def _pictures(run, phrase, found):
         ((eye, maps),) = made["fused"]["words"].items()
         photo, box, inside = shrunk(made["loaded"][eye])
         laid = over_photograph(maps[0], made["grids"]["words"], box, inside)
-        shown.append((case.title, score, _jpeg(photo), _jpeg(blend(photo, laid))))
+        shown.append((case.title, score, jpeg_url(photo), jpeg_url(blend(photo, laid))))
     return shown
-
-
-def _jpeg(picture):
-    quality = [cv2.IMWRITE_JPEG_QUALITY, 85]
-    return data_url(cv2.imencode(".jpg", picture[..., ::-1], quality)[1].tobytes(), "jpeg")

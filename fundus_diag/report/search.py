@@ -7,7 +7,7 @@ import pandas as pd
 
 from fundus_diag.report.environment import environment
 from fundus_diag.report.figures import bars_png, pareto_png
-from fundus_diag.report.parts import data_url
+from fundus_diag.report.pictures import data_url
 from fundus_diag.training.search_plan import OBJECTIVES
 from fundus_diag.utils.files import make_folder, write_bytes
 

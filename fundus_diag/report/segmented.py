@@ -1,11 +1,10 @@
 """The page of `segment predict`: photographs with the outlines of what was called."""
 
-import cv2
 import numpy as np
 
 from fundus_diag.explain.overlay import contour
 from fundus_diag.report.environment import environment
-from fundus_diag.report.parts import data_url
+from fundus_diag.report.pictures import data_url, jpeg, resized, size_within
 from fundus_diag.utils.files import write_bytes
 
 PAGE = "segments.html"
@@ -21,14 +20,12 @@ def outlined_jpeg(photograph, called):
 
     Outlines are drawn on the small picture; nothing of the file is in it but pixels.
     """
-    height, width = photograph.shape[:2]
-    zoom = min(1.0, SIDE / max(height, width))
-    size = max(1, round(width * zoom)), max(1, round(height * zoom))
-    small = cv2.resize(photograph, size, interpolation=cv2.INTER_AREA)
+    size = size_within(photograph.shape, SIDE)
+    small = resized(photograph, size)
     for k in range(called.shape[-1]):
-        mask = cv2.resize(called[..., k].astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        mask = resized(called[..., k].astype(np.float32), size)
         small = contour(small, mask > 0.25, COLOURS[k % len(COLOURS)])
-    return cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
+    return jpeg(small)
 
 
 def write_segmented(path, run, shown, rows, number):
@@ -47,7 +44,7 @@ def write_segmented(path, run, shown, rows, number):
         .get_template("segmented.html.j2")
         .render(
             run=run.run_dir.resolve().name,
-            cases=[(title, data_url(jpeg, "jpeg"), shares) for title, jpeg, shares in shown],
+            cases=[(title, data_url(content, "jpeg"), shares) for title, content, shares in shown],
             colours={name: "#{:02x}{:02x}{:02x}".format(*rgb) for name, rgb in colours.items()},
             unread=rows,
             number=number,

@@ -7,20 +7,20 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 
 from fundus_diag.data.columns import MASK
 from fundus_diag.data.inputs import settle_bad
 from fundus_diag.data.manifest import read_photographs, resolve_images
-from fundus_diag.data.segments import FOV, WHOLE, looked_at, outlined, read_masks
+from fundus_diag.data.outlined import FOV, WHOLE, looked_at, outlined, read_masks
 from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.metrics.lesions import froc_of, marks
 from fundus_diag.metrics.segmentation import average_precision_of, overlap, picture_figures
 from fundus_diag.metrics.summary import summarise
 from fundus_diag.report.environment import environment
-from fundus_diag.report.parts import data_url, what_was_seen
+from fundus_diag.report.parts import what_was_seen
+from fundus_diag.report.pictures import jpeg_url, resized, size_within
 from fundus_diag.runs import photographs
 from fundus_diag.runs.run_files import leaks, own_table
 from fundus_diag.utils.errors import DataError, UsageError
@@ -251,21 +251,17 @@ class _Scores:
 
 def _pictures(photograph, calls):
     """{class: data URL} of a photograph, what both outline, what is missed and what is false."""
-    height, width = photograph.shape[:2]
-    zoom = min(1.0, SHOWN / max(height, width))
-    size = max(1, round(width * zoom)), max(1, round(height * zoom))
-    small = cv2.resize(photograph, size, interpolation=cv2.INTER_AREA).astype(np.float32) * 0.6
+    size = size_within(photograph.shape, SHOWN)
+    small = resized(photograph, size).astype(np.float32) * 0.6
     found = {}
     for name, (truth, called) in calls.items():
         picture = small.copy()
         parts = (truth & ~called, MISSED), (called & ~truth, FALSE), (truth & called, BOTH)
         for mask, colour in parts:
-            cover = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+            cover = resized(mask.astype(np.float32), size)
             cover = np.minimum(1.5 * cover, 0.9)[..., None]  # thin vessels stay seen
             picture += cover * (np.float32(colour) - picture)
-        quality = [cv2.IMWRITE_JPEG_QUALITY, 85]
-        _, jpeg = cv2.imencode(".jpg", np.rint(picture).astype(np.uint8)[..., ::-1], quality)
-        found[name] = data_url(jpeg.tobytes(), "jpeg")
+        found[name] = jpeg_url(np.rint(picture).astype(np.uint8))
     return found
 
 

@@ -19,6 +19,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 from fundus_diag.data.labels import label_text
 from fundus_diag.export.samples import drawn_photographs
 from fundus_diag.report.case import case_page
+from fundus_diag.report.pictures import data_url
 from fundus_diag.serve import asked, guard, rest, views
 from fundus_diag.serve.batcher import Batcher, Busy
 from fundus_diag.serve.counts import Counts
@@ -201,7 +202,7 @@ def make_app(served, hosts, token=None, max_batch=16, wait=0.004, max_waiting=64
             if not served.pair and len(photographs) != 1:
                 raise guard.Refused(422, "a map is of one photograph")
             pngs, nothing = await alone(views.maps, served, photographs, label, *chosen)
-            urls = {eye: views.data_url(png, "png") for eye, png in pngs.items()}
+            urls = {eye: data_url(png, "png") for eye, png in pngs.items()}
             return JSONResponse({"maps": urls, "nothing": bool(nothing)})
 
     @app.post("/case")

@@ -1,6 +1,5 @@
 """What the page shows of photographs that it was sent: answers, maps, the case report's parts."""
 
-import base64
 from dataclasses import dataclass
 
 import cv2
@@ -19,6 +18,7 @@ from fundus_diag.imaging.decode import traced_decode
 from fundus_diag.imaging.image_file import decodable, decoding, why_not
 from fundus_diag.imaging.preprocess import loaded
 from fundus_diag.report.answers import card_of
+from fundus_diag.report.pictures import jpeg_url, resized, size_within
 from fundus_diag.runs.answers import Answer
 from fundus_diag.runs.cases import Case
 from fundus_diag.utils.errors import DataError
@@ -122,7 +122,8 @@ def preview(photograph):
     if photograph.why:
         return None
     try:
-        return data_url(_jpeg(_small(_decoded(photograph))), "jpeg")
+        seen = _decoded(photograph)
+        return jpeg_url(resized(seen, size_within(seen.shape, PREVIEW)))
     except tf.errors.OpError:
         return None
 
@@ -130,22 +131,6 @@ def preview(photograph):
 def _decoded(photograph):
     with decoding(photograph.data):
         return np.asarray(memoryview(traced_decode(photograph.data)))
-
-
-def _small(photograph):
-    height, width = photograph.shape[:2]
-    zoom = min(1.0, PREVIEW / max(height, width))
-    size = max(1, round(width * zoom)), max(1, round(height * zoom))
-    return cv2.resize(photograph, size, interpolation=cv2.INTER_AREA)
-
-
-def _jpeg(picture):
-    return cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
-
-
-def data_url(data, kind):
-    """The content of a picture as a data URL."""
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def choices(served):
@@ -273,7 +258,7 @@ def case_parts(served, photographs, answer, method, layer_name, filter, most=3):
             }
         for eye, picture in shown.items():
             text = label_text(row["name"])
-            parts.append({"label": text, "eye": eye, "url": data_url(_jpeg(picture), "jpeg")})
+            parts.append({"label": text, "eye": eye, "url": jpeg_url(picture)})
     return parts
 
 

@@ -11,8 +11,9 @@ import numpy as np
 from fundus_diag.data.inputs import settle_bad
 from fundus_diag.data.labels import SPLITS
 from fundus_diag.data.manifest import read_photographs, resolve_images
+from fundus_diag.data.outlined import WHOLE, classes_of, outlined
 from fundus_diag.data.patches import patch_batches, places
-from fundus_diag.data.segments import WHOLE, classes_of, load_segments, look_at, outlined
+from fundus_diag.data.segments import load_segments, look_at
 from fundus_diag.metrics.segmentation import average_precision_of, best_threshold_of
 from fundus_diag.models.options import parse_options
 from fundus_diag.models.weights import h5

@@ -9,15 +9,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fundus_diag.data import segments
-from fundus_diag.data.segments import (
-    Outlined,
-    classes_of,
-    load_segments,
-    looked_at,
-    outlined,
-    read_masks,
-)
+from fundus_diag.data import outlined as masks_of_table
+from fundus_diag.data.outlined import Outlined, classes_of, looked_at, outlined, read_masks
+from fundus_diag.data.segments import load_segments
+from fundus_diag.imaging import preprocess
 from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.utils.errors import DataError, UsageError
 
@@ -239,7 +234,7 @@ def test_both_caches_give_the_same_and_a_second_load_from_disk_decodes_nothing(
 ):
     rows, drawn = written
     read = []
-    for owner, name in ((segments.preprocess, "load_photograph"), (segments, "read_levels")):
+    for owner, name in ((preprocess, "load_photograph"), (masks_of_table, "read_levels")):
         real = getattr(owner, name)
         monkeypatch.setattr(
             owner, name, lambda *args, real=real: read.append(args[0]) or real(*args)
