@@ -1,5 +1,7 @@
 """Paths of a command line, looked at before TensorFlow is imported, which takes seconds."""
 
+from pathlib import Path
+
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.files import reason
 
@@ -17,3 +19,13 @@ def check_folder(path, what="the image root"):
     """Raises DataError where there is no such folder."""
     if not path.is_dir():
         raise DataError(f"{path}: {what} is not a folder")
+
+
+def check_start(config):
+    """Raises DataError where the table, the photographs or the weights of a training are not."""
+    check_file(config.manifest)
+    check_folder(config.image_root)
+    if config.weights not in ("none", "imagenet") and not Path(config.weights).is_file():
+        raise DataError(
+            f"{config.weights}: no such weights file (--weights imagenet | none | FILE)"
+        )

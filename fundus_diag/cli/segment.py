@@ -7,11 +7,11 @@ from typing import Literal
 import tyro
 
 from fundus_diag.cli.parsing import File
-from fundus_diag.cli.paths import check_file, check_folder
+from fundus_diag.cli.paths import check_file, check_folder, check_start
 from fundus_diag.cli.quiet import import_tensorflow
 from fundus_diag.cli.resume import with_switches
 from fundus_diag.training.segment_config import SegmentConfig
-from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.utils.errors import UsageError
 
 
 def train(config: tyro.conf.OmitArgPrefixes[SegmentConfig]):
@@ -25,12 +25,7 @@ def train(config: tyro.conf.OmitArgPrefixes[SegmentConfig]):
         config: Of the run.
     """
     config = with_switches(config)
-    check_file(config.manifest)
-    check_folder(config.image_root)
-    if config.weights not in ("none", "imagenet") and not Path(config.weights).is_file():
-        raise DataError(
-            f"{config.weights}: no such weights file (--weights imagenet | none | FILE)"
-        )
+    check_start(config)
     import_tensorflow()
     from fundus_diag.training.segment import train_segmenter
 

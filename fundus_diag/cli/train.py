@@ -1,15 +1,12 @@
 """`fundus-diag train`: a classifier in two phases."""
 
-from pathlib import Path
-
 import tyro
 
-from fundus_diag.cli.paths import check_file, check_folder
+from fundus_diag.cli.paths import check_start
 from fundus_diag.cli.quiet import import_tensorflow
 from fundus_diag.cli.resume import with_switches
 from fundus_diag.training.config import TrainConfig
 from fundus_diag.training.jax_hosts import Hosts, watched
-from fundus_diag.utils.errors import DataError
 
 
 def train(
@@ -37,12 +34,7 @@ def train(
         if status is not None:
             return status
     config = with_switches(config)
-    check_file(config.manifest)
-    check_folder(config.image_root)
-    if config.weights not in ("none", "imagenet") and not Path(config.weights).is_file():
-        raise DataError(
-            f"{config.weights}: no such weights file (--weights imagenet | none | FILE)"
-        )
+    check_start(config)
     import_tensorflow(("tensorflow", "jax"))
     from fundus_diag.report.report import report_run
     from fundus_diag.training.train import train as train_run

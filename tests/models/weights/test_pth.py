@@ -282,6 +282,18 @@ def test_parts_that_lie_over_each_other_are_refused(tmp_path):
         pth.load(tmp_path / "a.pth")
 
 
+def test_a_directory_that_lies_about_its_place_is_refused(tmp_path):
+    file = tmp_path / "a.pth"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a/data.pkl", b"N.")
+    data = bytearray(file.read_bytes())
+    place = data.rindex(b"PK\5\6") + 16
+    data[place : place + 4] = (0xFFFFFFF0).to_bytes(4, "little")
+    file.write_bytes(data)
+    with pytest.raises(Refused, match="damaged archive"):
+        pth.load(file)
+
+
 def test_a_changed_number_is_found_by_its_checksum(tmp_path):
     content = bytearray((GOLDENS / "checkpoint.pth").read_bytes())
     with np.load(GOLDENS / "checkpoint.npz") as arrays:
