@@ -172,7 +172,9 @@ def _entries(archive):
         if entry.flag_bits & 1 or entry.file_size != entry.compress_size:
             raise Refused(DAMAGED)
         # A directory that lies about its own place puts entries before the file's first byte.
-        if entry.header_offset < 0 or entry.header_offset + least + entry.file_size > end:
+        if entry.header_offset < 0:
+            raise Refused(DAMAGED)
+        if entry.header_offset + least + entry.file_size > end:
             raise Refused(DAMAGED)
     entries = {entry.filename: entry for entry in infos}
     if len(entries) != len(infos):
