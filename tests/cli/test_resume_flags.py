@@ -49,8 +49,7 @@ def test_flags_that_are_given_take_the_place_of_those_of_the_run(tmp_path, monke
 
     seen = []
     monkeypatch.setattr(module, "import_tensorflow", lambda *backends: None)
-    monkeypatch.setattr(module, "check_file", seen.append)
-    monkeypatch.setattr(module, "check_folder", seen.append)
+    monkeypatch.setattr(module, "check_start", lambda config: None)
 
     def train_run(config, hosts):
         seen.append(config)
