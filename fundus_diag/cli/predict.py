@@ -56,7 +56,7 @@ def predict(
         batch_size: Rows at a time.
         on_bad_image: Of a manifest: stop at a photograph that cannot be read, or leave its row out.
             Of paths it has an answer that says so.
-        resume: Of a manifest: go on after a kill with the rows that are not there yet.
+        resume: Go on after a kill with what is not there yet.
         engine: Of a manifest: this process, or workers of Ray, one model each, on this machine or
             on the cluster of RAY_ADDRESS.
         workers: Of --engine ray; one a machine by default.
@@ -70,10 +70,8 @@ def predict(
             raise UsageError("--split: of a table that is named by --manifest")
         if engine != "local":
             raise UsageError(f"--engine {engine}: of a table that is named by --manifest")
-        if resume:
-            raise UsageError("--resume: of a table that is named by --manifest")
         return _answer(run, paths, image_root, out, format, patient_pattern, page, maps, precision,
-                       batch_size)  # fmt: skip
+                       batch_size, resume)  # fmt: skip
     for flag, given in (("--format", format), ("--patient-pattern", patient_pattern),
                         ("--maps", maps or None)):  # fmt: skip
         if given is not None:
@@ -118,7 +116,9 @@ def _check_out(run, out, read):
     check_writable(out)
 
 
-def _answer(run, paths, image_root, out, format, pattern, page, maps, precision, batch_size):
+def _answer(
+    run, paths, image_root, out, format, pattern, page, maps, precision, batch_size, resume
+):
     from fundus_diag.data.gather import check_paths, gather
     from fundus_diag.data.names import patient_pattern
     from fundus_diag.runs.run_files import read_config
@@ -147,7 +147,7 @@ def _answer(run, paths, image_root, out, format, pattern, page, maps, precision,
 
     opened = load_run(run, config)
     told, counts = write_answers(
-        opened, found.table, files, kind, precision, batch_size, maps, shown=SHOWN
+        opened, found.table, files, kind, precision, batch_size, maps, shown=SHOWN, resume=resume
     )
     for line in told:
         print(line)

@@ -1,6 +1,8 @@
 """The page of answers: a card for each photograph, with bars and what the scores meant."""
 
+import hashlib
 import math
+from itertools import chain
 from pathlib import Path
 from urllib.parse import quote
 
@@ -8,11 +10,20 @@ from fundus_diag.data.labels import label_text
 from fundus_diag.explain.explain import explain
 from fundus_diag.report.environment import environment
 from fundus_diag.report.pictures import jpeg_url, resized
-from fundus_diag.runs.answer_files import full_fields, full_row, like, line_of, rows_of, writer
+from fundus_diag.runs.answer_files import (
+    answers_kept,
+    full_fields,
+    full_row,
+    like,
+    line_of,
+    rows_of,
+    writer,
+)
 from fundus_diag.runs.answers import answers, at_odds, units_of, validation_of
 from fundus_diag.runs.cases import cases_of_answers
 from fundus_diag.runs.familiarity import said
-from fundus_diag.utils.files import csv_text, growing, write_text
+from fundus_diag.runs.going_on import check_begun, noted, of_run
+from fundus_diag.utils.files import csv_text, growing, partial_of, write_text
 
 PER_PAGE = 200  # photographs on a page; with their thumbnails about 2 MB
 THUMBNAIL = 180  # px
@@ -27,12 +38,13 @@ class Pages:
         total: number of answers to come.
         validation: of `answers.validation_of`.
         maps: function of an answer's number to the path of its maps, relative to the page, or None.
+        done: number of answers, of whole pages, that an earlier start has written.
     """
 
-    def __init__(self, path, run, total, validation, maps=lambda number: None):
+    def __init__(self, path, run, total, validation, maps=lambda number: None, done=0):
         self.path, self.run, self.total = Path(path), run, total
         self.validation, self.maps = validation, maps
-        self.cards, self.done, self.number = [], 0, 1
+        self.cards, self.done, self.number = [], done, 1 + done // PER_PAGE
 
     def add(self, answer):
         """Takes the next answer; writes a page when it is full, or the last answer is there."""
@@ -112,7 +124,9 @@ def _thumbnail(picture):
     return jpeg_url(resized(picture, (THUMBNAIL, THUMBNAIL)))
 
 
-def write_answers(run, photographs, files, kind, precision, batch_size, maps=False, shown=0):
+def write_answers(
+    run, photographs, files, kind, precision, batch_size, maps=False, shown=0, resume=False
+):
     """Answers about photographs: the file for people, the figures in full, the page, maps.
 
     Args:
@@ -121,16 +135,27 @@ def write_answers(run, photographs, files, kind, precision, batch_size, maps=Fal
         files: {"answers", "full": paths, "page": path or absent}.
         kind: of the answers, one of `answer_files.FORMATS`.
         precision, batch_size: see `answers.answers`.
-        maps: whether maps are made, into a folder beside the page.
+        maps: whether maps are made, into a folder beside the page, once all is answered.
         shown: of how many answers lines are returned.
+        resume: go on with what is in FULL.partial, where there is one: its answers stand, but for
+            those of a page that was not full.
 
     Returns:
         (lines about the first answers, {"answers", "not_gradable"}: numbers).
 
     Raises:
         DataError: a file cannot be written.
+        UsageError: what is to be gone on with was begun with something else.
     """
-    units = units_of(run, photographs)
+    units, full = units_of(run, photographs), files["full"]
+    begun = {**of_run(run), "photographs": _fingerprint(photographs), "precision": precision,
+             "page": "page" in files}  # fmt: skip
+    kept = []
+    if resume and partial_of(full).is_file():
+        check_begun(full, begun, partial_of(full))
+        kept = answers_kept(run, units, partial_of(full))
+        if "page" in files:
+            kept = kept[: len(kept) // PER_PAGE * PER_PAGE]
     cases = cases_of_answers(units)
     folder = files["page"].with_name(f"{files['page'].stem}_maps") if maps else None
     validation, readable, told = validation_of(run), [], []
@@ -139,18 +164,28 @@ def write_answers(run, photographs, files, kind, precision, batch_size, maps=Fal
     def link(number):
         return quote(f"{folder.name}/{cases[number].name}.png") if folder else None
 
-    pages = Pages(files["page"], run, len(units), validation, link) if "page" in files else None
+    pages = None
+    if "page" in files:
+        pages = Pages(files["page"], run, len(units), validation, link, done=len(kept))
     fields = full_fields(run)
+    begin = csv_text([dict(zip(fields, fields, strict=True))], fields)
+    begin += csv_text([full_row(run, answer) for answer in kept], fields)
+    size = len(begin.encode("utf-8")) if kept else 0
     with (
         writer(files["answers"], kind) as write,
-        growing(files["full"]) as grow,
+        noted(full, begun, partial_of(full)),
+        growing(full, kept=(size, len(kept))) as grow,
     ):
-        grow(csv_text([dict(zip(fields, fields, strict=True))], fields))
-        for number, answer in enumerate(answers(run, photographs, batch_size, precision)):
+        if not kept:
+            grow(begin)
+        left = answers(run, units[len(kept) :], batch_size, precision)
+        for number, answer in enumerate(chain(kept, left)):
             write(rows_of(run, answer, validation))
-            grow(csv_text([full_row(run, answer)], fields), 1)
-            if pages:
-                pages.add(answer)
+            if number >= len(kept):
+                if pages:
+                    pages.add(answer)
+                # Last: where the row is, the page that it filled is too.
+                grow(csv_text([full_row(run, answer)], fields), 1)
             if answer.probabilities is not None:
                 readable.append(number)
             if len(told) < shown:
@@ -160,3 +195,8 @@ def write_answers(run, photographs, files, kind, precision, batch_size, maps=Fal
     if folder:
         explain(run, folder, [cases[k] for k in readable], on_bad_image="skip")
     return told, counts
+
+
+def _fingerprint(photographs):
+    """Of which photographs are named, and what is known of them."""
+    return hashlib.sha256(photographs.to_csv(index=False).encode("utf-8")).hexdigest()

@@ -19,7 +19,7 @@ from fundus_diag.report.environment import environment
 from fundus_diag.report.pictures import data_url, jpeg_url, resized, size_within
 from fundus_diag.report.segmented import COLOURS
 from fundus_diag.report.sentences import segment_name, sentences
-from fundus_diag.runs.answers import answers, validation_of
+from fundus_diag.runs.answers import answers, units_of, validation_of
 from fundus_diag.runs.cases import cases_of_answers, load_case
 from fundus_diag.utils.errors import UsageError
 from fundus_diag.utils.files import make_folder, write_bytes, write_json
@@ -60,7 +60,7 @@ def write_case_report(run, photographs, out, card, *, segmenter=None, words=None
         raise UsageError(f"case: photographs of {len(people)} people: {', '.join(sorted(people))}")
     # Whoever it is, it is one: a run over both eyes reads them together.
     photographs = photographs.assign(patient=next(iter(people), "one"))
-    found = list(answers(run, photographs))
+    found = list(answers(run, units_of(run, photographs)))
     facts = _about(run, segmenter, words, found)
     pictures, layers = {}, {}
     for case, answer in zip(cases_of_answers(found), found, strict=True):

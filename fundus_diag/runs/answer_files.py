@@ -4,9 +4,13 @@ Beside it a table with every figure in full, as `predict` writes of a table: a r
 """
 
 import contextlib
+import csv
 import io
 import json
 import math
+from dataclasses import replace
+
+import numpy as np
 
 from fundus_diag.data.labels import EYES, label_text
 from fundus_diag.metrics.meaning import scored_alike
@@ -93,7 +97,50 @@ def full_row(run, answer):
         none = answer.probabilities is None
         row[f"p_{label}"] = "" if none else repr(float(answer.probabilities[k]))
     row |= {"gradable": int(answer.gradable), "why": answer.why, **quality_of(answer)}
-    return row | {"distance": "" if answer.distance is None else round(answer.distance, 3)}
+    return row | {"distance": "" if answer.distance is None else repr(answer.distance)}
+
+
+def answers_kept(run, units, path):
+    """The first answers about these units, from the table of figures that a kill left behind.
+
+    A row that was cut off does not count, nor what comes after it.
+
+    Args:
+        run: an opened `Run`.
+        units: of `answers.units_of`, in the order in which they are answered.
+        path: of the table, with rows of `full_row`.
+    """
+    fields, kept = full_fields(run), []
+    content = path.read_bytes().decode("utf-8", "replace")
+    done = csv_text([dict(zip(fields, fields, strict=True))], fields)
+    if not content.startswith(done):
+        return []
+    at = len(done)
+    for unit, row in zip(units, csv.DictReader(io.StringIO(content, newline="")), strict=False):
+        try:
+            answer = _answer_of(run, unit, row)
+        except (TypeError, ValueError):  # cut off
+            break
+        line = csv_text([full_row(run, answer)], fields)
+        if not content.startswith(line, at):
+            break
+        kept.append(answer)
+        at += len(line)
+    return kept
+
+
+def _answer_of(run, unit, row):
+    """The answer of which `full_row` made a row; without its pictures."""
+    scores = [row[f"p_{label}"] for label in run.labels]
+    probabilities = np.array(scores, float) if all(scores) else None
+    return replace(
+        unit,
+        probabilities=probabilities,
+        called=None if probabilities is None else run.call(probabilities[None])[0],
+        why=row["why"],
+        poor=None if row["quality"] == "" else row["quality_reason"],
+        distance=float(row["distance"]) if row["distance"] else None,
+    )
 
 
 def line_of(run, answer, validation):

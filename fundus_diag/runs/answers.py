@@ -65,18 +65,17 @@ class Answer:
         return None if self.distance is None else self.distance > 1
 
 
-def answers(run, photographs, batch_size=16, precision="float32"):
+def answers(run, units, batch_size=16, precision="float32"):
     """Yields the `Answer` of each photograph, or patient, as they come.
 
     Memory does not grow with their number: nothing is kept.
 
     Args:
         run: an opened `Run`.
-        photographs: table of `gather.Gathered`.
+        units: of `units_of`.
         batch_size: of the network.
         precision: "float32", or "auto" for the fast path.
     """
-    units = units_of(run, photographs)
     parts = [units[start : start + PART] for start in range(0, len(units), PART)]
     step, several = asking(run.model, run.familiar, precision), []
     with ThreadPoolExecutor(cores()) as pool:
@@ -90,7 +89,7 @@ def answers(run, photographs, batch_size=16, precision="float32"):
             found = _scored(run, there, step, batch_size, precision)
             for unit in part:
                 yield _answered(run, unit, *next(found)) if unit.pictures else unit
-    warn_of_several(several, len(photographs))
+    warn_of_several(several, sum(len(unit.paths) for unit in units))
 
 
 def units_of(run, photographs):

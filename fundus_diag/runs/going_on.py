@@ -28,11 +28,16 @@ def noted(out, begun, partial):
             record_of(out).unlink(missing_ok=True)
 
 
+def of_run(run):
+    """What of a run has to be the same for its rows to be gone on with."""
+    names = {"weights": WEIGHTS, "thresholds": THRESHOLDS}
+    return {name: sha256(run.run_dir / file) for name, file in names.items()}
+
+
 def what_begins(run, manifest, split, precision, on_bad_image):
-    """What has to be the same for rows to be gone on with."""
+    """What has to be the same for rows of a table to be gone on with."""
     return {
-        "weights": sha256(run.run_dir / WEIGHTS),
-        "thresholds": sha256(run.run_dir / THRESHOLDS),
+        **of_run(run),
         "manifest": manifest.sha256,
         "split": split,
         "precision": precision,

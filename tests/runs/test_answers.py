@@ -232,3 +232,63 @@ def test_the_page_fits_the_window_and_shows_every_picture(folder, mixed, tmp_pat
         assert browser.script(call, "return document.images.length") == 5
         browser.screenshot(call, tmp_path / "page.png")
     assert (tmp_path / "page.png").stat().st_size > 20_000
+
+
+def dying(function, after):
+    """The function, interrupted at the call after so many."""
+    left = iter(range(after))
+
+    def call(*args):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return function(*args)
+
+    return call
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "xlsx"])
+@pytest.mark.parametrize("unit", ["eye", "patient"])
+def test_answers_go_on_after_a_kill(folder, mixed, tmp_path, monkeypatch, capsys, unit, kind):
+    """Cut after any number of answers, and within a row: the same comes out."""
+    from fundus_diag.report import answers as pages
+
+    asked, scored = [], module._scored
+    monkeypatch.setattr(pages, "PER_PAGE", 2)
+    monkeypatch.setattr(module, "_scored", lambda r, u, *x: asked.extend(u) or scored(r, u, *x))
+    flags = (folder / unit, mixed, "--maps", "--out")
+    (tmp_path / "whole").mkdir()
+    assert run_predict(*flags, tmp_path / "whole" / f"a.{kind}") == 0
+    told, total = capsys.readouterr().out, len(asked)
+
+    part = tmp_path / "part"
+    part.mkdir()
+    for stop in (1, 4):
+        with monkeypatch.context() as patch:
+            patch.setattr(pages, "full_row", dying(pages.full_row, stop))
+            assert run_predict(*flags, part / f"a.{kind}", "--resume") == 130
+        assert not (part / "a_full.csv").exists()
+        partial = part / "a_full.csv.partial"
+        partial.write_bytes(partial.read_bytes()[:-9])  # a row that was cut off
+    with monkeypatch.context() as patch:
+        patch.setattr(pages, "_fingerprint", lambda photographs: "others")
+        capsys.readouterr()
+        assert run_predict(*flags, part / f"a.{kind}", "--resume") == 2
+        said = "a_full.csv.partial was begun with other photographs"
+        assert said in capsys.readouterr().err
+    asked.clear()
+    assert run_predict(*flags, part / f"a.{kind}", "--resume") == 0
+    assert len(asked) < total  # what was answered is not asked again
+    assert capsys.readouterr().out.replace(str(part), str(tmp_path / "whole")) == told
+
+    names = sorted(x.name for x in (tmp_path / "whole").iterdir())
+    assert sorted(x.name for x in part.iterdir()) == names
+    assert {f"a.{kind}", "a_full.csv", "a.html", "a_2.html", "a_maps"} <= set(names)
+    for name in names:
+        both = [x / name for x in (part, tmp_path / "whole")]
+        if name == "a_full.csv":  # other batches: other last bits
+            pd.testing.assert_frame_equal(*map(pd.read_csv, both))
+        elif name.endswith((".csv", ".json", ".html")):
+            assert both[0].read_bytes() == both[1].read_bytes(), name
+        elif name.endswith(".xlsx"):
+            rows = [list(openpyxl.load_workbook(x).active.values) for x in both]
+            assert rows[0] == rows[1]
