@@ -20,9 +20,10 @@ BELOW = {  # the rooms that each may import, beside itself
 }
 BELOW["serve"] = {"report", "export"} | BELOW["report"] - {"training"}
 BELOW["cli"] = set(BELOW)
-BELOW["__init__.py"] = {"runs", "utils"}  # `load_run` and the version
+BELOW["api"] = {"report", "export"} | BELOW["report"]
+BELOW["__init__.py"] = {"api", "explain", "models", "training", "utils"}  # hands names on
 BELOW["__main__.py"] = {"cli"}
-ENTRIES, LINES = 14, 300
+ENTRIES, LINES = 16, 300
 
 
 def imported(path):
@@ -72,8 +73,8 @@ def test_an_arrow_up_would_be_seen(tmp_path):
 def test_the_root_holds_rooms_alone_and_no_file_is_long():
     entries = [x for x in PACKAGE.iterdir() if x.name != "__pycache__"]
     assert len(entries) <= ENTRIES
-    assert {x.name for x in entries if x.is_file()} == {"__init__.py", "__main__.py"}
-    assert {x.name for x in entries} == set(BELOW)
+    assert {x.name for x in entries if x.is_file()} == {"__init__.py", "__main__.py", "py.typed"}
+    assert {x.name for x in entries} - {"py.typed"} == set(BELOW)
     lengths = {p: len(p.read_text("utf-8").splitlines()) for p in PACKAGE.rglob("*.py")}
     assert [str(p) for p, n in lengths.items() if n > LINES] == []
     assert len(list((PACKAGE / "utils").glob("*.py"))) <= 14

@@ -12,7 +12,10 @@ import fundus_diag
 from fundus_diag import explain, models
 
 PUBLIC = {
-    "fundus_diag": {"__version__", "load_run"},
+    "fundus_diag": {
+        "ENCODERS", "DataError", "Explanation", "Run", "TrainConfig", "UsageError", "__version__",
+        "explain", "load_run", "read_manifest", "score", "train",
+    },
     "fundus_diag.models": {
         "CAM_LAYERS", "ENCODERS", "FEATURE_MAPS", "HEADS", "build_classifier", "build_encoder",
     },

@@ -28,7 +28,7 @@ SLACK = 1e-3  # beyond [0, 255], of who computed in fractions
 OWN_FLAGS = ("encoder_options", "drop_path", "recipe", "pool", "grade_head", "dropout")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A trained classifier with everything that its use needs.
 
@@ -48,17 +48,23 @@ class Run:
     limits: dict | None = None
     familiar: dict | None = None
 
+    def __repr__(self) -> str:
+        what, size = self.config["encoder"], self.config["image_size"]
+        labels = ", ".join(self.labels[:8]) + (" .." if len(self.labels) > 8 else "")
+        both = " of both eyes" if self.config["unit"] == "patient" else ""
+        return f"<Run {self.run_dir}: {what}, {size} px{both}; {labels}>"
+
     @property
-    def labels(self):
+    def labels(self) -> tuple[str, ...]:
         """Label names, in the order of the logits."""
         return tuple(self.config["labels"])
 
     @property
-    def thresholds(self):
+    def thresholds(self) -> np.ndarray:
         """(L,) thresholds on the calibrated probability, NaN where a label has none."""
         return calibration.thresholds_array(self.points, self.labels)
 
-    def call(self, probabilities):
+    def call(self, probabilities: np.ndarray) -> np.ndarray:
         """Which labels calibrated probabilities (N, L) call: (N, L) bool.
 
         Labels at their thresholds (never one that has none), of grades the likeliest.
@@ -82,8 +88,6 @@ class Run:
             DataError: a file cannot be read, the pictures have another shape, type or range, there
                 is none, or a patient has no eye at all.
         """
-        if isinstance(images, str | os.PathLike):
-            raise DataError(f"{images}: a list of photograph files is expected, not one alone")
         if not hasattr(images, "shape"):
             images, mask = self._load(list(images))
         images = self._checked(np.asarray(images))
@@ -117,7 +121,12 @@ class Run:
             raise DataError(f"{expected}; these lie from {low:g} to {high:g}: multiply by 255?")
         return images
 
-    def _load(self, files):
+    def check_listed(self, files):
+        """Refuses a list that is none of photograph files, of pairs where the run reads both eyes.
+
+        Raises:
+            DataError: it is empty, or holds something else.
+        """
         pair = self.config["unit"] == "patient"
         what = "(left, right) photograph files" if pair else "photograph files"
         if not files:
@@ -128,6 +137,9 @@ class Run:
             if not fine or len(eyes) != 1 + pair:
                 found = type(item).__name__
                 raise DataError(f"a list of {what}, or an array, is expected; it holds a {found}")
+
+    def _load(self, files):
+        self.check_listed(files)
         size, crop = self.config["image_size"], self.config["crop"]
         if self.config["unit"] == "eye":
             return np.stack([preprocess.load_picture(f, size, crop) for f in files]), None
@@ -155,12 +167,13 @@ def _checked_mask(mask, count, pair):
     return mask.astype(np.float32)
 
 
-def load_run(run_dir, config=None):
+def load_run(run_dir, config=None, kind=Run):
     """Opens a finished run.
 
     Args:
         run_dir: folder that `train` made.
         config: its config.json, where `read_config` has read it already.
+        kind: `Run`, or a class of the same attributes.
 
     Raises:
         DataError: no run is there, it is not finished, or its files do not fit each other.
@@ -172,7 +185,7 @@ def load_run(run_dir, config=None):
     load_classifier(run_dir / WEIGHTS, model)
     points = load_operating_points(run_dir / THRESHOLDS)
     familiar = read_familiarity(run_dir, model)
-    return Run(run_dir, config, model, points, read_limits(run_dir), familiar)
+    return kind(run_dir, config, model, points, read_limits(run_dir), familiar)
 
 
 def network(config):

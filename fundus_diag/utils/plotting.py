@@ -2,6 +2,7 @@
 
 import functools
 import io
+from typing import Any
 
 import numpy as np
 from matplotlib import font_manager, rc_context
@@ -24,7 +25,7 @@ _MORE = (
 )  # fmt: skip
 _INSTALLED = {font.name for font in font_manager.fontManager.ttflist}
 FAMILIES = ["DejaVu Sans", *(name for name in _MORE if name in _INSTALLED)]
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": FAMILIES,
     "font.size": 8.5,
     "axes.titlesize": 9.5,

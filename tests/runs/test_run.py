@@ -55,7 +55,7 @@ WRONG = {
     "infinite": (lambda: np.full((1, 32, 32, 3), np.inf), EYES + "these lie from inf"),
     "of objects": (lambda: np.zeros((1, 32, 32, 3), object), EYES + "these are of type object"),
     "of truth": (lambda: np.zeros((1, 32, 32, 3), bool), EYES + "these are of type bool"),
-    "a string": (lambda: "a.jpg", "a.jpg: a list of photograph files is expected"),
+    "a string": (lambda: "a.jpg", "a.jpg: no such file or folder"),
     "an empty list": (lambda: [], "a list of photograph files is expected; it is empty"),
     "a list of arrays": (lambda: [np.zeros((32, 32, 3))], "a list of photograph files, or an arr"),
     "a list of pairs": (lambda: [("a.jpg", "b.jpg")], "a list of photograph files, or an array"),
@@ -84,7 +84,7 @@ def test_what_is_no_picture_of_this_run_is_refused(runs, name):
         (["a.jpg"], None, r"a list of \(left, right\) photograph files"),
         ([("a.jpg",)], None, r"a list of \(left, right\) photograph files"),
         ([("a.jpg", 3)], None, r"a list of \(left, right\) photograph files"),
-        ("a.jpg", None, "not one alone"),
+        ("a.jpg", None, "a.jpg: no such file or folder"),
     ],
 )
 def test_what_is_no_pair_of_this_run_is_refused(runs, images, mask, message):
