@@ -19,6 +19,10 @@ class _Mistake(ValueError):
     def __init__(self, line):
         super().__init__(shortened(line))
 
+    def _render_traceback_(self):
+        """What a notebook shows in place of a traceback: lines of IPython's protocol."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class DataError(_Mistake):
     """A file, row or image is wrong; the message names it. Exit status 1."""
