@@ -14,13 +14,18 @@ from fundus_diag.explain.explainer import layers_of
 from fundus_diag.explain.laying import over_photograph
 from fundus_diag.explain.output import shrunk
 from fundus_diag.imaging.preprocess import load_photograph
+from fundus_diag.metrics.meaning import share_interval
 from fundus_diag.metrics.summary import summarise
+from fundus_diag.runs.answer_files import like
+from fundus_diag.runs.answers import validation_of
 from fundus_diag.runs.cases import cases_of_manifest, load_batches, usable_cases
+from fundus_diag.runs.lock import locked
 from fundus_diag.utils.errors import UsageError
-from fundus_diag.utils.files import make_folder, write_csv
+from fundus_diag.utils.files import growing, make_folder, write_csv
 from fundus_diag.utils.progress import track
 
 TABLE, SUMMARY = "associations.csv", "associations_summary.csv"
+FIGURES = ["first", "chance", "ratio"]
 
 
 def associate(
@@ -61,43 +66,60 @@ def associate(
     rows = {} if segmenter else _outlined(own, image_root, regions, manifest)
     truth = known.set_index("image")
     cases = usable_cases(cases_of_manifest(run, manifest, image_root, split))
-    layers, found = layers_of(run.model, settings), []
-    method, every = next(iter(layers)), list(range(len(run.labels)))
-    size = settings.batch_size
+    layers, firsts = layers_of(run.model, settings), []
+    validation = validation_of(run)
+    every, size = list(range(len(run.labels))), settings.batch_size
     batches = load_batches(run, cases, size)
-    for batch in track(batches, "associating", -(-len(cases) // size)):
-        chosen = [every] * len(batch)
-        for made in explain_batch(run, batch, layers, settings, chosen, together=True):
-            ((eye, loaded),) = made["loaded"].items()
-            image = made["case"].images[eye]
-            photo, box, inside = shrunk(loaded)
-            grid, own = made["grids"][method], made["fused"][method][eye]
-            maps = {
-                label: over_photograph(own[k], grid, box, inside)
-                for k, label in enumerate(run.labels)
-            }
-            if segmenter:
-                masks = _segments(segmenter, made["case"].paths[eye])
-            else:
-                masks = read_masks(rows[image], regions, loaded.photograph.shape[:2])
-            there = _regions(masks, regions, photo.shape[:2])
-            table = ranks(associations(maps, there, inside, settings.level))
-            probability = dict(zip(run.labels, made["probability"].tolist(), strict=True))
-            table.insert(0, "image", image)
-            table.insert(1, "patient", made["case"].patient)
-            table["probability"] = table["label"].map(probability)
-            table["y"] = [truth.at[image, x] if x in truth else np.nan for x in table["label"]]
-            found.append(table)
     make_folder(out)
-    every = pd.concat(found, ignore_index=True)
-    write_csv(Path(out) / TABLE, every)
-    summary = summary_of(every, right, resamples)
+    with locked(out), growing(Path(out) / TABLE, "photographs") as write:
+        for batch in track(batches, "associating", -(-len(cases) // size)):
+            chosen = [every] * len(batch)
+            for made in explain_batch(run, batch, layers, settings, chosen, together=True):
+                ((eye, loaded),) = made["loaded"].items()
+                image = made["case"].images[eye]
+                if segmenter:
+                    masks = _segments(segmenter, made["case"].paths[eye])
+                else:
+                    masks = read_masks(rows[image], regions, loaded.photograph.shape[:2])
+                table = _associated(run, made, eye, masks, regions, settings.level, validation)
+                known = [truth.at[image, x] if x in truth else np.nan for x in table["label"]]
+                table = table.assign(y=known)
+                write(table.to_csv(header=not firsts, index=False), 1)
+                firsts.append(first_of(table, right))
+    found = pd.concat(firsts, ignore_index=True)
+    summary = summarise(found, "label", FIGURES, resamples)
     write_csv(Path(out) / SUMMARY, summary)
     return summary
 
 
-def summary_of(table, right, resamples=1000):
-    """See `associate`; `table` is that of all photographs."""
+def _associated(run, made, eye, masks, regions, level, validation):
+    """Rows of one photograph: what `association.associations` says, and whose they are."""
+    photo, box, inside = shrunk(made["loaded"][eye])
+    method = next(iter(made["fused"]))
+    maps = {
+        label: over_photograph(map, made["grids"][method], box, inside)
+        for label, map in zip(run.labels, made["fused"][method][eye], strict=True)
+    }
+    there = _regions(masks, regions, photo.shape[:2])
+    table = ranks(associations(maps, there, inside, level))
+    table.insert(0, "image", made["case"].images[eye])
+    table.insert(1, "patient", made["case"].patient)
+    said = {}
+    for label, probability in zip(run.labels, made["probability"].tolist(), strict=True):
+        n, had, *_ = like(validation, label, probability)
+        said[label] = (probability, *share_interval(had, n))
+    told = [said[label] for label in table["label"]]
+    columns = ["probability", "probability_low", "probability_high"]
+    return table.join(pd.DataFrame(told, columns=columns, index=table.index))
+
+
+def first_of(table, right):
+    """For each label that the photographs of a table have: whether a region of its own is first.
+
+    Args:
+        table: of `associate`.
+        right: see `associate`.
+    """
     rows = []
     for label, names in right.items():
         own = table[(table["label"] == label) & (table["y"] == 1)]
@@ -115,9 +137,7 @@ def summary_of(table, right, resamples=1000):
                     "ratio": mine["ratio"].max(),
                 }
             )
-    figures = ["first", "chance", "ratio"]
-    columns = ["label", "image", "patient", *figures]
-    return summarise(pd.DataFrame(rows, columns=columns), "label", figures, resamples)
+    return pd.DataFrame(rows, columns=["label", "image", "patient", *FIGURES])
 
 
 def _outlined(table, image_root, regions, path):

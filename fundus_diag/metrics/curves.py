@@ -5,9 +5,9 @@ at least one row of each class.
 """
 
 import numpy as np
-from scipy import stats
 
 from fundus_diag.metrics import bootstrap
+from fundus_diag.metrics.meaning import share_interval
 
 BAND_RESAMPLES = 200  # for a band that is looked at, not quoted
 RELIABILITY_BINS = 10
@@ -72,9 +72,5 @@ def reliability_points(truth, score, bins=RELIABILITY_BINS):
     mean = np.bincount(place, score, len(edges) + 1)[keep] / n[keep]
     share = np.bincount(place, truth, len(edges) + 1)[keep] / n[keep]
     positives = np.bincount(place[truth], minlength=len(edges) + 1)[keep]
-    intervals = [
-        stats.binomtest(int(k), int(m)).proportion_ci(method="wilson")
-        for k, m in zip(positives, n[keep], strict=True)
-    ]
-    low, high = np.array(intervals).T
+    low, high = np.array([share_interval(*x) for x in zip(positives, n[keep], strict=True)]).T
     return mean, share, low, high

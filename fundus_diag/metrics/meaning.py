@@ -1,6 +1,7 @@
 """What a score meant on validation: of those scored like it, how many had the disease."""
 
 import numpy as np
+from scipy import stats
 
 NEAR = 0.05  # scores so near are alike ..
 FEWEST = 10  # .. and at least so many cases, the nearest, are looked at
@@ -26,3 +27,11 @@ def scored_alike(scores, truth, score):
     count = max(int((apart <= NEAR).sum()), min(FEWEST, len(scores)))
     near = np.argsort(apart, kind="stable")[:count]
     return count, int(truth[near].sum()), float(scores[near].min()), float(scores[near].max())
+
+
+def share_interval(k, n, level=0.95):
+    """(low, high) of the share k / n, by Wilson 1927; NaN of none."""
+    if not n:
+        return float("nan"), float("nan")
+    found = stats.binomtest(int(k), int(n)).proportion_ci(level, method="wilson")
+    return float(found.low), float(found.high)

@@ -7,7 +7,8 @@ import pytest
 from tiny import make_photographs, ready_run
 
 from fundus_diag.cli import main
-from fundus_diag.explain.associate import summary_of
+from fundus_diag.explain.associate import FIGURES, first_of
+from fundus_diag.metrics.summary import summarise
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +27,9 @@ def folder(tmp_path_factory):
         table.loc[k, ["mask_bright", "mask_dark"]] = [f"{x}/{image}" for x in ("bright", "dark")]
     table.to_csv(folder / "photographs" / "masked.csv", index=False)
     ready_run(manifest, folder / "run")
+    val = [*("--split", "val"), "--out", folder / "run" / "predictions_val.csv"]
+    places = ["--manifest", manifest, "--image-root", manifest.parent]
+    assert main([str(x) for x in ("predict", folder / "run", *places, *val)]) == 0
     return folder
 
 
@@ -46,6 +50,17 @@ def test_every_photograph_region_and_label_has_a_row(folder, tmp_path, capsys):
     assert sums.max() <= 1 + 1e-6
     assert table["area"].between(0.01, 0.2).all()
     np.testing.assert_allclose(table["ratio"], table["share"] / table["area"])
+    val = pd.read_csv(folder / "run" / "predictions_val.csv")
+    for row in table.iloc[::7].itertuples():
+        known = val.dropna(subset=f"y_{row.label}")
+        alike = known.loc[(known[f"p_{row.label}"] - row.probability).abs().sort_values().index]
+        count = max(((alike[f"p_{row.label}"] - row.probability).abs() <= 0.05).sum(), 10)
+        n, k = len(alike[:count]), alike[:count][f"y_{row.label}"].sum()
+        z, share = 1.959964, k / n  # Wilson's interval, by its formula
+        middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+        half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+        assert row.probability_low == pytest.approx(max(middle - half, 0), abs=1e-6)
+        assert row.probability_high == pytest.approx(min(middle + half, 1), abs=1e-6)
     summary = pd.read_csv(tmp_path / "associations_summary.csv").set_index("label")
     truth = pd.read_csv(folder / "photographs/masked.csv").set_index("image")
     both = table.groupby("image")["region"].nunique() == 2
@@ -71,7 +86,8 @@ def test_a_region_is_first_by_what_it_has_for_its_size():
             *(row("d", "EX", 1, 9.0, y=0), row("d", "disc", 2, 1.0, y=0)),  # not ill
         ]
     )
-    summary = summary_of(table, {"D": ("EX", "HE")}, resamples=100)
+    firsts = first_of(table, {"D": ("EX", "HE")})
+    summary = summarise(firsts, "label", FIGURES, 100)
     assert summary["n"].item() == 2
     assert summary["first"].item() == 0.5
     assert summary["chance"].item() == pytest.approx((2 / 3 + 1 / 2) / 2)
