@@ -5,6 +5,8 @@ The epochs, phases, state and everything that survives a kill are those of class
 """
 
 import dataclasses
+import hashlib
+from pathlib import Path
 
 import numpy as np
 
@@ -90,6 +92,7 @@ def _train(config, manifest, classes, before):
         say(f"warning: {warning}")
     if before and not before.get(directory.REPLACING):
         photographs.check_same(config.run_dir, seen)
+        _check_masks(config.run_dir, before["data"]["splits"], counts)
     facts = directory.begin(config, facts, before)
     photographs.write(config.run_dir, seen)
     with at_work(config, strategy):
@@ -140,6 +143,7 @@ def _load(config, manifest, classes):
             "patients": int(rows["patient"].nunique()),
             "looked_at": dict(zip(classes, known.sum(axis=0).tolist(), strict=True)),
             "pixels": dict(zip(classes, pixels.tolist(), strict=True)),
+            "masks": _fingerprint_of_masks(files),
         }
     settle_bad(bad, config.on_bad_image)
     for split in ("train", "val"):
@@ -151,6 +155,23 @@ def _load(config, manifest, classes):
     if not any(counts["val"]["pixels"].values()):
         raise DataError(f"{config.manifest}: no class has a pixel in split 'val'")
     return splits, counts, bad
+
+
+def _fingerprint_of_masks(files):
+    """One hash of the masks of a split: of all classes, and of where they were looked for."""
+    every = [x for row in files for x in (*row.masks.values(), row.fov)]
+    own = [photographs.fingerprint(x) if isinstance(x, Path) else str(x) for x in every]
+    return hashlib.sha256("\n".join(own).encode()).hexdigest()
+
+
+def _check_masks(run_dir, before, counts):
+    """Raises DataError where a run to go on with had other masks."""
+    for split, count in counts.items():
+        if before.get(split, {}).get("masks", count["masks"]) != count["masks"]:
+            raise DataError(
+                f"{run_dir}: the masks of split {split!r} have changed since the run in it was "
+                "started"
+            )
 
 
 def segmentation(config, model, train, val):

@@ -10,7 +10,7 @@ import pytest
 from narrow_vit import pretrain_flags, register
 from PIL import Image
 from private import make_private, marks_in, private_dicom
-from tiny import make_photographs, train_flags
+from tiny import command, make_photographs, train_flags
 
 from fundus_diag.cli import main
 from fundus_diag.imaging import dicom
@@ -31,6 +31,17 @@ def written(tmp_path_factory, plain_graphs):
     out = folder / "out"
     out.mkdir()
     run, root = out / "run", ["--manifest", manifest, "--image-root", manifest.parent]
+    masked = manifest.with_name("masked.csv")
+    mask = np.zeros((48, 56), np.uint8)
+    mask[20:30, 20:30] = 255
+    Image.fromarray(mask).save(manifest.with_name("mask.png"))
+    table.assign(mask_spot="mask.png").to_csv(masked, index=False)
+    worded = manifest.with_name("worded.csv")
+    table.rename(columns={"A": "hard exudate", "B": "drusen"}).to_csv(worded, index=False)
+    outlines = {"encoder": "tiny", "weights": "none", "patch_size": 32, "patches": 2,
+                "phase1_epochs": 1, "phase2_epochs": 1, "patience": 0, "precision": "float32",
+                "image_size": 64}  # fmt: skip
+    pair = [manifest.with_name(x) for x in table["image"][:2]]  # the second is a DICOM file
     capture = pytest.MonkeyPatch()
     register(capture.setitem)  # the encoder of the pretraining
     said = io.StringIO()
@@ -48,6 +59,45 @@ def written(tmp_path_factory, plain_graphs):
         ["predict", run, manifest.parent, "--out", out / "answers.csv", "--maps"],
         ["predict", run, manifest.parent, "--out", out / "answers.xlsx", "--no-page"],
         ["operate", run, "--criterion", "f1", "--resamples", "100"],
+        ["segment", *command("train", masked, out / "outlines", outlines)],
+        ["segment", "predict", out / "outlines", manifest.parent, "--out", out / "outlined"],
+        ["segment", "report", out / "outlines"],
+        train_flags(worded, out / "words", phase2_epochs=1, task="findings"),
+        ["retrieve", out / "words", manifest.parent, "--phrases", "drusen", "--out", out / "found"],
+        [
+            "associate",
+            run,
+            "--manifest",
+            masked,
+            *root[2:],
+            "--regions",
+            "A=spot",
+            "--out",
+            out / "associated",
+        ],
+        [
+            "case",
+            run,
+            "--images",
+            pair[1],
+            "--segment",
+            out / "outlines",
+            "--findings",
+            out / "words",
+            "--out",
+            out / "case",
+        ],
+        [
+            "case",
+            run,
+            "--images",
+            *pair,
+            "--rating",
+            out / "rating",
+            "--methods",
+            "layer_cam",
+            "grad_cam",
+        ],
     ]
     try:
         for words in commands:

@@ -162,7 +162,7 @@ def test_a_photograph_without_the_class_leaves_its_figures_undefined(trained, tm
     assert spot["dice"].isin([0]).sum() + spot["dice"].isna().sum() == 3
 
 
-def test_an_interrupted_training_goes_on_to_the_same_end(tmp_path, monkeypatch):
+def test_an_interrupted_training_goes_on_to_the_same_end(tmp_path, monkeypatch, capsys):
     manifest = make_masked(tmp_path / "photographs")
     whole, other = tmp_path / "whole", tmp_path / "other"
     flags = {"phase2_epochs": 2, "ema": 1.0}
@@ -180,7 +180,14 @@ def test_an_interrupted_training_goes_on_to_the_same_end(tmp_path, monkeypatch):
     # The flags are those of the run; the table may lie elsewhere.
     moved = shutil.copytree(tmp_path / "photographs", tmp_path / "moved") / "manifest.csv"
     places = ["--manifest", str(moved), "--image-root", str(moved.parent)]
-    assert main(["segment", "train", "--run-dir", str(other), "--resume", *places]) == 0
+    goes_on = ["segment", "train", "--run-dir", str(other), "--resume", *places]
+    mask = moved.parent / "half" / "02.png"  # of a photograph of val
+    content = mask.read_bytes()
+    cv2.imwrite(str(mask), cv2.imread(str(mask), 0)[::-1])
+    assert main(goes_on) == 1
+    assert "the masks of split 'val' have changed since" in capsys.readouterr().err
+    mask.write_bytes(content)
+    assert main(goes_on) == 0
     a, b = (pd.read_csv(x / "history.csv") for x in (whole, other))
     pd.testing.assert_frame_equal(a, b)
     assert (
