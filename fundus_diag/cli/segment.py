@@ -42,6 +42,7 @@ def predict(
     image_root: Path | None = None,
     patient_pattern: str | None = None,
     probabilities: bool = False,
+    maps: Literal["chefer", "rollout"] | None = None,
     precision: Literal["float32", "auto"] = "float32",
 ):
     """Outline what a segmenter sees in photographs: masks, a table, a page.
@@ -55,6 +56,8 @@ def predict(
         patient_pattern: Regular expression that finds (?P<patient>..) and (?P<eye>..) in the name
             of a photograph.
         probabilities: Whether probabilities are written too, in 255ths, beside the masks.
+        maps: Whether maps of where each class's pixels come from are written too, over the
+            photograph: maps/CLASS/NAME.jpg. Of transunet and unetr, whose attention is read.
         precision: float32, or auto: the fast path, to about two decimals.
     """
     from fundus_diag.data.gather import check_paths
@@ -63,7 +66,14 @@ def predict(
     read_config(run, SEGMENTER)  # what is mistyped is said before TensorFlow is imported
     check_paths(paths)
     import_tensorflow()
-    from fundus_diag.report.segmented import MOST, PAGE, outlined_jpeg, write_segmented
+    from fundus_diag.explain.of_pixels import check_method
+    from fundus_diag.report.segmented import (
+        MOST,
+        PAGE,
+        outlined_jpeg,
+        write_maps,
+        write_segmented,
+    )
     from fundus_diag.runs.cases import cases_of_files
     from fundus_diag.runs.segment import segment
     from fundus_diag.runs.segmenter import load_segmenter
@@ -71,12 +81,17 @@ def predict(
 
     opened = load_segmenter(run, precision)
     cases = cases_of_files(opened, paths, patient_pattern, image_root)
+    if maps:
+        check_method(opened.model, maps)
     shown, unread = [], []
     found = segment(opened, cases, out, probabilities)
     for case, loaded, called, field in track(found, "segmenting", len(cases)):
         if called is None:
             unread.append((next(iter(case.images.values())), loaded))
-        elif len(shown) < MOST:
+            continue
+        if maps:
+            write_maps(out, opened, case, loaded, called, maps)
+        if len(shown) < MOST:
             share = called.sum(axis=(0, 1)) / max(1, field.sum())
             shares = dict(zip(opened.classes, map(float, share), strict=True))
             shown.append((case.title, outlined_jpeg(loaded.photograph, called), shares))

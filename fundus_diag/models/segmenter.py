@@ -8,6 +8,7 @@ from keras import layers
 from fundus_diag.models import transunet, unet, unetr
 from fundus_diag.models.classifier import copy_encoder_weights
 from fundus_diag.models.encoders import CAM_LAYERS, HEADS, feature_map
+from fundus_diag.models.layers.decoding import ClassOfPixels
 from fundus_diag.models.options import parsed
 from fundus_diag.utils.errors import UsageError
 from fundus_diag.utils.keras_settings import layout
@@ -54,6 +55,19 @@ def build_segmenter(
     if weights is not None:
         copy_encoder_weights(weights, model)
     return model
+
+
+def of_classes(model):
+    """A segmenter as a classifier of its classes, for maps of where their pixels come from.
+
+    Args:
+        model: of `build_segmenter`.
+
+    Returns:
+        keras.Model from pictures (B, S, S, 3) to logits (B, K); it shares all layers.
+    """
+    scores = ClassOfPixels(dtype="float32", name="class_of_pixels")(model.output)
+    return keras.Model(model.input, scores, name=model.name)
 
 
 def parse_decoder_options(network, words):

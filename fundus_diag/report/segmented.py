@@ -2,10 +2,12 @@
 
 import numpy as np
 
-from fundus_diag.explain.overlay import contour
+from fundus_diag.data.labels import file_name
+from fundus_diag.explain.of_pixels import class_maps
+from fundus_diag.explain.overlay import blend, contour
 from fundus_diag.report.environment import environment
 from fundus_diag.report.pictures import data_url, jpeg, resized, size_within
-from fundus_diag.utils.files import write_bytes
+from fundus_diag.utils.files import make_folder, write_bytes
 
 PAGE = "segments.html"
 SIDE = 720  # px, longest side of a photograph on the page
@@ -26,6 +28,28 @@ def outlined_jpeg(photograph, called):
         mask = resized(called[..., k].astype(np.float32), size)
         small = contour(small, mask > 0.25, COLOURS[k % len(COLOURS)])
     return jpeg(small)
+
+
+def write_maps(out, run, case, loaded, called, method):
+    """Writes maps/CLASS/NAME.jpg: a photograph under the map of each class, with its outline.
+
+    Args:
+        out: folder.
+        run: `segmenter.Segmenter`.
+        case: `cases.Case`.
+        loaded: its `preprocess.Loaded`.
+        called: (H, W, K) bool.
+        method: see `of_pixels.class_maps`.
+    """
+    found = class_maps(run, loaded, method)
+    size = size_within(loaded.photograph.shape, SIDE)
+    small = resized(loaded.photograph, size)
+    for k, name in enumerate(run.classes):
+        laid = blend(small, np.clip(resized(found[..., k], size), 0, 1))
+        mask = resized(called[..., k].astype(np.float32), size) > 0.25
+        folder = out / "maps" / file_name(name)
+        make_folder(folder)
+        write_bytes(folder / f"{case.name}.jpg", jpeg(contour(laid, mask)))
 
 
 def write_segmented(path, run, shown, rows, number):

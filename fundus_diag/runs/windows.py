@@ -26,8 +26,14 @@ def weights(side):
     return np.maximum(np.outer(line, line), 1e-3).astype(np.float32)
 
 
-def over_windows(score, picture, side, overlap, batch_size=8):
-    """Probabilities of a whole picture.
+def sigmoid(logits):
+    """Probabilities of logits."""
+    with np.errstate(over="ignore"):
+        return 1 / (1 + np.exp(-logits))
+
+
+def over_windows(score, picture, side, overlap, batch_size=8, finish=sigmoid):
+    """Probabilities of a whole picture, or other values of its pixels.
 
     Args:
         score: function from pictures (B, P, P, 3) float32 to logits (B, P, P, K).
@@ -35,9 +41,10 @@ def over_windows(score, picture, side, overlap, batch_size=8):
         side: P of a window, px.
         overlap: see `starts`.
         batch_size: windows at a time.
+        finish: what is made of what `score` says.
 
     Returns:
-        (S, S, K) float32: of each pixel the mean of its windows' probabilities, by `weights`.
+        (S, S, K) float32: of each pixel the mean of what its windows say, by `weights`.
     """
     begins = starts(len(picture), side, overlap)
     places = [(y, x) for y in begins for x in begins]
@@ -50,8 +57,6 @@ def over_windows(score, picture, side, overlap, batch_size=8):
             total = np.zeros((*picture.shape[:2], logits.shape[-1]), np.float32)
             share = np.zeros((*picture.shape[:2], 1), np.float32)
         for (y, x), one in zip(chosen, logits, strict=True):
-            with np.errstate(over="ignore"):
-                said = 1 / (1 + np.exp(-one))
-            total[y : y + side, x : x + side] += weight * said
+            total[y : y + side, x : x + side] += weight * finish(one)
             share[y : y + side, x : x + side] += weight
     return total / share

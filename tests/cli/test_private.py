@@ -34,8 +34,9 @@ def written(tmp_path_factory, plain_graphs):
     masked = manifest.with_name("masked.csv")
     mask = np.zeros((48, 56), np.uint8)
     mask[20:30, 20:30] = 255
-    Image.fromarray(mask).save(manifest.with_name("mask.png"))
-    table.assign(mask_spot="mask.png").to_csv(masked, index=False)
+    manifest.with_name("masks").mkdir()
+    Image.fromarray(mask).save(manifest.with_name("masks") / "mask.png")
+    table.assign(mask_spot="masks/mask.png").to_csv(masked, index=False)
     worded = manifest.with_name("worded.csv")
     table.rename(columns={"A": "hard exudate", "B": "drusen"}).to_csv(worded, index=False)
     outlines = {"encoder": "tiny", "weights": "none", "patch_size": 32, "patches": 2,

@@ -11,8 +11,10 @@ import tensorflow as tf
 import tiny  # noqa: F401  (adds the encoder of that name)
 
 from fundus_diag.cli import main
+from fundus_diag.explain.of_pixels import class_maps
 from fundus_diag.export.onnx import load_onnx
 from fundus_diag.export.openvino import load_openvino
+from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.runs.segmenter import load_segmenter
 from fundus_diag.training import checkpoint, loop
 
@@ -196,6 +198,33 @@ def test_an_interrupted_training_goes_on_to_the_same_end(tmp_path, monkeypatch, 
     for x, y in zip(load_segmenter(whole).model.weights, load_segmenter(other).model.weights,
                     strict=True):  # fmt: skip
         np.testing.assert_array_equal(x.numpy(), y.numpy())
+
+
+def test_a_transformer_shows_where_the_pixels_of_each_class_come_from(trained, tmp_path, capsys):
+    manifest = trained / "photographs" / "manifest.csv"
+    own = ("--network", "transunet", "width=0.5", "channels=32", "depth=2", "heads=2")
+    words_ = words(manifest, tmp_path / "run", *own[:2], phase2_epochs=1)
+    at = words_.index("--decoder-options")
+    words_[at + 1 : at + 2] = own[2:]
+    assert main(words_) == 0
+    photographs = sorted(map(str, (trained / "photographs/images").glob("*.png")))[:2]
+    ask = ["segment", "predict", str(tmp_path / "run"), *photographs, "--out", str(tmp_path / "o")]
+    assert main([*ask, "--maps", "chefer"]) == 0
+    written = sorted(
+        x.relative_to(tmp_path / "o/maps") for x in (tmp_path / "o/maps").rglob("*.jpg")
+    )
+    assert [str(x) for x in written] == ["half/00.jpg", "half/01.jpg", "spot/00.jpg", "spot/01.jpg"]
+    run = load_segmenter(tmp_path / "run")
+    loaded = load_photograph(photographs[0], SIDE, run.config["crop"])
+    maps = {x: class_maps(run, loaded, x) for x in ("chefer", "rollout")}
+    for found in maps.values():
+        assert found.shape == (SIDE, SIDE, 2)
+        np.testing.assert_allclose(found.max(axis=(0, 1)), 1, rtol=1e-5)
+        assert found.min() >= 0
+        assert np.abs(found[..., 0] - found[..., 1]).max() > 0.01
+    ask[2] = str(trained / "run")
+    assert main([*ask, "--maps", "chefer"]) == 2
+    assert "has no attention over its whole map: of --network" in capsys.readouterr().err
 
 
 def test_its_config_makes_it_again(trained, tmp_path, monkeypatch):

@@ -9,7 +9,9 @@ Sources:
 Both multiply the blocks' matrices of who attends to whom into one, from each token that leaves the
 last block to the tokens that entered the first. Which of its rows are read is the classifier's
 doing: where it pools the mean of the patches, the mean of their rows; where it pools the class
-token, that token's row. Columns of the class token are no place of the picture and are left out.
+token, that token's row; of a segmenter (`segmenter.of_classes`) the rows of the tokens that the
+class's own pixels lie in, so that there rollout has a map for each class, too. Columns of the class
+token are no place of the picture and are left out.
 
 Only blocks over one grid can be multiplied: all of a ViT, the last stage of CvT. CvT's keys stand
 at every second cell; `key_shares` says how their columns are spread back over the grid.
@@ -24,6 +26,7 @@ import tensorflow as tf
 from fundus_diag.explain.laying import on_grid
 from fundus_diag.models import geometry
 from fundus_diag.models.layers.attention import AttentionWeights, FusedAttention, WeightedValues
+from fundus_diag.models.layers.decoding import ClassOfPixels
 from fundus_diag.models.layers.tokens import FirstToken
 from fundus_diag.utils.errors import UsageError
 from fundus_diag.utils.kept import kept
@@ -39,7 +42,7 @@ def rollout(attention, reading, head_fusion="mean", discard_ratio=0.0, shares=No
     Args:
         attention: weights (N, heads, t, s) of each block, first to last; s < t where keys are
             strided.
-        reading: (t,) shares in which the rows of the product are read.
+        reading: (t,) shares in which the rows of the product are read, or each picture's (N, t).
         head_fusion: "mean", "max" or "min" over heads.
         discard_ratio: share of a block's fused weights, the lowest of each picture, that is set to
             0, in [0, 1). The paper has none. The class token's column never is; of equal weights
@@ -50,7 +53,7 @@ def rollout(attention, reading, head_fusion="mean", discard_ratio=0.0, shares=No
         (N, t), not below 0, with sum 1: the share of each token that entered the first block.
     """
     size = attention[0].shape[2]
-    rows = tf.constant(reading, tf.float32)[None, None]  # (1, 1, t); then (N, 1, t)
+    rows = _row(reading)  # (1 or N, 1, t)
     # From the last block on: a row times a matrix each, where the whole product would cost t times.
     for weights in reversed(attention):
         kept = discard(FUSIONS[head_fusion](weights, axis=1), discard_ratio)
@@ -68,18 +71,24 @@ def chefer(attention, gradients, reading, shares=None):
     Args:
         attention: weights (N, heads, t, s) of each block, first to last.
         gradients: of the logit by these weights, of the same shapes.
-        reading: (t,) shares in which the rows of R are read.
+        reading: shares in which the rows of R are read, see `rollout`.
         shares: see `rollout`.
 
     Returns:
         (N, t), not below 0: the relevance of each token that entered the first block.
     """
-    own = tf.constant(reading, tf.float32)[None, None]
+    own = _row(reading)
     gained = tf.zeros_like(own)  # by itself: beside the identity small values would lose digits
     for weights, slopes in zip(reversed(attention), reversed(gradients), strict=True):
         relevance = over_grid(tf.reduce_mean(tf.nn.relu(slopes * weights), axis=1), shares)
         gained += (own + gained) @ relevance
     return gained[:, 0]
+
+
+def _row(reading):
+    """Shares (t,) or (N, t) as (1 or N, 1, t)."""
+    reading = tf.convert_to_tensor(reading, tf.float32)
+    return tf.reshape(reading, (-1, 1, reading.shape[-1]))
 
 
 def discard(fused, ratio):
@@ -187,7 +196,8 @@ def _graph(model, *options):
 
 
 def _compiled(model, method, head_fusion, discard_ratio, count):
-    twin = readable(model)
+    pixels = [x for x in model.layers if isinstance(x, ClassOfPixels)]
+    twin = readable(keras.Model(model.input, pixels[0].input) if pixels else model)
     blocks = [x for x in twin.layers if isinstance(x, AttentionWeights)]
     size = blocks[-1].output.shape[2]
     found = [x.output for x in blocks if x.output.shape[2] == size]  # the last stage's
@@ -200,27 +210,42 @@ def _compiled(model, method, head_fusion, discard_ratio, count):
         reading[0] = 1
     else:
         reading[first:] = 1 / (size - first)
-    network = keras.Model(twin.input, [*found, twin.output])
+    scores = [twin.output, pixels[0](twin.output)] if pixels else [twin.output]
+    network = keras.Model(twin.input, [*found, *scores])
     inputs = tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape, tf.float32), model.input)
     signature = [inputs, tf.TensorSpec((None, count), tf.int32)]
+
+    def readings(logits, chosen):
+        """Of each chosen label the shares in which rows are read."""
+        if not pixels:
+            return [reading] * count
+        each = tf.image.resize(pixels[0].shares(logits), (side, side), method="area")
+        each = tf.reshape(each, (-1, side * side, each.shape[-1]))
+        each /= tf.reduce_sum(each, axis=1, keepdims=True)
+        each = tf.pad(each, ((0, 0), (first, 0), (0, 0)))  # a class token is no place
+        return [tf.gather(each, chosen[:, k], axis=2, batch_dims=1) for k in range(count)]
 
     @tf.function(input_signature=signature, autograph=False)
     def raw(inputs, chosen):
         if method == "rollout":
             *weights, _ = network(inputs, training=False)
+            rows = readings(weights.pop() if pixels else None, chosen)
             weights = [tf.cast(x, tf.float32) for x in weights]
-            tokens = [rollout(weights, reading, head_fusion, discard_ratio, shares)] * count
+            made = rows if pixels else rows[:1]  # else it is the same map for every label
+            tokens = [rollout(weights, x, head_fusion, discard_ratio, shares) for x in made]
+            tokens *= count // len(made)
         else:
             with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
                 tape.watch(inputs)
                 *weights, logits = network(inputs, training=False)
+                rows = readings(weights.pop() if pixels else None, chosen)
                 scores = [tf.gather(logits, chosen[:, k], batch_dims=1) for k in range(count)]
             # The sum over pictures: each picture's logit depends on that picture alone.
             # Where the network computes in half precision, the products of the blocks do not.
             whole = [tf.cast(x, tf.float32) for x in weights]
             slopes = [tape.gradient(x, weights) for x in scores]
             slopes = [[tf.cast(x, tf.float32) for x in one] for one in slopes]
-            tokens = [chefer(whole, one, reading, shares) for one in slopes]
+            tokens = [chefer(whole, *both, shares) for both in zip(slopes, rows, strict=True)]
         maps = tf.reshape(tf.stack(tokens, axis=-1)[:, first:], (-1, side, side, count))
         if isinstance(inputs, dict):
             maps *= tf.reshape(inputs["mask"], (-1, 1, 1, 1))

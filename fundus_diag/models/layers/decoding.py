@@ -2,7 +2,8 @@
 
 import math
 
-from keras import layers
+import keras
+from keras import layers, ops
 
 from fundus_diag.utils.errors import UsageError
 
@@ -26,6 +27,31 @@ def scales(network, names):
             f"--encoder {network.name}: has maps of one size alone; --network unetr reads mae_vit_*"
         )
     return [found[side] for side in sorted(found, reverse=True)]
+
+
+@keras.saving.register_keras_serializable("fundus_diag")
+class ClassOfPixels(layers.Layer):
+    """Logits (B, S, S, K) of pixels to one a class, (B, K): the mean over the pixels of the class.
+
+    Source: Vinogradova et al. 2020, "Towards Interpretable Semantic Segmentation via
+    Gradient-weighted Class Activation Mapping", equation 2, https://arxiv.org/abs/2002.11434.
+    """
+
+    def shares(self, logits):
+        """Shares (B, S, S, K) of the pixels, with sum 1: alike of those whose logit is not below 0.
+
+        Where a class has none, each as its probability is.
+        """
+        called = ops.cast(logits >= 0, logits.dtype)
+        there = ops.sum(called, axis=(1, 2), keepdims=True) > 0
+        found = ops.where(there, called, ops.sigmoid(logits))
+        return ops.stop_gradient(found / ops.sum(found, axis=(1, 2), keepdims=True))
+
+    def call(self, logits):
+        return ops.sum(self.shares(logits) * logits, axis=(1, 2))
+
+    def compute_output_shape(self, shape):
+        return (shape[0], shape[3])
 
 
 def convolutions(x, channels, *, count=2, name):
