@@ -9,7 +9,11 @@ from fundus_diag.training.pretraining.config import PretrainConfig
 
 
 def pretrain(config: tyro.conf.OmitArgPrefixes[PretrainConfig]):
-    """Pretrain an encoder on photographs without labels, as a masked autoencoder."""
+    """Pretrain an encoder on photographs without labels, as a masked autoencoder.
+
+    Example:
+        fundus-diag pretrain --manifest all.csv --image-root PHOTOS --run-dir reports/mae
+    """
     config = with_switches(config)
     check_file(config.manifest)
     check_folder(config.image_root)

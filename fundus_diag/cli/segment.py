@@ -23,6 +23,10 @@ def train(config: tyro.conf.OmitArgPrefixes[SegmentConfig]):
 
     Args:
         config: Of the run.
+
+    Example:
+        fundus-diag segment train --manifest masked.csv --image-root MASKED \\
+            --run-dir reports/outlines
     """
     config = with_switches(config)
     check_start(config)
@@ -56,6 +60,9 @@ def predict(
             of a photograph.
         probabilities: Whether probabilities are written too, in 255ths, beside the masks.
         precision: float32, or auto: the fast path, to about two decimals.
+
+    Example:
+        fundus-diag segment predict reports/outlines PHOTOS/ --out outlined
     """
     from fundus_diag.data.gather import check_paths
     from fundus_diag.runs.run_files import SEGMENTER, read_config
@@ -105,6 +112,9 @@ def report(
         image_root: Folder that its paths start from.
         out: Folder to write to. Default: the run's; needed with --manifest.
         precision: float32, or auto: the fast path, to about two decimals.
+
+    Example:
+        fundus-diag segment report reports/outlines
     """
     if (manifest is None) != (image_root is None):
         raise UsageError("--manifest and --image-root: one needs the other")

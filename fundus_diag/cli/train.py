@@ -26,6 +26,10 @@ def train(
             and with --run-dir on a disk that all of them share.
         host_index: Number of this machine, from 0; the first one writes the run.
         coordinator: ADDRESS:PORT of the first machine, a port that is free there.
+
+    Example:
+        fundus-diag train --manifest odir_split.csv --image-root ODIR --run-dir reports/odir
+        fundus-diag train --run-dir reports/odir --resume
     """
     machines = Hosts(hosts, host_index, coordinator)
     machines.check()
