@@ -27,6 +27,7 @@ from fundus_diag.cli.pretrain import pretrain
 from fundus_diag.cli.report import report
 from fundus_diag.cli.resume import resumed
 from fundus_diag.cli.retrieve import retrieve
+from fundus_diag.cli.runs import runs
 from fundus_diag.cli.search import search
 from fundus_diag.cli.serve import serve
 from fundus_diag.cli.train import train
@@ -39,6 +40,7 @@ COMMANDS = {
     "pretrain": pretrain,
     "predict": predict,
     "report": report,
+    "runs": runs,
     "compare": compare,
     "search": search,
     "operate": operate,
@@ -64,7 +66,7 @@ GROUPS = {
 LISTED = {
     "to begin with": ("demo", "draw", "manifest"),
     "training": ("train", "segment", "pretrain", "port", "search", "compare"),
-    "how good it is": ("report", "operate", "recalibrate"),
+    "how good it is": ("report", "runs", "operate", "recalibrate"),
     "photographs": ("predict", "case", "retrieve", "serve", "export"),
     "where answers come from": ("explain", "explain-eval", "associate"),
 }
@@ -111,8 +113,8 @@ def main(argv=None, program="fundus-diag"):
         if not _of_a_file(error):
             raise
         return _complain(program, _said(error), 1)
-    except KeyboardInterrupt:
-        return _complain(program, "interrupted", 130)
+    except KeyboardInterrupt as stop:
+        return _complain(program, str(stop) or "interrupted", 130)
 
 
 def _told(group, argv, program):

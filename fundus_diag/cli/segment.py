@@ -14,7 +14,7 @@ from fundus_diag.training.segment_config import SegmentConfig
 from fundus_diag.utils.errors import UsageError
 
 
-def train(config: tyro.conf.OmitArgPrefixes[SegmentConfig]):
+def train(config: tyro.conf.OmitArgPrefixes[SegmentConfig], dry_run: bool = False):
     """Train a segmenter in two phases: the decoder alone, then everything.
 
     The table has a column mask_<name> for each class: a file per photograph; none: somebody looked
@@ -23,6 +23,7 @@ def train(config: tyro.conf.OmitArgPrefixes[SegmentConfig]):
 
     Args:
         config: Of the run.
+        dry_run: Say what would be trained, on what and how, and stop: nothing is written.
 
     Example:
         fundus-diag segment train --manifest masked.csv --image-root MASKED \\
@@ -33,7 +34,9 @@ def train(config: tyro.conf.OmitArgPrefixes[SegmentConfig]):
     import_tensorflow()
     from fundus_diag.training.segment import train_segmenter
 
-    run_dir = train_segmenter(config)
+    run_dir = train_segmenter(config, dry_run)
+    if dry_run:
+        return 0
     print(f"run: {run_dir}")
     return 0
 

@@ -221,8 +221,8 @@ def together(hosts):
         _end(1, error)
     except UsageError as error:
         _end(2, error)
-    except KeyboardInterrupt:
-        _end(130, "interrupted")
+    except KeyboardInterrupt as stop:
+        _end(130, str(stop) or "interrupted")
     except BaseException as error:
         if not isinstance(error, jax.errors.JaxRuntimeError) and "Gloo" not in str(error):
             _end(1, traceback.format_exc())
