@@ -169,10 +169,10 @@ def test_an_interrupted_training_goes_on_to_the_same_end(tmp_path, monkeypatch, 
     assert main(words(manifest, whole, "--deterministic", **flags)) == 0
     real = loop._run_epoch
 
-    def two(fitting, learner, phase):
+    def two(fitting, learner, phase, pace):
         if len(fitting.state["history"]) == 2:
             raise KeyboardInterrupt
-        real(fitting, learner, phase)
+        real(fitting, learner, phase, pace)
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "_run_epoch", two)
@@ -201,7 +201,7 @@ def test_an_interrupted_training_goes_on_to_the_same_end(tmp_path, monkeypatch, 
 def test_its_config_makes_it_again(trained, tmp_path, monkeypatch):
     config = str(trained / "run/config.json")
     seen = []
-    monkeypatch.setattr("fundus_diag.training.segment.train_segmenter", seen.append)
+    monkeypatch.setattr("fundus_diag.training.segment.train_segmenter", lambda x, _: seen.append(x))
     assert main(["segment", "train", "--config", config, "--run-dir", str(tmp_path / "r")]) == 0
     assert (seen[0].patch_size, seen[0].decoder_options) == (32, ("width=0.5",))
 
