@@ -40,7 +40,7 @@ def first_screen(config, counts, model, arithmetic, rest, unit="photograph"):
     ]
     for split in (x for x in (*SPLITS, "all") if x in counts):
         part = counts[split]
-        text = f"{counted(part['rows'], unit)} of {counted(part['patients'], 'patient')}"
+        text = f"{_many(part['rows'], unit)} of {_many(part['patients'], 'patient')}"
         if part.get("positives"):
             text += ": " + ", ".join(f"{name} {n:,}" for name, n in part["positives"].items())
         lines += _line(f"  {split}", text)
@@ -88,6 +88,10 @@ def _line(title, text):
         text, WIDTH, initial_indent=f"  {title}".ljust(INDENT), subsequent_indent=" " * INDENT,
         break_long_words=False, break_on_hyphens=False,
     )  # fmt: skip
+
+
+def _many(number, noun):
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def _short(value):
