@@ -28,7 +28,7 @@ def runs(folder: File, /, format: Literal["table", "csv", "json"] = "table"):
 
     Example:
         fundus-diag runs reports
-        fundus-diag runs reports --format csv > runs.csv
+        fundus-diag runs reports --format csv
     """
     from fundus_diag.runs.below import DAMAGED, FIELDS, runs_below
     from fundus_diag.utils.files import csv_text

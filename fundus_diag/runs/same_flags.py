@@ -36,12 +36,20 @@ def check_same(config, before):
         # A flag that a later version brought is in no older run.
         if name not in FREE_FLAGS and name in then and then[name] != value:
             more = "; phase 1 is finished" if over and name in PHASE1 else ""
-            wrong.append(f"{flag(name)} ({then[name]}, not {value}{more})")
+            wrong.append(f"{_differs(config, name, then[name], value)}{more})")
     if wrong:
         how = "is finished, and was" if before.get("finished") else "was"
         raise UsageError(
             f"the run in {config.run_dir} {how} started with other flags: {', '.join(wrong)}"
         )
+
+
+def _differs(config, name, then, now):
+    """A flag with what it was and is, up to the closing bracket; a switch is given or not."""
+    if not isinstance(now, bool):
+        return f"{flag(name)} ({then}, not {now}"
+    (usual,) = [x.default for x in dataclasses.fields(config) if x.name == name]
+    return f"{flag(f'no_{name}' if usual else name)} ({'' if then != usual else 'not '}given then"
 
 
 def _phase1_over(folder, then):

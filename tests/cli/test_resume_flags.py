@@ -73,7 +73,8 @@ def test_a_switch_that_is_not_given_is_as_in_the_run(tmp_path, monkeypatch, caps
     count = len(seen)
     assert main(["train", "--run-dir", folder, "--resume", *words]) == 2
     said = capsys.readouterr().err
-    assert "--augment (True, not False), --deterministic (False, not True)" in said
+    assert "--no-augment (not given then)" in said
+    assert "--deterministic (not given then)" in said
     assert len(seen) == count
 
 
