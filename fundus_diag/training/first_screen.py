@@ -10,6 +10,7 @@ from fundus_diag.utils.errors import counted
 
 WIDTH = 80
 INDENT = 13
+TOGETHER = "\xa0"  # a blank at which no line is broken
 # Said by lines of their own.
 PHASES = ("phase1_epochs", "phase2_epochs", "phase1_rate", "phase2_rate", "batch_size", "patience")
 
@@ -42,7 +43,9 @@ def first_screen(config, counts, model, arithmetic, rest, unit="photograph"):
         part = counts[split]
         text = f"{_many(part['rows'], unit)} of {_many(part['patients'], 'patient')}"
         if part.get("positives"):
-            text += ": " + ", ".join(f"{name} {n:,}" for name, n in part["positives"].items())
+            text += ": " + ", ".join(
+                f"{name}{TOGETHER}{n:,}" for name, n in part["positives"].items()
+            )
         lines += _line(f"  {split}", text)
     for title, text in rest:
         lines += _line(title, text)
@@ -62,7 +65,8 @@ def two_phases(config, steps, judged, how):
         how: (what phase 1 trains, what phase 2 trains).
     """
     known = [x for x in RECIPES[config.recipe] if hasattr(config, x) and x not in PHASES]
-    values = ", ".join(f"{x.replace('_', ' ')} {_short(getattr(config, x))}" for x in known)
+    values = ", ".join(f"{x}{TOGETHER}{_short(getattr(config, x))}" for x in known)
+    values = values.replace("_", TOGETHER)
     lines = [("recipe", f"{config.recipe}: {values}")]
     for phase, what in enumerate(how, start=1):
         epochs = getattr(config, f"phase{phase}_epochs")
@@ -84,10 +88,11 @@ def steps_of(steps, epochs, batch_size):
 
 
 def _line(title, text):
-    return textwrap.wrap(
+    lines = textwrap.wrap(
         text, WIDTH, initial_indent=f"  {title}".ljust(INDENT), subsequent_indent=" " * INDENT,
         break_long_words=False, break_on_hyphens=False,
     )  # fmt: skip
+    return [x.replace(TOGETHER, " ") for x in lines]
 
 
 def _many(number, noun):

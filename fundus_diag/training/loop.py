@@ -15,7 +15,6 @@ import tensorflow as tf
 from fundus_diag.models.batch_norm import calibrate_batch_norm
 from fundus_diag.training import checkpoint, epochs, jax_hosts, phases, validation
 from fundus_diag.training.pace import Pace
-from fundus_diag.training.watch import duration
 from fundus_diag.utils.variables import assign, values
 
 RATES = {1: "phase1_rate", 2: "phase2_rate"}
@@ -198,7 +197,7 @@ def _run_epoch(fitting, learner, phase, pace):
         ", the best so far" if best else f" (best {state['best']:.3f}, epoch {state['best_epoch']})"
     )
     left = pace.time_left()
-    rest = f"; about {duration(left)} left" if left and left >= 1 else ""
+    rest = f"; about {left} left" if left else ""
     epochs.say(f"{'*' if best else ' '} {title}, {seconds:.0f} s: {score}; {task.line(row)}{rest}")
 
 

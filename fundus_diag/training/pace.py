@@ -2,7 +2,10 @@
 
 from fundus_diag.training.watch import duration
 
-FORTH_AND_BACK = 3  # a step forth and back takes about so many times a look at its pictures
+# A step of learning takes so many times a look at its pictures: from that of large convolutions to
+# that of EfficientNet-Lite in bfloat16 on two cores, whose convolutions of single channels are slow
+# to go back through, with the augmentation that a look does without.
+LEARNING = (3, 8)
 
 
 class Pace:
@@ -10,55 +13,53 @@ class Pace:
 
     Attributes:
         left: {phase: epochs that are left}.
-        seconds: {phase: of one of its epochs}, of those that something tells of.
-        guessed: phases of which only the rule above tells.
+        seconds: {phase: (least, most) of one of its epochs}, of those that something tells of.
     """
 
     def __init__(self, left, steps, batch_size):
         self.left, self.steps, self.batch_size = dict(left), steps, batch_size
-        self.seconds, self.guessed, self.said = {}, set(), set()
+        self.seconds, self.said = {}, set()
 
     def looked(self, phase, seconds):
-        """A phase that trains all of a network, by the seconds of a look at one picture."""
+        """Guesses a phase that trains all of a network, by the seconds of a look at a picture."""
         if phase not in self.seconds and self.left.get(phase):
-            self.seconds[phase] = FORTH_AND_BACK * seconds * self.batch_size * self.steps
-            self.guessed.add(phase)
+            epoch = seconds * self.batch_size * self.steps
+            self.seconds[phase] = tuple(times * epoch for times in LEARNING)
 
     def stepped(self, phase, seconds):
         """Takes in the seconds of a step; the line that says what follows, once a phase."""
         if phase in self.said:
             return None
         self.said.add(phase)
-        self.guessed.discard(phase)
-        self.seconds[phase] = self.steps * seconds
-        left = self.time_left()
-        step = f"{seconds:.2g} s a step"
+        self.seconds[phase] = (self.steps * seconds,) * 2
+        step, left = f"{seconds:.2g} s a step", self.time_left()
         if left is None:
-            return f"{step}: about {duration(self._of(phase))} for phase {phase}"
+            return f"{step}: about {_said(self._of(phase))} for phase {phase}"
         others = [x for x in self.left if self.left[x] and x != phase]
-        parts = [f"phase {x} about {duration(self._of(x))}" for x in (phase, *others)]
-        text = f"{step}: about {duration(left)} in all"
-        if others:
-            text += f" ({', '.join(parts)}"
-            text += ", a guess by how long a look takes)" if self.guessed else ")"
-        return text
+        parts = ", ".join(f"phase {x} {_said(self._of(x))}" for x in (phase, *others))
+        return f"{step}: about {left} in all" + (f" ({parts})" if others else "")
 
     def epoch(self, phase, seconds):
         """Takes in an epoch that is over, the scores of val with it."""
         self.left[phase] -= 1
-        self.seconds[phase] = seconds
-        self.guessed.discard(phase)
+        self.seconds[phase] = (seconds, seconds)
 
     def ended(self, phase):
         """A phase is over, perhaps before its time."""
         self.left[phase] = 0
 
     def time_left(self):
-        """Seconds, or None where nothing tells of a phase that is to come."""
-        open_phases = [x for x, n in self.left.items() if n]
-        if any(x not in self.seconds for x in open_phases):
+        """In words; "" where it is over, None where nothing tells of a phase that is to come."""
+        ahead = [x for x, n in self.left.items() if n]
+        if any(x not in self.seconds for x in ahead):
             return None
-        return sum(map(self._of, open_phases))
+        least, most = (sum(self._of(x)[k] for x in ahead) for k in (0, 1))
+        return _said((least, most)) if most >= 1 else ""
 
     def _of(self, phase):
-        return self.left[phase] * self.seconds[phase]
+        return tuple(self.left[phase] * x for x in self.seconds[phase])
+
+
+def _said(ends):
+    least, most = map(duration, ends)
+    return least if least == most else f"{least} to {most}"

@@ -21,7 +21,6 @@ from fundus_diag.training.pace import Pace
 from fundus_diag.training.pretraining.config import PretrainConfig
 from fundus_diag.training.pretraining.reconstructions import reconstruction_png
 from fundus_diag.training.sampling import draw_epoch
-from fundus_diag.training.watch import duration
 from fundus_diag.utils.files import make_folder, write_bytes
 from fundus_diag.utils.mixed_precision import has_gpu
 from fundus_diag.utils.plotting import curve_png
@@ -163,7 +162,7 @@ def _run_epoch(run, see, pace):
     epochs.keep(run.folder, model, model.optimizer, state)
     figures = ", ".join(f"{k.replace('_', ' ')} {row[k]:.4f}" for k in row if "loss" in k)
     left = pace.time_left()
-    rest = f"; about {duration(left)} left" if left and left >= 1 else ""
+    rest = f"; about {left} left" if left else ""
     epochs.say(f"  {title}, {seconds:.0f} s: {figures}{rest}")
 
 
