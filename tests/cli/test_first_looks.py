@@ -39,6 +39,8 @@ def mistyped(folder):
         (1, ["train", "--manifest", table, "--image-root", gone, *train]),
         (1, ["train", "--manifest", table, "--image-root", root, *train, "--weights", gone]),
         (2, ["train", "--run-dir", gone, "--resume"]),
+        (1, ["train", "--manifest", gone, "--image-root", root, *train, "--dry-run"]),
+        (1, ["runs", gone]),
         (1, ["pretrain", "--manifest", gone, "--image-root", root, "--run-dir", out]),
         (1, ["pretrain", "--manifest", table, "--image-root", gone, "--run-dir", out]),
         (1, ["report", gone]),

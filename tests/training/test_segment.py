@@ -92,6 +92,23 @@ def test_it_learns_and_its_run_says_how(trained):
     assert rows["split"].value_counts().to_dict() == {"train": 6, "val": 3, "test": 3}
 
 
+def test_a_dry_run_counts_photographs_with_masks_and_writes_nothing(tmp_path, capsys):
+    manifest = make_masked(tmp_path / "photographs")
+    assert main(words(manifest, tmp_path / "run", "--dry-run")) == 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert not (tmp_path / "run").exists()
+    table = pd.read_csv(manifest, keep_default_na=False)
+    train = table[table["split"] == "train"]
+    count = {x: (~train[f"mask_{x}"].isin(["", "none"])).sum() for x in ("spot", "half")}
+    said = f"{len(train)} photographs of {train['patient'].nunique()} patients: "
+    assert f"  train    {said}spot {count['spot']}, half {count['half']}\n" in err
+    assert f"{SIDE} px in patches of 32" in err
+    steps = len(train) * 4 // 4
+    assert f"  steps      {steps} an epoch, batches of 4; {4 * steps} in all\n" in err
+    assert "the epoch of the best Dice on val" in err
+
+
 def test_predict_outlines_what_is_there(trained, tmp_path, capsys):
     photographs = sorted((trained / "photographs/images").glob("*.png"))
     (tmp_path / "bad.png").write_bytes(b"no picture")

@@ -69,6 +69,18 @@ def copy_of(manifest, folder, change=lambda table: table, only=("train", "val", 
     return folder / "manifest.csv"
 
 
+def test_a_dry_run_says_what_would_be_learned_from_and_writes_nothing(manifest, tmp_path, capsys):
+    assert main([*pretrain_flags(manifest, tmp_path / "run", **FLAGS), "--dry-run"]) == 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert not (tmp_path / "run").exists()
+    table = pd.read_csv(manifest)
+    train = table[table["split"] == "train"]
+    assert f"train    {len(train)} photographs of {train['patient'].nunique()} patients\n" in err
+    assert f"{FLAGS['epochs']} epochs, rate " in err
+    assert "; starts from" not in err
+
+
 def complain(words, capsys, status):
     """Runs a command that must fail; returns its complaint."""
     assert main(words) == status
