@@ -37,7 +37,8 @@ class Pace:
             return f"{step}: about {_said(self._of(phase))} for phase {phase}"
         others = [x for x in self.left if self.left[x] and x != phase]
         parts = ", ".join(f"phase {x} {_said(self._of(x))}" for x in (phase, *others))
-        return f"{step}: about {left} in all" + (f" ({parts})" if others else "")
+        about = f"about {left}" if left else "less than a second"
+        return f"{step}: {about} in all" + (f" ({parts})" if others else "")
 
     def epoch(self, phase, seconds):
         """Takes in an epoch that is over, the scores of val with it."""

@@ -215,6 +215,10 @@ def test_time_is_told_by_steps_then_by_epochs():
     assert pace.time_left() == ""
 
 
+def test_a_moment_is_told_as_such():
+    assert Pace({1: 1}, 3, 8).stepped(1, 0.01) == "0.01 s a step: less than a second in all"
+
+
 def test_without_a_look_only_the_phase_itself_is_told():
     pace = Pace({1: 30, 2: 12}, steps=10, batch_size=4)
     assert pace.stepped(1, 0.5) == "0.5 s a step: about 2 min for phase 1"
