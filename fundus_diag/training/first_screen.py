@@ -2,6 +2,7 @@
 
 import textwrap
 
+from fundus_diag.data.columns import MASK, NO_MASK
 from fundus_diag.data.labels import SPLITS
 from fundus_diag.runs import directory
 from fundus_diag.training import checkpoint
@@ -53,6 +54,16 @@ def first_screen(config, counts, model, arithmetic, rest, unit="photograph"):
     if done:
         lines += _line("done", f"{counted(done, 'epoch')}, which are not learned again")
     return lines
+
+
+def mask_counts(table, classes):
+    """`counts` of a table with masks; positives: photographs whose mask is not `none`."""
+    counts = {}
+    for split, rows in table.groupby("split"):
+        positives = {x: int((~rows[MASK + x].isin(("", NO_MASK))).sum()) for x in classes}
+        patients = int(rows["patient"].nunique())
+        counts[split] = {"rows": len(rows), "patients": patients, "positives": positives}
+    return counts
 
 
 def two_phases(config, steps, judged, how):

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from fundus_diag.data.columns import MASK, NO_MASK
 from fundus_diag.data.inputs import settle_bad
 from fundus_diag.data.labels import SPLITS
 from fundus_diag.data.manifest import read_photographs, resolve_images
@@ -31,7 +30,7 @@ from fundus_diag.runs.thresholds import check_possible, save_operating_points
 from fundus_diag.runs.windows import over_windows
 from fundus_diag.training.devices import at_work, check_shares, start
 from fundus_diag.training.epochs import say
-from fundus_diag.training.first_screen import first_screen, two_phases
+from fundus_diag.training.first_screen import first_screen, mask_counts, two_phases
 from fundus_diag.training.loop import STATISTICS_BATCHES, Fitting, Learner, Task, fit
 from fundus_diag.training.losses import OverlapCrossentropy
 from fundus_diag.training.phases import check_block
@@ -124,19 +123,12 @@ def _train(config, manifest, classes, before, into, dry_run):
 
 
 def _first_screen(config, table, classes, model, arithmetic):
-    """Lines of what is to be done; of each class: photographs with a mask that is not `none`."""
-    counts = {}
-    for split, rows in table.groupby("split"):
-        outlined_in = {x: int((~rows[MASK + x].isin(("", NO_MASK))).sum()) for x in classes}
-        patients = int(rows["patient"].nunique())
-        counts[split] = {"rows": len(rows), "patients": patients, "positives": outlined_in}
+    """Lines of what is to be done."""
+    counts = mask_counts(table, classes)
+    patches = f"{config.patches} of each photograph an epoch, {config.patch_size} px"
     steps = steps_of(config, counts["train"]["rows"])
-    parts = "the decoder", "everything"
-    rest = [
-        ("patches", f"{config.patches} of each photograph an epoch, {config.patch_size} px"),
-        *two_phases(config, steps, "Dice", parts),
-    ]
-    return first_screen(config, counts, model, arithmetic, rest)
+    rest = two_phases(config, steps, "Dice", ("the decoder", "everything"))
+    return first_screen(config, counts, model, arithmetic, [("patches", patches), *rest])
 
 
 def _build(config, classes):
