@@ -12,7 +12,7 @@ import sys
 from common import in_turn, machine, ratio
 
 IMPORTS = {
-    "libraries": "import tyro, rich.progress, numpy",
+    "libraries": "import tyro",
     "command line": "import fundus_diag.cli",
 }
 

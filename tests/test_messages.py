@@ -75,6 +75,7 @@ TOLD = {
     "runs/answers.py": {"NO_EYE", "ANOTHER"},
     "runs/cases.py": {"NOTHING"},
     "runs/directory.py": {"_check_claim", "claimed", "begin"},
+    "runs/below.py": {"describe"},
     "runs/lock.py": {"_in_use", "locked"},
     "runs/recalibrate.py": {"_notes"},
     "runs/schema.py": {"_label", "_unlike"},

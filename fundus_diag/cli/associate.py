@@ -40,6 +40,10 @@ def associate(
         split: Rows of this split only.
         resamples: Of the bootstrap over patients.
         settings: Of the maps; the first method counts.
+
+    Example:
+        fundus-diag associate reports/odir --manifest masked.csv --image-root MASKED \\
+            --out reports/where --regions D=MA,HE,EX,SE
     """
     check_file(manifest)
     check_folder(image_root)

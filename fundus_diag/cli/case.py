@@ -40,6 +40,9 @@ def case(
         rating_summary: What readers said: key.csv of that page, then their files; no run is needed.
         seed: Of the order of cases and maps on that page.
         settings: Of the maps; of a report the first method counts.
+
+    Example:
+        fundus-diag case reports/odir --images 7_left.jpg 7_right.jpg --out reports/case_7
     """
     if rating_summary:
         return _summarised(*rating_summary, out=out)

@@ -35,6 +35,9 @@ def compare(
         split: That is compared, in place of the plan's: val, or test once all choices are made.
         resamples: Of the bootstrap over patients, for the 95 % intervals.
         dry_run: Say what would run, and run nothing.
+
+    Example:
+        fundus-diag compare phases --manifest odir_split.csv --image-root ODIR --out reports/phases
     """
     from fundus_diag.training.plan import find_plan, read_plan
 

@@ -165,6 +165,9 @@ def demo(out: Path = Path("reports/demo"), patients: int = 1200, seed: int = 0):
         out: Run directory; an earlier demo in it is replaced, an interrupted one gone on with.
         patients: Number of patients drawn, most with two eyes.
         seed: Of the drawing and the training.
+
+    Example:
+        fundus-diag demo --out reports/demo
     """
     check_demo(Path(out), Path(out).with_name(Path(out).name + "_photographs"))
     import_tensorflow()
@@ -183,5 +186,8 @@ def draw(out: Path, patients: int = 1200, size: int = 256, seed: int = 0):
         patients: Number of patients.
         size: Width and height, px.
         seed: The same seed gives the same photographs.
+
+    Example:
+        fundus-diag draw --out drawn --patients 200 --size 512
     """
     print(draw_photographs(out, patients, size, seed))

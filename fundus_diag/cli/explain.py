@@ -50,11 +50,14 @@ def explain(
         phrases: Of a run of --task findings: in place of its labels, any words, all explained;
             --methods words shows where they look.
         on_bad_image: Stop at a photograph that cannot be read, or leave it out.
-        pages: Whether a page is drawn of every photograph, or maps and table are written alone.
+        pages: The page of every photograph, so that maps and table are written alone.
         over: This process, or workers of Ray, one model each, on this machine or on the cluster of
             RAY_ADDRESS: what other commands call their --engine.
         workers: Of --over ray; one a machine by default.
         settings: Of the maps.
+
+    Example:
+        fundus-diag explain reports/odir left.jpg right.jpg --methods layer_cam grad_cam
     """
     check_engine(over, workers, flag="--over")
     if phrases and (labels or over != "local"):
@@ -119,6 +122,9 @@ def explain_eval(
         seed: Of the bootstrap and the random weights.
         on_bad_image: Stop at a photograph that cannot be read, or leave it out.
         settings: Of the maps; their filters are compared with none.
+
+    Example:
+        fundus-diag explain-eval reports/odir MASKED/ --masks MASKS --lesions D=MA,HE,EX,SE
     """
     check_folder(masks, "the folder of masks")
     opened, cases = _opened(

@@ -30,11 +30,14 @@ def export(
         format: saved_model; onnx or openvino with these extras installed.
         precision: float32; of saved_model bfloat16, or auto: where this processor has it; of
             openvino int8.
-        explain: A SavedModel also gives LayerCAM maps, by a second copy of the weights.
+        explain: LayerCAM maps, which a SavedModel gives by a second copy of the weights.
         version: Number of a saved_model; by default the one after the newest in OUT. A server that
             is running takes the newest by itself.
         overwrite: Replace what lies in OUT, once the new one is complete; of saved_model this
             version alone, by default the newest.
+
+    Example:
+        fundus-diag export reports/odir --out models/odir
     """
     from fundus_diag.runs.contents import CONFIG
     from fundus_diag.runs.run_files import CLASSIFIER, SEGMENTER, read_config

@@ -9,21 +9,25 @@ import os
 import sys
 
 from fundus_diag.cli import manifest, segment
+from fundus_diag.cli.arguments import sections
 from fundus_diag.cli.associate import associate
 from fundus_diag.cli.case import case
 from fundus_diag.cli.compare import compare
+from fundus_diag.cli.completion import SHELLS, script
 from fundus_diag.cli.config_file import expanded
 from fundus_diag.cli.demo import demo, draw
 from fundus_diag.cli.explain import explain, explain_eval
 from fundus_diag.cli.export import export
+from fundus_diag.cli.helping import overview
 from fundus_diag.cli.operate import operate, recalibrate
-from fundus_diag.cli.parsing import DISCLAIMER, parse
+from fundus_diag.cli.parsing import DISCLAIMER, HELP, chosen, parse
 from fundus_diag.cli.port import port
 from fundus_diag.cli.predict import predict
 from fundus_diag.cli.pretrain import pretrain
 from fundus_diag.cli.report import report
 from fundus_diag.cli.resume import resumed
 from fundus_diag.cli.retrieve import retrieve
+from fundus_diag.cli.runs import runs
 from fundus_diag.cli.search import search
 from fundus_diag.cli.serve import serve
 from fundus_diag.cli.train import train
@@ -36,6 +40,7 @@ COMMANDS = {
     "pretrain": pretrain,
     "predict": predict,
     "report": report,
+    "runs": runs,
     "compare": compare,
     "search": search,
     "operate": operate,
@@ -57,6 +62,22 @@ GROUPS = {
     "manifest": (manifest.COMMANDS, "Tables of photographs."),
     "segment": (segment.COMMANDS, "Networks that outline lesions, vessels, discs."),
 }
+# {title: commands} of the help; what is in none of them stands last.
+LISTED = {
+    "to begin with": ("demo", "draw", "manifest"),
+    "training": ("train", "segment", "pretrain", "port", "search", "compare"),
+    "how good it is": ("report", "runs", "operate", "recalibrate"),
+    "photographs": ("predict", "case", "retrieve", "serve", "export"),
+    "where answers come from": ("explain", "explain-eval", "associate"),
+}
+OWN = (
+    ("--version", "Show the version."),
+    (
+        "--completion SHELL",
+        'Print a script that completes commands and flags: eval "$(fundus-diag --completion bash)" '
+        "in ~/.bashrc, the same of zsh in ~/.zshrc; of fish by a pipe: .. fish | source",
+    ),
+)
 
 
 def main(argv=None, program="fundus-diag"):
@@ -66,23 +87,21 @@ def main(argv=None, program="fundus-diag"):
             # A name that the terminal or the log cannot show must not end what is done.
             stream.reconfigure(errors="backslashreplace")
     argv = list(sys.argv[1:] if argv is None else argv)
-    group, commands, description = "", COMMANDS, f"Diagnosis of fundus photographs. {DISCLAIMER}"
-    if argv[:1] == ["--version"]:
-        print(f"fundus-diag {__version__}")
-        return 0
+    group, commands = "", COMMANDS
     if argv and argv[0] in GROUPS:
         group, argv = argv[0], argv[1:]
         program = f"{program} {group}"
-        commands, description = GROUPS[group]
-    elif program == "fundus-diag":
-        # Listed in the help; its own commands are reached above.
-        commands = {"manifest": _manifest, **COMMANDS, "segment": _segment}
+        commands, _ = GROUPS[group]
     try:
+        if not argv or argv[0] in (*HELP, "--version", "--completion"):
+            return _told(group, argv, program)
         argv = expanded(argv, group)
-        called = parse(commands, argv, program, description, resumed(argv, group))
+        command = chosen(argv[0], commands if group else {**COMMANDS, **GROUPS}, program)
+        defaults = resumed(argv, group).get(argv[0])
+        called = parse(command, argv[1:], f"{program} {argv[0]}", defaults)
         if called is None:
             return 0
-        command, args, kwargs = called
+        args, kwargs = called
         return command(*args, **kwargs) or 0
     except DataError as error:
         return _complain(program, error, 1)
@@ -94,16 +113,34 @@ def main(argv=None, program="fundus-diag"):
         if not _of_a_file(error):
             raise
         return _complain(program, _said(error), 1)
-    except KeyboardInterrupt:
-        return _complain(program, "interrupted", 130)
+    except KeyboardInterrupt as stop:
+        return _complain(program, str(stop) or "interrupted", 130)
 
 
-def _manifest():
-    """Tables of photographs: build, guess, check, split, merge, sample."""
+def _told(group, argv, program):
+    """Prints what is asked of the program itself, or of a group of its commands; 0."""
+    if group:
+        print(overview({"commands": _lines(GROUPS[group][0])}, program, GROUPS[group][1]))
+    elif argv[:1] == ["--version"]:
+        print(f"fundus-diag {__version__}")
+    elif argv[:1] == ["--completion"]:
+        if len(argv) != 2 or argv[1] not in SHELLS:
+            raise UsageError(f"--completion: for one of {', '.join(SHELLS)}")
+        groups = {name: commands for name, (commands, _) in GROUPS.items()}
+        print(script(argv[1], COMMANDS, groups), end="")
+    else:
+        lines = _lines(COMMANDS)
+        for name, (commands, text) in GROUPS.items():
+            lines[name] = f"{text.removesuffix('.')}: {', '.join(commands)}."
+        listed = {title: {x: lines.pop(x) for x in names} for title, names in LISTED.items()}
+        if lines:
+            listed["more"] = lines
+        print(overview(listed, program, f"Diagnosis of fundus photographs. {DISCLAIMER}", OWN))
+    return 0
 
 
-def _segment():
-    """Networks that outline lesions, vessels, discs: train, predict, report."""
+def _lines(commands):
+    return {name: sections(command)[0][0] for name, command in commands.items()}
 
 
 def _of_a_file(error):

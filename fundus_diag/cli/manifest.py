@@ -47,6 +47,10 @@ def build(
         table: Its table, where it is not found by itself.
         image_root: A folder above --root that paths start from, to merge tables of several sets;
             without it they start from --root.
+
+    Example:
+        fundus-diag manifest build odir5k --root ODIR --out odir.csv
+        fundus-diag manifest build csv --root PICTURES --mapping mapping.toml --out clinic.csv
     """
     from fundus_diag.data.datasets.build import build as build_manifest
 
@@ -67,6 +71,9 @@ def guess(file: File, /, root: Path, out: Path = Path("mapping.toml")):
         file: The table, or the folder.
         root: Folder that the pictures lie under.
         out: TOML to write, for `manifest build csv --mapping`, or `folders`; look at it first.
+
+    Example:
+        fundus-diag manifest guess clinic.xlsx --root PICTURES
     """
     from fundus_diag.data.datasets.guess import guess as guess_mapping
     from fundus_diag.data.datasets.guess import unknown
@@ -103,6 +110,9 @@ def check(
         engine: Pictures are looked at by this process, or by workers of Ray, on this machine or on
             the cluster of RAY_ADDRESS.
         workers: Of --engine ray; one a machine by default.
+
+    Example:
+        fundus-diag manifest check odir.csv --image-root ODIR --page check.html
     """
     check_engine(engine, workers)
     check_file(file)
@@ -163,6 +173,9 @@ def split(
         split_eyes_on_purpose: A mistake, to show how much it flatters: every photograph is made a
             patient of its own, so that both eyes of a person may stand in two splits.
         like: Another manifest: its patients stand in the splits that they have there.
+
+    Example:
+        fundus-diag manifest split odir.csv --out odir_split.csv --ratios .7 .1 .2
     """
     if keep_together is not None:
         if not os.path.isdir(keep_together):
@@ -181,6 +194,9 @@ def merge(files: tyro.conf.Positional[tuple[Path, ...]], /, out: Path, drop_spli
         files: Manifests.
         out: Manifest to write.
         drop_splits: Leave the splits out, to make one of all.
+
+    Example:
+        fundus-diag manifest merge a.csv b.csv --out both.csv
     """
     from fundus_diag.data.merge import merge as merge_files
 
@@ -205,6 +221,9 @@ def sample(
         one_per_eye: Of several pictures of a patient's eye keep the sharpest.
         image_root: Folder of the pictures, for --one-per-eye.
         seed: The same seed gives the same part.
+
+    Example:
+        fundus-diag manifest sample odir.csv --out some.csv --per-label 50
     """
     if one_per_eye:
         import_tensorflow()

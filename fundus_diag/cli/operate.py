@@ -29,6 +29,9 @@ def operate(
             D=.05. Default: that of the validation.
         resamples: Of the bootstrap over patients, for the 95 % intervals.
         seed: Of the bootstrap.
+
+    Example:
+        fundus-diag operate reports/odir --criterion sensitivity=0.9 --label D
     """
     from fundus_diag.runs.operate import operate as choose
     from fundus_diag.runs.run_files import read_config
@@ -67,6 +70,10 @@ def recalibrate(
         criterion: f1, sensitivity=S or specificity=S. Default: the run's.
         on_bad_image: Stop at a photograph that cannot be read, or leave it out.
         seed: Of the halves and the bootstrap.
+
+    Example:
+        fundus-diag recalibrate reports/odir --manifest local.csv \\
+            --image-root LOCAL --out reports/here
     """
     check_file(manifest)
     check_folder(image_root)

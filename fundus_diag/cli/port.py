@@ -19,6 +19,9 @@ def port(source: File, /, encoder: str, out: Path, image_size: int | None = None
         encoder: Encoder that it is for.
         out: File to write, .weights.h5.
         image_size: Width and height of the pictures, px. Default: the source's, or 224.
+
+    Example:
+        fundus-diag port CvT-13.pth --encoder cvt_13 --out cvt_13.weights.h5
     """
     check_file(source)
     import_tensorflow()

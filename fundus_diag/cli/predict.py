@@ -49,7 +49,7 @@ def predict(
         format: Of the answers; by default as --out ends, or csv.
         patient_pattern: Regular expression that finds (?P<patient>..) and (?P<eye>..) in the name
             of a photograph. By default common forms are known, such as 123_left and 123-OD.
-        page: Whether the page is written.
+        page: The page, with bars and links to the maps.
         maps: Whether maps are made of every photograph and linked on the page.
         split: Of a manifest: rows of this split only.
         precision: float32, or auto: the fast path, to about two decimals.
@@ -60,6 +60,11 @@ def predict(
         engine: Of a manifest: this process, or workers of Ray, one model each, on this machine or
             on the cluster of RAY_ADDRESS.
         workers: Of --engine ray; one a machine by default.
+
+    Example:
+        fundus-diag predict reports/odir PHOTOS/ --maps
+        fundus-diag predict reports/odir --manifest new.csv --image-root NEW \\
+            --out new_predictions.csv
     """
     if batch_size < 1:
         raise UsageError(f"--batch-size {batch_size}: at least 1")

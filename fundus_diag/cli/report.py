@@ -33,9 +33,13 @@ def report(
         out: Folder to write to. Default: the run; of several it has to be given.
         split: Split of the run's own manifest.
         resamples: Of the bootstrap over patients, for the 95 % intervals.
-        explain: Write the page of explanations too: the surest hits, the worst errors.
+        explain: The page of explanations: the surest hits, the worst errors.
         mean: Of several runs: show what the mean of their probabilities reaches, too, an ensemble
             with thresholds of its own from val.
+
+    Example:
+        fundus-diag report reports/odir
+        fundus-diag report reports/a reports/b --out reports/a_and_b
     """
     from fundus_diag.report.arguments import check_arguments
     from fundus_diag.runs.run_files import read_config

@@ -35,7 +35,7 @@ def resumed(argv, group=""):
         if _value(argv, "--manifest") is None:
             raise UsageError(f"--run-dir {folder}: no run to go on with; it has no config.json")
         return {}  # killed before it began, or new
-    known = _flags(kind, folder)
+    _, known = _begun(kind, folder)
     known = {name: value for name, value in known.items() if not isinstance(value, bool)}
     try:
         return {argv[0]: {"config": kind(**known | {"run_dir": Path(folder)})}}
@@ -50,19 +50,30 @@ def with_switches(config):
 
     Args:
         config: one of `CONFIGS`, of the command line.
+
+    Raises:
+        UsageError: flags are given that are not those of the run; names all of them, before
+            anything heavy is imported.
+        DataError: config.json is wrong.
     """
     if not config.resume or not (config.run_dir / CONFIG).exists():
         return config
-    then = _flags(type(config), config.run_dir)
+    from fundus_diag.runs.same_flags import check_same
+
+    before, then = _begun(type(config), config.run_dir)
     usual = {x.name: x.default for x in dataclasses.fields(config) if isinstance(x.default, bool)}
     for name in ("resume", "overwrite"):
         del usual[name]
     untouched = {x: then[x] for x in usual if x in then and getattr(config, x) == usual[x]}
-    return dataclasses.replace(config, **untouched)
+    config = dataclasses.replace(config, **untouched)
+    # What `auto` is becomes known later, and is looked at then.
+    auto = getattr(config, "recipe", "") == "auto" and "recipe" in then
+    check_same(dataclasses.replace(config, recipe=then["recipe"]) if auto else config, before)
+    return config
 
 
-def _flags(kind, folder):
-    """{field of a configuration: value} of the run in a folder, as a command line would give it."""
+def _begun(kind, folder):
+    """(config.json of the run in a folder, {field: value} as a command line would give it)."""
     from fundus_diag.runs.run_files import (
         CLASSIFIER,
         PRETRAINING,
@@ -73,8 +84,8 @@ def _flags(kind, folder):
     from fundus_diag.runs.schema import values_of
 
     kinds = {TrainConfig: CLASSIFIER, PretrainConfig: PRETRAINING, SegmentConfig: SEGMENTER}
-    flags = all_flags(read_config(folder, kinds[kind], finished=False))
-    return values_of(Path(folder) / CONFIG, kind, flags)
+    before = read_config(folder, kinds[kind], finished=False)
+    return before, values_of(Path(folder) / CONFIG, kind, all_flags(before))
 
 
 def _value(argv, flag):

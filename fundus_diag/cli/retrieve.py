@@ -34,6 +34,9 @@ def retrieve(
         patient_pattern: Regular expression that finds (?P<patient>..) and (?P<eye>..) in the name
             of a photograph.
         batch_size: Photographs at a time.
+
+    Example:
+        fundus-diag retrieve reports/words PHOTOS/ --phrases "macular hole" --out found
     """
     if not 1 <= top <= 100:
         raise UsageError(f"--top {top}: must lie from 1 to 100")

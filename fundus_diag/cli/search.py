@@ -33,6 +33,10 @@ def search(
         storage: URL of the database of the study. Default: a file of SQLite in --out.
         choose: Number of the trial whose settings are written to best.toml, for `train --config`.
             Default: the best in the first objective.
+
+    Example:
+        fundus-diag search efficientnet_lite --manifest odir_split.csv --image-root ODIR \\
+            --out reports/search
     """
     from fundus_diag.training.plan import SEARCHES, find_plan
 

@@ -14,7 +14,7 @@ from fundus_diag.training.segment_config import SegmentConfig
 from fundus_diag.utils.errors import UsageError
 
 
-def train(config: tyro.conf.OmitArgPrefixes[SegmentConfig]):
+def train(config: tyro.conf.OmitArgPrefixes[SegmentConfig], dry_run: bool = False):
     """Train a segmenter in two phases: the decoder alone, then everything.
 
     The table has a column mask_<name> for each class: a file per photograph; none: somebody looked
@@ -23,13 +23,20 @@ def train(config: tyro.conf.OmitArgPrefixes[SegmentConfig]):
 
     Args:
         config: Of the run.
+        dry_run: Say what would be trained, on what and how, and stop: nothing is written.
+
+    Example:
+        fundus-diag segment train --manifest masked.csv --image-root MASKED \\
+            --run-dir reports/outlines
     """
     config = with_switches(config)
     check_start(config)
     import_tensorflow()
     from fundus_diag.training.segment import train_segmenter
 
-    run_dir = train_segmenter(config)
+    run_dir = train_segmenter(config, dry_run)
+    if dry_run:
+        return 0
     print(f"run: {run_dir}")
     return 0
 
@@ -59,6 +66,9 @@ def predict(
         maps: Whether maps of where each class's pixels come from are written too, over the
             photograph: maps/CLASS/NAME.jpg. Of transunet and unetr, whose attention is read.
         precision: float32, or auto: the fast path, to about two decimals.
+
+    Example:
+        fundus-diag segment predict reports/outlines PHOTOS/ --out outlined
     """
     from fundus_diag.data.gather import check_paths
     from fundus_diag.runs.run_files import SEGMENTER, read_config
@@ -120,6 +130,9 @@ def report(
         image_root: Folder that its paths start from.
         out: Folder to write to. Default: the run's; needed with --manifest.
         precision: float32, or auto: the fast path, to about two decimals.
+
+    Example:
+        fundus-diag segment report reports/outlines
     """
     if (manifest is None) != (image_root is None):
         raise UsageError("--manifest and --image-root: one needs the other")

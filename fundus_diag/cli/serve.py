@@ -44,6 +44,9 @@ def serve(
         max_batch: Rows of several requests that are answered together.
         wait_ms: Milliseconds that a request waits for others.
         max_waiting: Requests that may wait; more are told to come again.
+
+    Example:
+        fundus-diag serve reports/odir
     """
     missing = [x for x in NEEDED if importlib.util.find_spec(x) is None]
     if missing:

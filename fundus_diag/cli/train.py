@@ -11,6 +11,7 @@ from fundus_diag.training.jax_hosts import Hosts, watched
 
 def train(
     config: tyro.conf.OmitArgPrefixes[TrainConfig],
+    dry_run: bool = False,
     hosts: int = 1,
     host_index: int = 0,
     coordinator: str | None = None,
@@ -22,10 +23,15 @@ def train(
 
     Args:
         config: Of the run.
+        dry_run: Say what would be trained, on what and how, and stop: nothing is written.
         hosts: Machines that train it together, by JAX: the same command on each, with its number,
             and with --run-dir on a disk that all of them share.
         host_index: Number of this machine, from 0; the first one writes the run.
         coordinator: ADDRESS:PORT of the first machine, a port that is free there.
+
+    Example:
+        fundus-diag train --manifest odir_split.csv --image-root ODIR --run-dir reports/odir
+        fundus-diag train --run-dir reports/odir --resume
     """
     machines = Hosts(hosts, host_index, coordinator)
     machines.check()
@@ -39,8 +45,8 @@ def train(
     from fundus_diag.report.report import report_run
     from fundus_diag.training.train import train as train_run
 
-    run_dir = train_run(config, machines)
-    if not machines.first:
+    run_dir = train_run(config, machines, dry_run)
+    if dry_run or not machines.first:
         return 0
     page, _, _ = report_run(run_dir, split="val")
     print(f"validation report: {page}")

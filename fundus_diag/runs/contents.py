@@ -14,6 +14,7 @@ CONFIG = "config.json"
 WEIGHTS = "model.weights.h5"
 ENCODER_WEIGHTS = "encoder.weights.h5"
 HISTORY = "history.csv"
+LOG = "log.txt"
 THRESHOLDS = "thresholds.json"
 PHOTOGRAPHS = "photographs.csv"
 QUALITY = "quality.json"
@@ -25,7 +26,7 @@ FIGURES = ("roc", "precision_recall", "reliability", "confusion", "overview", "c
 FILES = {
     "": (
         CONFIG, WEIGHTS, ENCODER_WEIGHTS, HISTORY, THRESHOLDS, "thresholds_*.json", PHOTOGRAPHS,
-        QUALITY, FAMILIARITY, SALT, "loss.png",
+        QUALITY, FAMILIARITY, SALT, LOG, "loss.png",
         "predictions_*.csv", "predictions_*.csv.partial*", "metrics_*.json", "metrics_*.csv",
         "segments_*.csv", "segments_*.json",
         "report.html", "report_*.html", "explanations.html", "explanations_*.html",

@@ -1,11 +1,10 @@
 """The folder of a run: whether it may be used, and what `config.json` says of the run."""
 
 import contextlib
-import dataclasses
 import datetime
 import platform
+import shlex
 import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -20,24 +19,18 @@ from fundus_diag.runs.run_files import (
     FIRST_FLAGS,
     PRETRAINING,
     SEGMENTER,
-    all_flags,
     check_config,
     read_config,
 )
+from fundus_diag.runs.same_flags import check_same, flags
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import write_json
-from fundus_diag.utils.flags import flag
 from fundus_diag.utils.mixed_precision import has_gpu, on_jax
 from fundus_diag.utils.processes import cores
 from fundus_diag.utils.version import __version__
 
 # That train a run of each kind.
 COMMANDS = {CLASSIFIER: "train", PRETRAINING: "pretrain", SEGMENTER: "segment train"}
-# May differ between an interrupted run and the command that goes on with it: a run may be moved,
-# and its table and photographs too, as long as they are the same ones.
-FREE_FLAGS = {
-    "resume", "overwrite", "cache", "cache_dir", "run_dir", "manifest", "image_root",
-}  # fmt: skip
 # In config.json while an earlier run is being removed: what lies there is not of this one.
 REPLACING = "replacing"
 
@@ -65,14 +58,19 @@ def claimed(config, sha256, kind, images=()):
         try:
             yield _check_claim(config, sha256, kind, images)
         except KeyboardInterrupt:
-            if (config.run_dir / CONFIG).is_file():
-                command = COMMANDS[kind]
-                again = f"fundus-diag {command} --run-dir {config.run_dir} --resume"
-                print(f"note: it goes on from its last epoch with: {again}", file=sys.stderr)
-            raise
+            if not (config.run_dir / CONFIG).is_file():
+                raise KeyboardInterrupt("interrupted; nothing was begun in the folder") from None
+            again = f"{COMMANDS[kind]} --run-dir {shlex.quote(str(config.run_dir))} --resume"
+            raise KeyboardInterrupt(f"interrupted; go on with: fundus-diag {again}") from None
 
 
-def _check_claim(config, sha256, kind, images):
+@contextlib.contextmanager
+def check_only(config, sha256, kind, images=()):
+    """What `claimed` yields, with its errors; nothing is held or made."""
+    yield _check_claim(config, sha256, kind, images)
+
+
+def _check_claim(config, sha256, kind, images=()):
     folder = config.run_dir
     exists = folder.exists()
     if exists and not folder.is_dir():
@@ -96,45 +94,10 @@ def _check_claim(config, sha256, kind, images):
     if not config.resume:
         raise UsageError(f"--run-dir {folder}: holds a run; use --resume or --overwrite")
     before = read_config(folder, kind, finished=False)
-    _check_flags(config, before)
+    check_same(config, before)
     if before["data"].get("sha256") != sha256:
         raise DataError(f"{config.manifest}: has changed since the run in {folder} was started")
     return before
-
-
-def _check_flags(config, before):
-    """Raises UsageError that names every flag which differs from the run to go on with."""
-    then, wrong = all_flags(before), []
-    if "weights" in then:
-        then["weights"] = _placed(then["weights"])  # an older run has it as it was typed
-    for name, value in flags(config).items():
-        # A flag that a later version brought is in no older run.
-        if name not in FREE_FLAGS and name in then and then[name] != value:
-            wrong.append(f"{flag(name)} ({then[name]}, not {value})")
-    if wrong:
-        raise UsageError(
-            f"the run in {config.run_dir} was started with other flags: {', '.join(wrong)}"
-        )
-
-
-def _placed(weights):
-    """`--weights`, a file by its absolute path: a run goes on from whatever folder."""
-    is_file = str(weights).endswith(".weights.h5")
-    return str(Path(weights).resolve()) if is_file else weights
-
-
-def flags(config):
-    """Every flag of a configuration as a JSON value; files by their absolute path."""
-    found = {name: _plain(value) for name, value in dataclasses.asdict(config).items()}
-    if "weights" in found:
-        found["weights"] = _placed(found["weights"])
-    return found
-
-
-def _plain(value):
-    if isinstance(value, Path):
-        return str(value.resolve())
-    return list(value) if isinstance(value, tuple) else value
 
 
 def describe(config, manifest, splits, bad, model):
@@ -175,7 +138,7 @@ def circumstances():
             "numpy": np.__version__,
             **_of_jax(),
         },
-        "device": _device(),
+        "device": device(),
         "started": now(),
         "finished": None,
     }
@@ -194,7 +157,8 @@ def now():
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def _device():
+def device():
+    """What a training computes on, in words."""
     if not has_gpu():
         return f"CPU, {cores()} cores"
     if on_jax():

@@ -1,23 +1,33 @@
 """What is shown of an epoch, while it runs and after it."""
 
 import math
+import time
 
 import keras
 
 from fundus_diag.utils.progress import bar
+
+ENOUGH = 5.0  # s of steps that tell how long the others will take
 
 
 class EpochBar(keras.callbacks.Callback):
     """The bar of one epoch: steps, running loss, and the label scores of the epoch before.
 
     The epoch ends with the first batch that leaves no finite loss: nothing comes after it.
+
+    Args:
+        title, scores: texts beside the bar.
+        steps: of the epoch.
+        told: function of the seconds of a step, called once, as soon as they can be told. The first
+            step, which traces the network, does not count.
     """
 
-    def __init__(self, title, steps, scores=""):
+    def __init__(self, title, steps, scores="", told=None):
         super().__init__()
         self.progress = bar()
         self.task = self.progress.add_task(title, total=steps)
-        self.title, self.scores = title, scores
+        self.title, self.steps, self.scores, self.told = title, steps, scores, told
+        self.began = None
 
     def on_train_begin(self, logs=None):
         self.progress.start()
@@ -25,11 +35,17 @@ class EpochBar(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         text = f"{self.title}: loss {logs['loss']:.4f}  {self.scores}"
         self.progress.update(self.task, advance=1, description=text)
+        self._time(batch)
         if not math.isfinite(logs["loss"]):
             self.model.stop_training = True
 
-    def on_train_end(self, logs=None):
-        self.progress.stop()
+    def _time(self, batch):
+        now = time.monotonic()
+        self.began = now if batch == 0 else self.began
+        enough = now - self.began >= ENOUGH or batch == self.steps - 1
+        if self.told and batch and enough:
+            self.told((now - self.began) / batch)
+            self.told = None
 
 
 def label_scores(history, labels):

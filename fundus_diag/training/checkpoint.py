@@ -42,6 +42,11 @@ def load_state(folder):
     return load_arrays(states[-1]) if states else None
 
 
+def epochs_kept(folder):
+    """Number of epochs that the newest state in the folder is of; 0 where there is none."""
+    return max((int(x.stem.split("-")[1]) for x in folder.glob("epoch-*.npz")), default=0)
+
+
 def save_arrays(folder, name, arrays, facts=None):
     """Writes {group: list of arrays} and a JSON value to one file; returns its path."""
     make_folder(folder)

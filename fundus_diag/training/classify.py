@@ -39,20 +39,26 @@ def classification(config, model, inputs, labels, pretrained, plan, hosts=jax_ho
     factors, _, weights = plan
     graded, smoothing = config.task == "grade", config.label_smoothing
     loss = grade_loss(smoothing) if graded else WeightedBinaryCrossentropy(weights, smoothing)
-    labels = list(labels)
+    labels, judge = list(labels), validation.JUDGES[config.select]
     classes = Classes(config, model, inputs, labels, pretrained, factors, weights, hosts)
     rows = inputs.splits["train"].pictures
     return Task(
         loss=loss,
-        steps=max(1, int(factors.sum()) // config.batch_size),
+        steps=steps_of(config, factors),
         learner=lambda phase: _learner(classes, phase),
         score=lambda learner: _score(classes, learner, loss),
-        judge=validation.JUDGES[config.select],
+        judge=judge,
+        judged=validation.JUDGED[judge],
         line=lambda row: summary_line(row, labels),
         bar=lambda history: label_scores(history, labels),
         first_look=lambda: scoring_batches(inputs.pictures, rows, config.batch_size),
         kept={} if graded else {"pos_weight": [loss.pos_weight]},
     )
+
+
+def steps_of(config, factors):
+    """Steps of an epoch; `factors`: how often each row stands in it, (N,)."""
+    return max(1, int(factors.sum()) // config.batch_size)
 
 
 def _learner(classes, phase):
@@ -109,7 +115,7 @@ def _head(classes):
         return jax_hosts.part(classes.hosts, made)
 
     val = features.scoring(found["val"], config.batch_size)
-    return Learner(head, batches, val, (), inference(head))
+    return Learner(head, batches, val, (), inference(head), look=found["train"].look)
 
 
 def _score(classes, learner, loss):

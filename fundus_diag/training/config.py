@@ -3,7 +3,6 @@
 import dataclasses
 from typing import Literal
 
-from fundus_diag.metrics.thresholds import parse_criterion
 from fundus_diag.training.schedule import Schedule
 from fundus_diag.utils.errors import UsageError
 
@@ -31,7 +30,7 @@ class TrainConfig(Schedule):
     encoder looks at each once, in whatever number of epochs. 1: the photograph; more: augmented
     ones too; 0: the encoder looks anew in every step, at another view."""
     dropout: float | None = None
-    """Dropout rate before the logits. Default: the recipe's."""
+    """Dropout rate before the logits."""
 
     oversample_to: float = 1.0
     """Rows of labels rarer than the median are repeated to this times its count; 0: off."""
@@ -50,9 +49,9 @@ class TrainConfig(Schedule):
     augment: bool = True
     """Mirror, rotate, zoom, shift, brightness, contrast."""
     mixup: float | None = None
-    """Alpha of Mixup; 0: off. Default: the recipe's."""
+    """Alpha of Mixup; 0: off."""
     cutmix: float | None = None
-    """Alpha of CutMix; 0: off. Default: the recipe's."""
+    """Alpha of CutMix; 0: off."""
     rand_augment: float = 0.0
     """Strength of RandAugment, up to 0.2; 0: off."""
 
@@ -92,6 +91,7 @@ class TrainConfig(Schedule):
 
     def _check(self):
         from fundus_diag.data.augment import LARGEST_RAND_AUGMENT
+        from fundus_diag.metrics.thresholds import parse_criterion
 
         limits = {
             "phase1_views": (0, 100),

@@ -36,16 +36,19 @@ def take_up(folder, model, state):
     return arrays
 
 
-def fit_epoch(model, batches, numbers, title, steps, scores=""):
+def fit_epoch(model, batches, numbers, title, steps, scores="", told=None):
     """Fits one epoch behind a bar and returns its mean loss, of a batch that is not finite on.
 
     Args:
         numbers: that the random state of every layer is drawn from.
-        title, steps, scores: see `callbacks.EpochBar`.
+        title, steps, scores, told: see `callbacks.EpochBar`.
     """
     reseed(model, numbers)
-    bar = EpochBar(title, steps, scores)
-    fitted = model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=[bar])
+    bar = EpochBar(title, steps, scores, told)
+    try:
+        fitted = model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=[bar])
+    finally:
+        bar.progress.stop()  # else Ctrl-C would leave a terminal without its cursor
     return float(fitted.history["loss"][-1])
 
 

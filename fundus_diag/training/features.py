@@ -6,6 +6,7 @@ learns from the answers.
 """
 
 import hashlib
+import time
 from dataclasses import dataclass
 
 import keras
@@ -36,10 +37,12 @@ class Features:
     Attributes:
         array: (N, V, C) float32 of V views of each row; of pairs (N, V, 2, C).
         mask: (N, 2) float32, 1 where the eye was photographed; None for single eyes.
+        look: seconds that a view of a row took; None where all had been computed before.
     """
 
     array: np.ndarray
     mask: np.ndarray | None
+    look: float | None = None
 
 
 def head_alone(model):
@@ -85,8 +88,13 @@ def of_rows(config, model, pictures, rows, views, augmentation, title):
     channels = model.get_layer("head_pool").output.shape[-1]
     shape = (len(rows), views, *rows.shape[1:], channels)
 
+    look = None
+
     def fill(array):
+        nonlocal look
+        started = time.monotonic()
         _compute(array, config, model, pictures, rows, augmentation, title)
+        look = (time.monotonic() - started) / max(1, len(rows) * views)
 
     if config.cache == "ram":
         array = in_memory(shape, np.float32)
@@ -105,7 +113,7 @@ def of_rows(config, model, pictures, rows, views, augmentation, title):
                 with writing(finished):
                     array.flush()
                     partial.replace(finished)
-    return Features(array, mask)
+    return Features(array, mask, look)
 
 
 def batches(features, y, order, batch_size, seed):

@@ -17,8 +17,6 @@ import sys
 import traceback
 from dataclasses import dataclass
 
-import numpy as np
-
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.keras_settings import chosen_backend
 
@@ -150,6 +148,7 @@ def agree(hosts, facts):
     """
     if hosts.count == 1:
         return
+    import numpy as np
     from jax.experimental import multihost_utils
 
     digests = [hashlib.sha256(text.encode()).digest() for text in facts.values()]
@@ -195,6 +194,7 @@ def shared(hosts, array):
     """The array of the first host, on all; the others give one of its shape and type."""
     if hosts.count == 1:
         return array
+    import numpy as np
     from jax.experimental import multihost_utils
 
     return np.asarray(multihost_utils.broadcast_one_to_all(array))
@@ -221,8 +221,8 @@ def together(hosts):
         _end(1, error)
     except UsageError as error:
         _end(2, error)
-    except KeyboardInterrupt:
-        _end(130, "interrupted")
+    except KeyboardInterrupt as stop:
+        _end(130, str(stop) or "interrupted")
     except BaseException as error:
         if not isinstance(error, jax.errors.JaxRuntimeError) and "Gloo" not in str(error):
             _end(1, traceback.format_exc())

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from fundus_diag.models.batch_norm import calibrate_batch_norm
 from fundus_diag.training import checkpoint, epochs, jax_hosts, phases, validation
+from fundus_diag.training.pace import Pace
 from fundus_diag.utils.variables import assign, values
 
 RATES = {1: "phase1_rate", 2: "phase2_rate"}
@@ -32,6 +33,7 @@ class Learner:
         val: inputs of val, in order.
         some: inputs of train that statistics of averaged weights are taken from.
         score: function from inputs to logits.
+        look: seconds that the encoder took for a picture before the first epoch, where it did.
     """
 
     model: keras.Model
@@ -39,6 +41,7 @@ class Learner:
     val: Iterable
     some: Iterable
     score: Callable
+    look: float | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Task:
         score: function of a `Learner` that gives the figures of val, a dict of floats; `val_loss`
             is the first.
         judge: which of them chooses the epoch.
+        judged: what people call that.
         line: function of a row of the history: a text for who watches.
         bar: function of the history: a text beside the bar of the next epoch.
         first_look: function that gives inputs of train, which the statistics of BatchNorm of a
@@ -64,6 +68,7 @@ class Task:
     learner: Callable
     score: Callable
     judge: str
+    judged: str
     line: Callable
     bar: Callable
     first_look: Callable
@@ -101,6 +106,7 @@ def fit(fitting):
     write = _writer(config.run_dir) if fitting.hosts.first else None
     if write:
         epochs.write_history(config.run_dir, history)
+    pace = Pace(_epochs_left(config, history), task.steps, config.batch_size)
     for phase, length in ((1, config.phase1_epochs), (2, config.phase2_epochs)):
         if length == 0 or (history and history[-1]["phase"] > phase):
             continue
@@ -113,22 +119,37 @@ def fit(fitting):
             started = time.monotonic()
             learner = task.learner(phase)
             state["seconds"] += time.monotonic() - started
+            if learner.look:
+                pace.looked(2, learner.look)
             phases.compile_phase(
                 learner.model, phase, config, task.loss, task.steps, fitting.pretrained
             )
             if history and history[-1]["phase"] == phase:
                 assign(learner.model.optimizer.variables, arrays["optimizer"], "optimizer")
         while not over():
-            _run_epoch(fitting, learner, phase)
+            _run_epoch(fitting, learner, phase, pace)
             if write:
                 write(history)
+        pace.ended(phase)
+        if write and sum(row["phase"] == phase for row in history) < length:
+            epochs.say(f"phase {phase} is over: {config.patience} epochs without a better score")
         jax_hosts.wait(fitting.hosts)  # until the first has written them
         best, _ = checkpoint.load_arrays(fitting.folder / _best_name(state["best_epoch"]))
         assign(model.variables, best["model"], "best weights")
+    if write and state["best_epoch"]:
+        number, best = state["best_epoch"], state["best"]
+        epochs.say(f"epoch {number} is kept: {task.judged} {best:.3f} on val, the best")
     return state
 
 
-def _run_epoch(fitting, learner, phase):
+def _epochs_left(config, history):
+    """{phase: epochs that are left of it}."""
+    done = {phase: sum(row["phase"] == phase for row in history) for phase in (1, 2)}
+    first = 0 if done[2] else config.phase1_epochs - done[1]
+    return {1: first, 2: config.phase2_epochs - done[2]}
+
+
+def _run_epoch(fitting, learner, phase, pace):
     """Fits one epoch, scores `val`, appends to the history and writes the state."""
     config, task, model, state = fitting.config, fitting.task, learner.model, fitting.state
     history, started = state["history"], time.monotonic()
@@ -136,7 +157,15 @@ def _run_epoch(fitting, learner, phase):
     title = f"epoch {epoch} of {config.phase1_epochs + config.phase2_epochs}, phase {phase}"
     numbers, rate = [config.seed, epoch], RATES[phase]
     batches = learner.batches(epoch)
-    loss = epochs.fit_epoch(model, batches, numbers, title, task.steps, task.bar(history))
+
+    def told(step):
+        if phase == 1 and model is fitting.model:  # the encoder does no more than look
+            pace.looked(2, step / config.batch_size)
+        line = pace.stepped(phase, step)
+        if line and fitting.hosts.first:
+            epochs.say(line)
+
+    loss = epochs.fit_epoch(model, batches, numbers, title, task.steps, task.bar(history), told)
     epochs.stop_unless_finite(loss, "loss", epoch, config, rate)
     with phases.averaged(model, learner.some):
         figures = task.score(learner)
@@ -156,12 +185,20 @@ def _run_epoch(fitting, learner, phase):
     history.append(row)
     seconds = time.monotonic() - started
     state["seconds"] += seconds
+    pace.epoch(phase, seconds)
     if not fitting.hosts.first:
         return
     others = {name: values(variables) for name, variables in task.kept.items()}
     files = [_best_name(state["best_epoch"])]
     epochs.keep(fitting.folder, fitting.model, model.optimizer, state, others, files)
-    epochs.say(f"{title}, {seconds:.0f} s: {task.line(row)}")
+    best = state["best_epoch"] == epoch
+    score = f"{task.judged} {row[task.judge]:.3f}"
+    score += (
+        ", the best so far" if best else f" (best {state['best']:.3f}, epoch {state['best_epoch']})"
+    )
+    left = pace.time_left()
+    rest = f"; about {left} left" if left else ""
+    epochs.say(f"{'*' if best else ' '} {title}, {seconds:.0f} s: {score}; {task.line(row)}{rest}")
 
 
 def statistics_rows(count, batch_size, seed):

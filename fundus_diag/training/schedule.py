@@ -27,38 +27,36 @@ class Schedule(RunConfig):
     recipe: Literal["auto", *RECIPES] = "auto"
     """Defaults of the schedule; auto: scratch with --weights none, else the encoder's own."""
     phase1_epochs: int | None = None
-    """Epochs with the encoder frozen. Default: the recipe's."""
+    """Epochs with the encoder frozen."""
     phase2_epochs: int | None = None
-    """Epochs with everything training. Default: the recipe's."""
+    """Epochs with everything training."""
     unfreeze_from: str | None = None
     """First block of the encoder that phase 2 trains, named as its layers are (blocks.9, block12);
     those before it stay frozen. Default: all train. A name that is unknown lists all."""
     phase1_rate: float | None = None
-    """Highest learning rate of phase 1. Default: the recipe's."""
+    """Highest learning rate of phase 1."""
     phase2_rate: float | None = None
-    """Highest learning rate of phase 2. Default: the recipe's."""
+    """Highest learning rate of phase 2."""
     schedule: Literal["cosine", "steps"] | None = None
-    """Of a phase's rate: a cosine, or a tenth after each quarter. Default: the recipe's."""
+    """Of a phase's rate: a cosine, or a tenth after each quarter."""
     final_rate: float | None = None
     """Learning rate at the end of a phase's cosine, as a share of its highest."""
     warmup: float | None = None
-    """Share of a phase's steps over which the rate rises from 0. Default: the recipe's."""
+    """Share of a phase's steps over which the rate rises from 0."""
     layer_decay: float | None = None
-    """Rate of each block over that of the next one up; 1: all alike. Default: the recipe's."""
+    """Rate of each block over that of the next one up; 1: all alike."""
     drop_path: float | None = None
-    """Stochastic depth of the last block, rising from 0; of transformers and EfficientNet.
-    Default: the recipe's."""
+    """Stochastic depth of the last block, rising from 0; of transformers and EfficientNet."""
     weight_decay: float | None = None
-    """Decoupled weight decay (AdamW). Default: the recipe's."""
+    """Decoupled weight decay (AdamW)."""
     clip_norm: float | None = None
-    """Largest norm of the whole gradient; 0 is off. Default: the recipe's."""
+    """Largest norm of the whole gradient; 0 is off."""
     ema: float | None = None
     """Epochs over which weights are averaged for scoring and keeping; 0 is off."""
     patience: int | None = None
-    """Epochs of a phase without a better validation score before it ends; 0 never ends early.
-    Default: the recipe's."""
+    """Epochs of a phase without a better validation score before it ends; 0 never ends early."""
     batch_size: int | None = None
-    """Rows per step (patients with --unit patient). Default: the recipe's, mostly 32."""
+    """Rows per step (patients with --unit patient)."""
 
     def settled(self, defaults):
         """The same with the values of its recipe filled in, and other defaults than the recipe's.

@@ -23,12 +23,14 @@ from fundus_diag.models.weights.load import load_encoder
 from fundus_diag.runs import directory, photographs
 from fundus_diag.runs.contents import THRESHOLDS, WEIGHTS
 from fundus_diag.runs.freeze import inference
+from fundus_diag.runs.log import logged
 from fundus_diag.runs.run_files import SEGMENTER, leaks
 from fundus_diag.runs.segmenter import build_from
 from fundus_diag.runs.thresholds import check_possible, save_operating_points
 from fundus_diag.runs.windows import over_windows
 from fundus_diag.training.devices import at_work, check_shares, start
 from fundus_diag.training.epochs import say
+from fundus_diag.training.first_screen import first_screen, mask_counts, two_phases
 from fundus_diag.training.loop import STATISTICS_BATCHES, Fitting, Learner, Task, fit
 from fundus_diag.training.losses import OverlapCrossentropy
 from fundus_diag.training.phases import check_block
@@ -39,19 +41,27 @@ from fundus_diag.utils.mixed_precision import precision
 JUDGE = "val_dice"
 
 
-def train_segmenter(config):
+def train_segmenter(config, dry_run=False):
     """Trains a run and returns its directory; see `segment_config.SegmentConfig` for every choice.
 
     Writes config.json, history.csv, checkpoint/, tensorboard/ along the way, and at the end
     model.weights.h5 and thresholds.json, chosen on `val`. `test` is read once, to know that it can
     be, and not scored.
 
+    Args:
+        config: `SegmentConfig`.
+        dry_run: say what would be done, and do nothing; the photographs are not opened.
+
     Raises:
         DataError: the manifest, photographs or masks are not fit for training, or the folder cannot
             be written.
         UsageError: flags are wrong, or the run directory is in use.
     """
-    config = config.resolved()
+    with logged("segment train") as into:
+        return _checked(config.resolved(), dry_run, into)
+
+
+def _checked(config, dry_run, into):
     manifest = read_photographs(config.manifest)
     table, path = manifest.table, config.manifest
     classes = classes_of(table, config.classes, path)
@@ -63,20 +73,24 @@ def train_segmenter(config):
     check_possible(config.run_dir / THRESHOLDS, classes, "f1")
     resolve_images(manifest, config.image_root, missing_ok=config.on_bad_image == "skip")
     images = table["image"]
-    with directory.claimed(config, manifest.sha256, SEGMENTER, images) as before:
+    claim = directory.check_only if dry_run else directory.claimed
+    with claim(config, manifest.sha256, SEGMENTER, images) as before:
         if before and before["finished"]:
             say(f"{config.run_dir}: this run is finished")
         else:
-            _train(config, manifest, classes, before)
+            _train(config, manifest, classes, before, into, dry_run)
     return config.run_dir
 
 
-def _train(config, manifest, classes, before):
+def _train(config, manifest, classes, before, into, dry_run):
     strategy = start(config)
     check_shares(strategy, config.batch_size)
     with at_work(config, strategy) as arithmetic:
         model, pretrained = _build(config, classes)
     check_block(model, config.unfreeze_from)
+    say("\n".join(_first_screen(config, manifest.table, classes, model, arithmetic)))
+    if dry_run:
+        return
     splits, counts, bad = _load(config, manifest, classes)
     seen = photographs.take(manifest.table, config.image_root, SPLITS, {x for x, _ in bad})
     facts = {
@@ -94,6 +108,7 @@ def _train(config, manifest, classes, before):
         photographs.check_same(config.run_dir, seen)
         _check_masks(config.run_dir, before["data"]["splits"], counts)
     facts = directory.begin(config, facts, before)
+    into(config.run_dir)
     photographs.write(config.run_dir, seen)
     with at_work(config, strategy):
         task = segmentation(config, model, splits["train"], splits["val"])
@@ -105,6 +120,15 @@ def _train(config, manifest, classes, before):
     _set_thresholds(config, exact, splits["val"])
     facts |= {"best_epoch": state["best_epoch"], "seconds": round(state["seconds"], 1)}
     directory.finish(config, facts)
+
+
+def _first_screen(config, table, classes, model, arithmetic):
+    """Lines of what is to be done."""
+    counts = mask_counts(table, classes)
+    patches = f"{config.patches} of each photograph an epoch, {config.patch_size} px"
+    steps = steps_of(config, counts["train"]["rows"])
+    rest = two_phases(config, steps, "Dice", ("the decoder", "everything"))
+    return first_screen(config, counts, model, arithmetic, [("patches", patches), *rest])
 
 
 def _build(config, classes):
@@ -177,7 +201,6 @@ def _check_masks(run_dir, before, counts):
 def segmentation(config, model, train, val):
     """The `loop.Task` of a segmenter, of `Segments`."""
     found = places(train, config.seed)
-    total = len(train.rows) * config.patches
     loss = OverlapCrossentropy(config.miss_weight)
 
     def batches(epoch):
@@ -191,14 +214,20 @@ def segmentation(config, model, train, val):
 
     return Task(
         loss=loss,
-        steps=max(1, total // config.batch_size),
+        steps=steps_of(config, len(train.rows)),
         learner=lambda phase: Learner(model, batches, (), pictures(), inference(model)),
         score=lambda learner: _score(config, learner.score, val),
         judge=JUDGE,
+        judged="Dice",
         line=_line,
         bar=lambda history: f"Dice {history[-1][JUDGE]:.3f}" if history else "",
         first_look=pictures,
     )
+
+
+def steps_of(config, rows):
+    """Steps of an epoch over so many photographs."""
+    return max(1, rows * config.patches // config.batch_size)
 
 
 def _score(config, score, val):

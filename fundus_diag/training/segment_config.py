@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 from fundus_diag.training.schedule import Schedule
 from fundus_diag.utils.errors import UsageError
@@ -11,6 +11,16 @@ from fundus_diag.utils.errors import UsageError
 @dataclasses.dataclass(frozen=True)
 class SegmentConfig(Schedule):
     """Train a segmenter in two phases: the decoder alone, then everything."""
+
+    # In place of a recipe's. A decoder starts from nothing whatever the encoder starts from.
+    OWN: ClassVar = {
+        "image_size": 512,
+        "phase1_epochs": 2,
+        "phase2_epochs": 40,
+        "phase1_rate": 1e-3,
+        "phase2_rate": 1e-3,
+        "batch_size": 8,
+    }
 
     network: Literal["unet", "transunet", "unetr"] = "unet"
     """Decoder: U-Net's on any convolutional encoder, TransUNet, or UNETR on mae_vit_* and
@@ -28,7 +38,7 @@ class SegmentConfig(Schedule):
     """Masks hold shares, such as of observers who agree, from 0 to the brightest; a pixel is of a
     class where the share is half at least."""
     image_size: int | None = None
-    """Side of the square picture that patches are cut from, px. Default: 512."""
+    """Side of the square picture that patches are cut from, px."""
     patch_size: int | None = None
     """Side of what the network sees at once, px. Default: 256, or --image-size where that is
     less."""
@@ -51,20 +61,10 @@ class SegmentConfig(Schedule):
         Raises:
             UsageError: a value out of its range, or flags that contradict each other.
         """
-        size = self.image_size or 512
+        size = self.image_size or self.OWN["image_size"]
         side = self.patch_size or min(256, size)
-        defaults = {
-            "image_size": size,
-            "patch_size": side,
-            "patches": 1 if side >= size else 2 * math.ceil(size / side) ** 2,
-            "phase1_epochs": 2,
-            "phase2_epochs": 40,
-            "phase1_rate": 1e-3,
-            # A decoder starts from nothing whatever the encoder starts from.
-            "phase2_rate": 1e-3,
-            "batch_size": 8,
-        }
-        config = self.settled(defaults)
+        patches = 1 if side >= size else 2 * math.ceil(size / side) ** 2
+        config = self.settled({**self.OWN, "patch_size": side, "patches": patches})
         config._check()
         return config
 

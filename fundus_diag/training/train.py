@@ -10,6 +10,7 @@ from fundus_diag.data.inputs import Inputs, load_inputs, settle_bad, warn_of_bla
 from fundus_diag.data.labels import SPLITS
 from fundus_diag.data.manifest import (
     check_trainable,
+    pair_eyes,
     read_manifest,
     resolve_images,
     summary,
@@ -24,26 +25,30 @@ from fundus_diag.models.weights.load import load_encoder
 from fundus_diag.runs import directory, photographs
 from fundus_diag.runs.contents import CONFIG, THRESHOLDS, WEIGHTS
 from fundus_diag.runs.familiarity import fit_familiarity, save_familiarity, with_limit
+from fundus_diag.runs.log import logged
 from fundus_diag.runs.predict import predict_rows, prediction_table
 from fundus_diag.runs.quality import fit_quality, why_poor_rows
 from fundus_diag.runs.run import OWN_FLAGS, build_model
 from fundus_diag.runs.run_files import CLASSIFIER, all_flags, leaks, read_config
+from fundus_diag.runs.same_flags import FREE_FLAGS, flags
 from fundus_diag.runs.thresholds import check_possible, save_operating_points
 from fundus_diag.training import jax_hosts
-from fundus_diag.training.classify import classification
+from fundus_diag.training.classify import classification, steps_of
 from fundus_diag.training.devices import at_work, check_shares, start
 from fundus_diag.training.epochs import say
+from fundus_diag.training.first_screen import first_screen, two_phases
 from fundus_diag.training.jax_hosts import ALONE
 from fundus_diag.training.loop import Fitting, fit
 from fundus_diag.training.phases import check_block
 from fundus_diag.training.sampling import draw_epoch, held_back, sampling_plan
 from fundus_diag.training.seen import learned_by, start_record
+from fundus_diag.training.validation import JUDGED, JUDGES
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import write_csv
 from fundus_diag.utils.mixed_precision import on_jax
 
 
-def train(config, hosts=ALONE):
+def train(config, hosts=ALONE, dry_run=False):
     """Trains a run and returns its directory; see `config.TrainConfig` for every choice.
 
     Writes config.json, history.csv, checkpoint/, tensorboard/ along the way, and at the end
@@ -53,13 +58,18 @@ def train(config, hosts=ALONE):
     Args:
         config: `TrainConfig`.
         hosts: `jax_hosts.Hosts` that train it together; the first one writes.
+        dry_run: say what would be done, and do nothing; the photographs are not opened.
 
     Raises:
         DataError: the manifest or photographs are not fit for training, or the folder cannot be
             written.
         UsageError: flags are wrong, or the run directory is in use.
     """
-    config = config.resolved()
+    with logged("train") as into:
+        return _checked(config.resolved(), hosts, dry_run, into)
+
+
+def _checked(config, hosts, dry_run, into):
     hosts.check()
     check_backend_can(config)
     manifest = without(read_manifest(config.manifest, need_split=True), config.without_labels)
@@ -77,7 +87,9 @@ def train(config, hosts=ALONE):
     with jax_hosts.together(hosts):
         told = {"the manifest": manifest.sha256, "what its flags say": _told(config)}
         jax_hosts.agree(hosts, told)
-        if hosts.first:
+        if dry_run:
+            claim = directory.check_only(config, manifest.sha256, CLASSIFIER, images)
+        elif hosts.first:
             claim = directory.claimed(config, manifest.sha256, CLASSIFIER, images)
         else:  # the first holds the folder; what is in it does not change before all are here
             claim = contextlib.nullcontext(_begun(config))
@@ -85,7 +97,8 @@ def train(config, hosts=ALONE):
             if before and before["finished"]:
                 say(f"{config.run_dir}: this run is finished")
             else:
-                _train(config.going_on(before and all_flags(before)), manifest, before, hosts)
+                config = config.going_on(before and all_flags(before))
+                _train(config, manifest, before, hosts, into, dry_run)
     return config.run_dir
 
 
@@ -97,16 +110,20 @@ def _begun(config):
 
 def _told(config):
     """All flags of a training that each of its hosts has to be told alike."""
-    flags = directory.flags(config)
-    return repr(sorted((x, y) for x, y in flags.items() if x not in directory.FREE_FLAGS))
+    said = flags(config)
+    return repr(sorted((x, y) for x, y in said.items() if x not in FREE_FLAGS))
 
 
-def _train(config, manifest, before, hosts):
+def _train(config, manifest, before, hosts, into, dry_run):
     strategy = start(config)
     check_shares(strategy, config.batch_size)
     with at_work(config, strategy) as arithmetic:
         model, pretrained = _build(config, manifest.labels)
     check_block(model, config.unfreeze_from)
+    if hosts.first:
+        say("\n".join(_first_screen(config, manifest, model, arithmetic)))
+    if dry_run:
+        return
     inputs, test = load_training_inputs(config, manifest)
     plan = sampling_plan(config, inputs.splits["train"].y)
     if config.resampled_val_on_purpose:
@@ -129,6 +146,7 @@ def _train(config, manifest, before, hosts):
     if before and not before.get(directory.REPLACING):
         photographs.check_same(config.run_dir, seen)
     facts = directory.begin(config, facts, before)
+    into(config.run_dir)
     photographs.write(config.run_dir, seen)
     jax_hosts.wait(hosts)
     with naming_failures(inputs.pictures):
@@ -140,6 +158,25 @@ def _train(config, manifest, before, hosts):
         _set_operating_points(config, model, inputs, limits)
     facts |= {"best_epoch": state["best_epoch"], "seconds": round(state["seconds"], 1)}
     directory.finish(config, facts)
+
+
+def _first_screen(config, manifest, model, arithmetic):
+    """Lines of what is to be done; rows are those of the table, all of which may be readable."""
+    rows = manifest if config.unit == "eye" else pair_eyes(manifest)
+    train = rows.table[rows.table["split"] == "train"]
+    factors, _, _ = sampling_plan(config, train[list(rows.labels)].to_numpy("float32"))
+    what = f"{config.task.replace('_', ' ')}, {len(rows.labels)} labels"
+    if len(train) != round(factors.sum()):
+        what += f"; with rare ones repeated {round(factors.sum()):,} rows an epoch"
+    parts = (
+        "the head",
+        "everything" if not config.unfreeze_from else f"{config.unfreeze_from} and on",
+    )
+    judged = JUDGED[JUDGES[config.select]]
+    rest = [("labels", what), *two_phases(config, steps_of(config, factors), judged, parts)]
+    counts = summary(rows.table, rows.labels)
+    unit = "photograph" if config.unit == "eye" else "row"
+    return first_screen(config, counts, model, arithmetic, rest, unit)
 
 
 def check_backend_can(config):

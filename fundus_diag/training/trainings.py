@@ -21,7 +21,7 @@ from fundus_diag.data.labels import SPLITS
 from fundus_diag.data.manifest import read_manifest
 from fundus_diag.data.splits import split_manifest
 from fundus_diag.data.write import write_manifest
-from fundus_diag.runs import directory
+from fundus_diag.runs import same_flags
 from fundus_diag.runs.contents import CONFIG, ENCODER_WEIGHTS, HISTORY
 from fundus_diag.training.config import TrainConfig
 from fundus_diag.training.plan import PRETRAINED
@@ -166,8 +166,8 @@ def placed(config, out, facts, name):
         facts: what else decides it: the sha256 of the table, of weights.
         name: that the folder's begins with.
     """
-    known = directory.flags(config.resolved())
-    known = {k: v for k, v in known.items() if k not in directory.FREE_FLAGS}
+    known = same_flags.flags(config.resolved())
+    known = {k: v for k, v in known.items() if k not in same_flags.FREE_FLAGS}
     text = json.dumps([__version__, {**known, **facts}], sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     run_dir = out / "runs" / f"{name}-s{config.seed}-{digest}"

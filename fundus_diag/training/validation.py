@@ -12,6 +12,12 @@ JUDGES = {
     "average_precision": "val_macro_average_precision",
     "roc_auc": "val_macro_roc_auc",
 }
+# What people call them.
+JUDGED = {
+    "val_composite": "composite score",
+    "val_macro_average_precision": "average precision",
+    "val_macro_roc_auc": "ROC AUC",
+}
 
 
 def epoch_scores(y_true, logits, labels, task="multi_label"):

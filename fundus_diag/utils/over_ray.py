@@ -15,7 +15,6 @@ import warnings
 
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.processes import unheard
-from fundus_diag.utils.progress import track
 
 WAIT = 10  # s for a cluster to take a connection
 RETRIES = 3  # of an item whose worker died
@@ -46,6 +45,9 @@ def over_ray(make, items, workers=None, title="working"):
         UsageError: there are not as many cores as workers.
         DataError: workers died again and again, or the cluster cannot be reached.
     """
+    # Here: it imports rich, and commands look at their flags above without it.
+    from fundus_diag.utils.progress import track
+
     if not items:
         return
     with _started() as ray:

@@ -11,26 +11,32 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 LOG_EVERY = 60.0  # s between lines where there is no terminal
 
 
 def bar():
-    """A progress bar with counts, time spent and time left; nothing where stderr is a file."""
+    """A progress bar with counts, time spent and time left; nothing where stderr is a file.
+
+    Where a line is short it is the description that is cut, and at the end the bar goes.
+    """
     console = Console(stderr=True)
     return Progress(
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=16),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.description}", markup=False),
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, ratio=1)),
         console=console,
+        expand=True,
+        transient=True,
         disable=not console.is_terminal,
     )
 
 
 def track(items, description, total):
-    """Yields from `items` while a bar counts them; in a log, a line a minute and one at the end."""
+    """Yields from `items` while a bar counts them; a line at the end, in a log one a minute too."""
     started = said = time.monotonic()
     with bar() as progress:
         task = progress.add_task(description, total=total)
@@ -41,5 +47,4 @@ def track(items, description, total):
                 progress.console.print(f"{description}: {done} of {total}, {now - started:.0f} s")
             yield item
             progress.advance(task)
-    if progress.disable:
-        progress.console.print(f"{description}: {total} in {time.monotonic() - started:.0f} s")
+    progress.console.print(f"{description}: {total} in {time.monotonic() - started:.0f} s")

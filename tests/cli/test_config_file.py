@@ -14,7 +14,7 @@ PLACES = ["--manifest", "m.csv", "--image-root", "r", "--run-dir", "run"]
 
 def parsed(*words):
     """The `TrainConfig` of a command line."""
-    _, args, kwargs = parse({"train": train}, expanded(["train", *words]), "x", "y")
+    args, kwargs = parse(train, expanded(["train", *words])[1:], "x train")
     return [*args, *kwargs.values()][0]
 
 

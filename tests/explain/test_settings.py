@@ -29,9 +29,9 @@ OTHERS = {
 
 def parsed(command, *words):
     needed = ["--masks", "m"] if command == "explain-eval" else []
-    found, args, kwargs = parse(COMMANDS, [command, "run", *needed, *words], "fundus-diag", "")
+    args, kwargs = parse(COMMANDS[command], ["run", *needed, *words], f"fundus-diag {command}")
     assert str(args[0]) == "run"
-    return found, kwargs["settings"]
+    return COMMANDS[command], kwargs["settings"]
 
 
 @pytest.mark.parametrize("command", ["explain", "explain-eval"])

@@ -8,7 +8,7 @@ import pytest
 import tiny  # noqa: F401, its encoder
 from failing import Killed, bury, failing, gone_process
 
-from fundus_diag.runs import contents, directory
+from fundus_diag.runs import contents, directory, same_flags
 from fundus_diag.runs.run_files import CLASSIFIER
 from fundus_diag.training.config import TrainConfig
 from fundus_diag.utils.errors import DataError, UsageError
@@ -55,7 +55,7 @@ def config(run_dir, tmp_path, **flags):
 def begun(run_dir, tmp_path, finished=None, **flags):
     """The config.json of a run with these flags."""
     run_dir.mkdir(parents=True, exist_ok=True)
-    given = directory.flags(config(run_dir, tmp_path, **flags))
+    given = same_flags.flags(config(run_dir, tmp_path, **flags))
     counts = {"A": 1}
     part = {"rows": 1, "patients": 1, "positives": counts, "negatives": counts, "ungraded": counts}
     first = {k: given.pop(k) for k in ("encoder", "image_size", "unit", "task", "weights", "seed")}
@@ -210,7 +210,7 @@ def test_weights_are_known_by_their_place_from_every_folder(tmp_path, monkeypatc
     run, flags = tmp_path / "run", {"weights": "pre/encoder.weights.h5"}
     monkeypatch.chdir(tmp_path)
     given = config(run, tmp_path)
-    placed = directory.flags(dataclasses.replace(given, **flags))
+    placed = same_flags.flags(dataclasses.replace(given, **flags))
     assert placed["weights"] == str(tmp_path / "pre" / "encoder.weights.h5")
     begun(run, tmp_path)
     facts, again = facts_of(run), dataclasses.replace(given, resume=True)
@@ -285,7 +285,7 @@ def test_sessions_are_added_up(tmp_path):
     assert facts["sessions"] == ["2026-01-01", "2026-02-02", "2026-03-03"]
 
 
-def test_ctrl_c_says_how_to_go_on(tmp_path, capsys):
+def test_ctrl_c_says_how_to_go_on(tmp_path):
     run = tmp_path / "run"
     given = config(run, tmp_path)
 
@@ -296,10 +296,12 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, capsys):
             raise KeyboardInterrupt
 
     for begin in (False, True):
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt) as stop:
             interrupted(begin)
-        said = capsys.readouterr().err
-        assert (f"fundus-diag train --run-dir {run} --resume" in said) == begin
+        said = f"interrupted; go on with: fundus-diag train --run-dir {run} --resume"
+        assert str(stop.value) == (
+            said if begin else "interrupted; nothing was begun in the folder"
+        )
 
 
 def test_a_folder_of_the_run_that_another_process_writes_into_is_not_cleared(tmp_path):

@@ -67,7 +67,7 @@ def test_pretrain(manifest, tmp_path, capsys):
     given = {"splits": ("train", "val", "test"), "on_bad_image": "skip", "image_size": 32}
     given |= {"source_size": 32}
     config = PretrainConfig(manifest, manifest.parent, tmp_path / "run", **given)
-    _, splits, bad = load_photographs(config, read_photographs(manifest))
+    _, splits, bad = load_photographs(config, read_photographs(manifest), config.splits)
     check_said(capsys.readouterr().err)
     assert {x for x, _ in bad} == set(BAD)
     assert sum(len(x.table) for x in splits.values()) == len(pd.read_csv(manifest)) - 3

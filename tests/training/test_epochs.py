@@ -128,14 +128,14 @@ def test_what_goes_on_is_what_was_kept(manifest, tmp_path, monkeypatch):
             "pos_weight": values(fitting.task.kept["pos_weight"]),
         }
 
-    def two_epochs(fitting, learner, phase):
+    def two_epochs(fitting, learner, phase, pace):
         if len(fitting.state["history"]) == 2:
             raise KeyboardInterrupt
         kept.setdefault("base", values(fitting.task.kept["pos_weight"])[0])
-        real(fitting, learner, phase)
+        real(fitting, learner, phase, pace)
         kept.update(state(fitting))
 
-    def look(fitting, learner, phase):
+    def look(fitting, learner, phase, pace):
         taken.update(state(fitting), phase=phase, config=fitting.config)
         raise KeyboardInterrupt
 

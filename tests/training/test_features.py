@@ -206,10 +206,10 @@ def test_an_interruption_in_phase_1_leaves_no_trace(folder, monkeypatch):
     want = history(folder, "whole", **flags)
     real = loop._run_epoch
 
-    def two(fitting, learner, phase):
+    def two(fitting, learner, phase, pace):
         if len(fitting.state["history"]) == 2:
             raise KeyboardInterrupt
-        real(fitting, learner, phase)
+        real(fitting, learner, phase, pace)
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "_run_epoch", two)

@@ -70,10 +70,10 @@ class Stopped(Exception):
 def test_a_run_goes_on_with_the_same_losses_on_either_backend(photographs, tmp_path, monkeypatch):
     run = loop._run_epoch
 
-    def first_alone(fitting, learner, phase):
+    def first_alone(fitting, learner, phase, pace):
         if fitting.state["history"]:
             raise Stopped
-        run(fitting, learner, phase)
+        run(fitting, learner, phase, pace)
 
     flags = {**FLAGS, "dropout": 0}  # its masks are each backend's own
     begun = tmp_path / "begun"

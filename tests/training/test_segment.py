@@ -94,6 +94,23 @@ def test_it_learns_and_its_run_says_how(trained):
     assert rows["split"].value_counts().to_dict() == {"train": 6, "val": 3, "test": 3}
 
 
+def test_a_dry_run_counts_photographs_with_masks_and_writes_nothing(tmp_path, capsys):
+    manifest = make_masked(tmp_path / "photographs")
+    assert main(words(manifest, tmp_path / "run", "--dry-run")) == 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert not (tmp_path / "run").exists()
+    table = pd.read_csv(manifest, keep_default_na=False)
+    train = table[table["split"] == "train"]
+    count = {x: (~train[f"mask_{x}"].isin(["", "none"])).sum() for x in ("spot", "half")}
+    said = f"{len(train)} photographs of {train['patient'].nunique()} patients: "
+    assert f"  train    {said}spot {count['spot']}, half {count['half']}\n" in err
+    assert f"{SIDE} px in patches of 32" in err
+    steps = len(train) * 4 // 4
+    assert f"  steps      {steps} an epoch, batches of 4; {4 * steps} in all\n" in err
+    assert "the epoch of the best Dice on val" in err
+
+
 def test_predict_outlines_what_is_there(trained, tmp_path, capsys):
     photographs = sorted((trained / "photographs/images").glob("*.png"))
     (tmp_path / "bad.png").write_bytes(b"no picture")
@@ -171,10 +188,10 @@ def test_an_interrupted_training_goes_on_to_the_same_end(tmp_path, monkeypatch, 
     assert main(words(manifest, whole, "--deterministic", **flags)) == 0
     real = loop._run_epoch
 
-    def two(fitting, learner, phase):
+    def two(fitting, learner, phase, pace):
         if len(fitting.state["history"]) == 2:
             raise KeyboardInterrupt
-        real(fitting, learner, phase)
+        real(fitting, learner, phase, pace)
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "_run_epoch", two)
@@ -230,7 +247,7 @@ def test_a_transformer_shows_where_the_pixels_of_each_class_come_from(trained, t
 def test_its_config_makes_it_again(trained, tmp_path, monkeypatch):
     config = str(trained / "run/config.json")
     seen = []
-    monkeypatch.setattr("fundus_diag.training.segment.train_segmenter", seen.append)
+    monkeypatch.setattr("fundus_diag.training.segment.train_segmenter", lambda x, _: seen.append(x))
     assert main(["segment", "train", "--config", config, "--run-dir", str(tmp_path / "r")]) == 0
     assert (seen[0].patch_size, seen[0].decoder_options) == (32, ("width=0.5",))
 

@@ -43,7 +43,7 @@ class PretrainConfig(RunConfig):
     """Channels of the decoder, a multiple of 32. Default: the published 512, fewer beside a small
     encoder."""
     normalise_target: bool = True
-    """Paint each patch standardised by its own mean and deviation, not its plain pixels."""
+    """Standardising each patch by its own mean and deviation before it is painted."""
 
     epochs: int = 200
     """Times that every photograph is seen."""

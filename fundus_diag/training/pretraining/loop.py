@@ -17,6 +17,7 @@ from fundus_diag.data.pipeline import scoring_batches, training_batches
 from fundus_diag.runs.freeze import inference
 from fundus_diag.training import epochs
 from fundus_diag.training.optimizers import AdamW
+from fundus_diag.training.pace import Pace
 from fundus_diag.training.pretraining.config import PretrainConfig
 from fundus_diag.training.pretraining.reconstructions import reconstruction_png
 from fundus_diag.training.sampling import draw_epoch
@@ -87,8 +88,9 @@ def fit(run):
         assign(model.optimizer.variables, arrays["optimizer"], "optimizer")
     epochs.write_history(config.run_dir, state["history"])
     see = inference(model)
+    pace = Pace({1: config.epochs - len(state["history"])}, run.steps, run.batch_size)
     while len(state["history"]) < config.epochs:
-        _run_epoch(run, see)
+        _run_epoch(run, see, pace)
         epochs.write_history(config.run_dir, state["history"])
 
 
@@ -130,14 +132,21 @@ def epoch_batches(run, epoch):
     return batches.map(lambda images, _: images)
 
 
-def _run_epoch(run, see):
+def _run_epoch(run, see, pace):
     """Fits one epoch, draws what is due, appends to the history and writes the state."""
     config, model, state = run.config, run.model, run.state
     history, started = state["history"], time.monotonic()
     epoch = len(history) + 1
     title = f"epoch {epoch} of {config.epochs}"
     batches = epoch_batches(run, epoch)
-    loss = epochs.fit_epoch(model, batches, [config.seed, epoch], title, run.steps)
+
+    def told(step):
+        line = pace.stepped(1, step)
+        if line:
+            epochs.say(line)
+
+    numbers = [config.seed, epoch]
+    loss = epochs.fit_epoch(model, batches, numbers, title, run.steps, told=told)
     epochs.stop_unless_finite(loss, "loss", epoch, config, "rate")
     row = {"epoch": epoch, "learning_rate": float(model.optimizer.learning_rate), "loss": loss}
     if run.val is not None:
@@ -149,9 +158,12 @@ def _run_epoch(run, see):
         _draw(run, see)
     seconds = time.monotonic() - started
     state["seconds"] += seconds
+    pace.epoch(1, seconds)
     epochs.keep(run.folder, model, model.optimizer, state)
     figures = ", ".join(f"{k.replace('_', ' ')} {row[k]:.4f}" for k in row if "loss" in k)
-    epochs.say(f"{title}, {seconds:.0f} s: {figures}")
+    left = pace.time_left()
+    rest = f"; about {left} left" if left else ""
+    epochs.say(f"  {title}, {seconds:.0f} s: {figures}{rest}")
 
 
 def _val_loss(run, see):

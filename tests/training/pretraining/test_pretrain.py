@@ -69,6 +69,22 @@ def copy_of(manifest, folder, change=lambda table: table, only=("train", "val", 
     return folder / "manifest.csv"
 
 
+def test_a_dry_run_says_what_would_be_learned_from_and_writes_nothing(manifest, tmp_path, capsys):
+    assert main([*pretrain_flags(manifest, tmp_path / "run", **FLAGS), "--dry-run"]) == 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert not (tmp_path / "run").exists()
+    table = pd.read_csv(manifest)
+    train = table[table["split"] == "train"]
+    assert f"train    {len(train)} photographs of {train['patient'].nunique()} patients\n" in err
+    assert f"{FLAGS['epochs']} epochs, rate " in err
+    assert "; starts from" not in err
+
+
+def loaded(config, table):
+    return pretrain.load_photographs(config, table, pretrain.wanted_splits(config, table))
+
+
 def complain(words, capsys, status):
     """Runs a command that must fail; returns its complaint."""
     assert main(words) == status
@@ -89,7 +105,7 @@ def test_a_run_leaves_what_it_learned_and_how(run_dir, manifest):
     names = {str(x.relative_to(run_dir)) for x in run_dir.rglob("*") if x.is_file()}
     pages = {f"reconstructions/epoch-{epoch:04d}.png" for epoch in (3, 4)}
     files = {"config.json", "history.csv", "loss.png", "encoder.weights.h5", "photographs.csv"}
-    assert names == files | pages | {"checkpoint/epoch-00004.npz"}
+    assert names == files | pages | {"checkpoint/epoch-00004.npz", "log.txt"}
     history = pd.read_csv(run_dir / "history.csv")
     assert history.columns.tolist() == ["epoch", "learning_rate", "loss", "val_loss"]
     assert history["epoch"].tolist() == [1, 2, 3, 4]
@@ -212,7 +228,7 @@ def configure(manifest, **flags):
 def load(manifest, **flags):
     """({split: number of photographs read}, the table) of a run with these flags."""
     table = read_photographs(manifest)
-    _, splits, _ = pretrain.load_photographs(configure(manifest, **flags), table)
+    _, splits, _ = loaded(configure(manifest, **flags), table)
     return {x: len(rows.pictures) for x, rows in splits.items()}, table.table
 
 
@@ -237,7 +253,7 @@ def test_only_the_photographs_of_train_are_opened(manifest, tmp_path, capsys):
 
 def test_what_is_held_out_is_not_learned_from_nor_shown(manifest):
     config = configure(manifest, val_loss=True)
-    pictures, splits, _ = pretrain.load_photographs(config, read_photographs(manifest))
+    pictures, splits, _ = loaded(config, read_photographs(manifest))
     run = loop.prepare(config, None, pictures, splits)
     table = pd.read_csv(manifest)
     for split, numbers in (("train", run.rows), ("val", run.val)):
@@ -267,7 +283,7 @@ def test_an_epoch_shows_every_row_once_at_the_size_of_the_network(manifest):
     def batches(epoch, **flags):
         config = configure(manifest, batch_size=9, **flags)
         table = read_photographs(manifest)
-        pictures, splits, _ = pretrain.load_photographs(config, table)
+        pictures, splits, _ = loaded(config, table)
         run = loop.prepare(config, None, pictures, splits)
         got = [x.numpy() for x in loop.epoch_batches(run, epoch)]
         assert {x.shape for x in got} == {(9, 32, 32, 3)}
