@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from fundus_diag.utils.errors import UsageError
+from fundus_diag.utils.processes import unheard
 
 DATA_FORMAT, FLOATX, EPSILON = "channels_last", "float32", 1e-7
 
@@ -31,6 +32,23 @@ def chosen_backend():
         return json.loads(path.read_text("utf-8")).get("backend"), f" (of {path})"
     except (OSError, ValueError, AttributeError):
         return None, ""  # no file, or one that Keras does not read either
+
+
+def start_tensorflow():
+    """Imports TensorFlow and finds its devices; what it prints meanwhile is shown only if it fails.
+
+    Its C++ side reports at every start that there is no CUDA and that oneDNN is on, whatever
+    TF_CPP_MIN_LOG_LEVEL says (https://github.com/tensorflow/tensorflow/issues/100442); that would
+    bury the one line that says what a user did wrong.
+    """
+    # Kernels of oneDNN make steps a quarter shorter; by itself TensorFlow takes them only on
+    # processors that have AVX-512.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # for what comes after the start
+    with unheard():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
 
 
 def settle():
