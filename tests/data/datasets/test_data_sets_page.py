@@ -1,4 +1,4 @@
-"""docs/data-sets.md: its table is that of the descriptions, and its example builds."""
+"""docs/how-to/data-sets.md: its table is that of the descriptions, and its example builds."""
 
 import re
 import textwrap
@@ -10,7 +10,7 @@ from published import cells, made, text, tree
 from fundus_diag.data.datasets.descriptions import describe, described
 from fundus_diag.utils.errors import DataError
 
-PAGE = Path(__file__).parents[3] / "docs" / "data-sets.md"
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "data-sets.md"
 
 
 @pytest.fixture(scope="module")
