@@ -24,7 +24,10 @@ WIDTH = "110"  # columns of the help texts that are read
 
 # What each figure is. tp, fp, fn, tn: cells of the confusion matrix of a label, over its graded rows.
 FIGURES = {
-    "roc_auc": ("the chance that an ill one scores higher than a healthy one; ties count half", ".5"),
+    "roc_auc": (
+        "the chance that an ill one scores higher than a healthy one; ties count half",
+        ".5",
+    ),
     "average_precision": (
         "sum over the ranks of precision x rise of recall: area under precision over recall",
         "the prevalence",
@@ -190,7 +193,9 @@ def encoders():
         for name in family.PRESETS:
             preset = PRESETS[name]
             options = (f"`{k}={_option(v)}`" for k, v in known.defaults(name).items())
-            imagenet = f"{preset.published.title} ({preset.published.terms})" if preset.published else ""
+            imagenet = (
+                f"{preset.published.title} ({preset.published.terms})" if preset.published else ""
+            )
             rows.append(
                 (f"`{name}`", preset.image_size, f"`{preset.recipe}`", plain(imagenet), ported,
                  ", ".join(options))
@@ -232,7 +237,11 @@ def data_sets():
             ("citation", plain(known.citation)),
             ("layout seen", "yes" if known.verified else "no: `build` says so"),
         ]
-        out += [f"## {name}", paragraphs(known.about), "\n".join(f"- {x}: {cell(y)}" for x, y in rows)]
+        out += [
+            f"## {name}",
+            paragraphs(known.about),
+            "\n".join(f"- {x}: {cell(y)}" for x, y in rows),
+        ]
         out += [f"To know: {paragraphs(known.notes)}"] if known.notes.strip() else []
     return "\n\n".join(out)
 
@@ -269,11 +278,14 @@ def metrics():
                     ("`exact_match`", "share of rows of which every label is called right"),
                     ("`hamming`", "share of entries that are called wrong"),
                     ("`grade.accuracy`", "share of rows whose likeliest grade is the true one"),
-                    ("`grade.kappa`", "quadratic kappa: agreement beyond chance, a miss by k grades weighing k squared"),
+                    (
+                        "`grade.kappa`",
+                        "quadratic kappa: agreement beyond chance, a miss by k grades weighing k squared",
+                    ),
                     (
                         "`odir.kappa`, `odir.f1`, `odir.auc`, `odir.final`",
                         "those of the ODIR-2019 challenge, over all entries as one vector, called above "
-                        f"{c.OFFICIAL_THRESHOLD:g}; `final` is the mean of the three, and its \"F1\" is accuracy",
+                        f'{c.OFFICIAL_THRESHOLD:g}; `final` is the mean of the three, and its "F1" is accuracy',
                     ),
                 ],
             ),
@@ -314,7 +326,9 @@ def python_entry(path, thing):
 
     if isinstance(thing, dict):
         names = ", ".join(f"`{x}`" for x in thing)
-        known = "the names of all [encoders](encoders.md)" if list(thing) == list(ENCODERS) else names
+        known = (
+            "the names of all [encoders](encoders.md)" if list(thing) == list(ENCODERS) else names
+        )
         return [f"### {path}", f"A dict: {known}."]
     if inspect.ismodule(thing):
         called = type(thing).__dict__.get("__call__")  # a module that may be called, too
@@ -352,7 +366,9 @@ def docstring(doc):
     for block in re.split(r"\n\s*\n", doc.strip()):
         title, _, rest = block.partition("\n")
         if title in ("Args:", "Returns:", "Raises:", "Attributes:", "Yields:"):
-            entries = re.split(r"\n {4}(?=\S)", "\n" + inspect.cleandoc("x\n" + rest)[2:].replace("\n", "\n    "))
+            entries = re.split(
+                r"\n {4}(?=\S)", "\n" + inspect.cleandoc("x\n" + rest)[2:].replace("\n", "\n    ")
+            )
             entries = [" ".join(x.split()) for x in entries if x.strip()]
             named = title != "Returns:" and title != "Yields:"
             out.append(f"**{title[:-1]}**")
