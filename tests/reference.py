@@ -1,6 +1,6 @@
 """Writes docs/reference/{commands,recipes,encoders,data-sets,metrics,python}.md out of the code.
 
-    python tests/reference.py
+    python tests/reference.py [FOLDER]
 
 What they say stands in the code and in data_manifests/ alone; tests/docs/test_reference.py fails
 where a page lags.
@@ -22,7 +22,7 @@ FOLDER = ROOT / "docs" / "reference"
 MADE = "<!-- Made by `make reference`: mend the code that it is made of. -->"
 WIDTH = "110"  # columns of the help texts that are read
 
-# What each figure is. tp, fp, fn, tn: cells of the confusion matrix of a label, over its graded rows.
+# What each figure is. tp, fp, fn, tn are cells of the confusion matrix of a label.
 FIGURES = {
     "roc_auc": (
         "the chance that an ill one scores higher than a healthy one; ties count half",
@@ -43,15 +43,52 @@ FIGURES = {
     "ece": ("expected calibration error: mean gap of probability and truth over bins", "0"),
 }
 MEASURES = {
-    "pointing": "whether the highest place of the map lies in a lesion, or near enough; of several as high their share",
+    "pointing": (
+        "whether the highest place of the map lies in a lesion, or near enough; of several as high "
+        "their share"
+    ),
     "energy": "share of the map's sum that lies in lesions",
     "overlap": "soft Jaccard: sum of the smaller of map and mask over sum of the larger",
     "overlap_as_planned": "the same as the original system's plan has it",
     "iou_best": "intersection over union with the mask at the map's best level",
     "iou": "intersection over union with the mask at a level of .5",
-    "deletion": "area under the probability as the map's highest places are deleted first; low is good",
+    "deletion": (
+        "area under the probability as the map's highest places are deleted first; low is good"
+    ),
     "insertion": "area under the probability as they are shown first; high is good",
 }
+COMMANDS = """What `fundus-diag COMMAND --help` says. Each command reads files and writes files
+and can be run again alone; status 0 is done, 1 a wrong file or photograph, 2 a wrong flag, 130
+Ctrl-C."""
+RECIPES = """What `--recipe` sets where a flag does not say otherwise. `auto`, the default, is
+`scratch` with `--weights none`, else the encoder's own: [encoders](encoders.md). Where each
+comes from and what was left out: [fine-tuning](../how-to/encoders.md#fine-tuning)."""
+ENCODERS = """What each is, how large, and how it is trained: [encoders](../how-to/encoders.md).
+`--recipe auto` is `scratch` for all of them with `--weights none`."""
+DATA_SETS = """What `data_manifests/NAME.toml` says of each, for `fundus-diag manifest build
+NAME`. All at a glance, and how to add one: [data sets](../how-to/data-sets.md)."""
+METRICS = """As they are called in `metrics_<split>.json` and `.csv`. What is undefined is
+`null` or empty: never 0, never .5. Each has a 95 % interval, `NAME_ci`, by the bootstrap over
+patients, where enough resamples define it."""
+MEANS = """The calibration error has {bins} bins of equal width. In macro means, which count
+every label alike, {means} of a label that is never called count 0: who never says a label would
+gain by it. Micro figures are of all labels' entries together."""
+MAPS = """By `fundus-diag explain-eval`, inside the field of view, beside a uniform map and a
+centred Gaussian."""
+OUTLINES = """Dice, IoU, distances, lesions found:
+[segments](../how-to/segments.md#what-is-written)."""
+OTHERS = {
+    "exact_match": "share of rows of which every label is called right",
+    "hamming": "share of entries that are called wrong",
+    "grade.accuracy": "share of rows whose likeliest grade is the true one",
+    "grade.kappa": "quadratic kappa: agreement beyond chance, a miss by k grades weighs k squared",
+    "odir.kappa, odir.f1, odir.auc, odir.final": (
+        "those of the ODIR-2019 challenge, over all entries as one vector, called above {above:g}; "
+        '`final` is the mean of the three, and its "F1" is accuracy'
+    ),
+}
+NAMES = """The names that stay. Of each: what it takes and gives, units, ranges, errors. How
+they are used: [from Python](../how-to/python.md)."""
 PYTHON = (
     ("fundus_diag", "What a program begins with."),
     ("fundus_diag.models", "Encoders by name, and the classifier on top of them."),
@@ -64,6 +101,10 @@ ALSO = (
     "fundus_diag.utils.errors.DataError",
     "fundus_diag.utils.errors.UsageError",
 )
+
+
+def one_line(text):
+    return " ".join(text.split())
 
 
 def table(head, rows):
@@ -141,15 +182,16 @@ def box_rows(box):
 
 
 def commands():
-    from fundus_diag.cli.main import COMMANDS, GROUPS
+    from fundus_diag.cli import main as cli
 
-    names = [(name,) for name in COMMANDS if name not in GROUPS]
-    names += [(group, name) for group, (known, _) in GROUPS.items() for name in known]
+    known = sys.modules[cli.__module__]
+    groups = known.GROUPS
+    names = [(name,) for name in known.COMMANDS if name not in groups]
+    names += [(group, name) for group, (commands, _) in groups.items() for name in commands]
     return "\n\n".join(
         [
             "# Commands",
-            "What `fundus-diag COMMAND --help` says. Each command reads files and writes files and can be "
-            "run again alone; status 0 is done, 1 a wrong file or photograph, 2 a wrong flag, 130 Ctrl-C.",
+            one_line(COMMANDS),
             *map(command_section, names),
         ]
     )
@@ -159,21 +201,19 @@ def commands():
 
 
 def recipes():
-    from fundus_diag.training.recipes import RECIPES
+    from fundus_diag.training.recipes import RECIPES as known
 
-    names = list(RECIPES)
-    keys = list(RECIPES[names[0]])
-    keys += [x for name in names for x in RECIPES[name] if x not in keys]
+    names = list(known)
+    keys = list(known[names[0]])
+    keys += [x for name in names for x in known[name] if x not in keys]
     rows = [
-        (f"`--{key.replace('_', '-')}`", *(_value(RECIPES[x].get(key)) for x in names))
+        (f"`--{key.replace('_', '-')}`", *(_value(known[x].get(key)) for x in names))
         for key in keys
     ]
     return "\n\n".join(
         [
             "# Recipes",
-            "What `--recipe` sets where a flag does not say otherwise. `auto`, the default, is `scratch` with "
-            "`--weights none`, else the encoder's own: [encoders](encoders.md). Where each comes from and "
-            "what was left out: [fine-tuning](../how-to/encoders.md#fine-tuning).",
+            one_line(RECIPES),
             table(["flag", *(f"`{x}`" for x in names)], rows),
         ]
     )
@@ -200,13 +240,18 @@ def encoders():
                 (f"`{name}`", preset.image_size, f"`{preset.recipe}`", plain(imagenet), ported,
                  ", ".join(options))
             )  # fmt: skip
-    head = ["`--encoder`", "`--image-size` by default, px", "`--recipe auto`",
-            "`--weights imagenet`", "`port` reads", "`--encoder-options`, with what they are"]  # fmt: skip
+    head = [
+        "`--encoder`",
+        "`--image-size` by default, px",
+        "`--recipe auto`",
+        "`--weights imagenet`",
+        "`port` reads",
+        "`--encoder-options`, with what they are",
+    ]
     return "\n\n".join(
         [
             "# Encoders",
-            "What each is, how large, and how it is trained: [encoders](../how-to/encoders.md). `--recipe auto` "
-            "is `scratch` for all of them with `--weights none`.",
+            one_line(ENCODERS),
             table(head, rows),
         ]
     )
@@ -223,8 +268,7 @@ def data_sets():
 
     out = [
         "# Data sets",
-        "What `data_manifests/NAME.toml` says of each, for `fundus-diag manifest build NAME`. All at a "
-        "glance, and how to add one: [data sets](../how-to/data-sets.md).",
+        one_line(DATA_SETS),
     ]
     for name in described():
         known = describe(name)
@@ -256,44 +300,28 @@ def metrics():
     assert set(FIGURES) == set(c.FIGURES), "FIGURES of tests/reference.py lags"
     assert set(MEASURES) == set(measures), "MEASURES of tests/reference.py lags"
     means = ", ".join(f"`{x}`" for x in c.IN_MEANS)
+    others = [
+        (", ".join(f"`{x}`" for x in names.split(", ")), what.format(above=c.OFFICIAL_THRESHOLD))
+        for names, what in OTHERS.items()
+    ]
     return "\n\n".join(
         [
             "# Metrics",
-            "As they are called in `metrics_<split>.json` and `.csv`. What is undefined is `null` or empty: "
-            "never 0, never .5. Each has a 95 % interval, `NAME_ci`, by the bootstrap over patients, where enough "
-            "resamples define it.",
+            one_line(METRICS),
             "## Of a label",
             "`tp, fp, fn, tn` count its graded rows, called at the run's threshold.",
             table(
                 ["figure", "what", "a model that knows nothing"],
                 [(f"`{x}`", *FIGURES[x]) for x in c.FIGURES],
             ),
-            f"The calibration error has {c.ECE_BINS} bins of equal width. In macro means, which count every label alike, "
-            f"{means} of a label that is never called count 0: who never says a label would gain by it. "
-            "Micro figures are of all labels' entries together.",
+            one_line(MEANS.format(bins=c.ECE_BINS, means=means)),
             "## Of a row, of grades, of the challenge",
-            table(
-                ["figure", "what"],
-                [
-                    ("`exact_match`", "share of rows of which every label is called right"),
-                    ("`hamming`", "share of entries that are called wrong"),
-                    ("`grade.accuracy`", "share of rows whose likeliest grade is the true one"),
-                    (
-                        "`grade.kappa`",
-                        "quadratic kappa: agreement beyond chance, a miss by k grades weighing k squared",
-                    ),
-                    (
-                        "`odir.kappa`, `odir.f1`, `odir.auc`, `odir.final`",
-                        "those of the ODIR-2019 challenge, over all entries as one vector, called above "
-                        f'{c.OFFICIAL_THRESHOLD:g}; `final` is the mean of the three, and its "F1" is accuracy',
-                    ),
-                ],
-            ),
+            table(["figure", "what"], others),
             "## Of a map",
-            "By `fundus-diag explain-eval`, inside the field of view, beside a uniform map and a centred Gaussian.",
+            one_line(MAPS),
             table(["figure", "what"], [(f"`{x}`", MEASURES[x]) for x in measures]),
             "## Of outlines",
-            "Dice, IoU, distances, lesions found: [segments](../how-to/segments.md#what-is-written).",
+            one_line(OUTLINES),
         ]
     )
 
@@ -304,8 +332,7 @@ def metrics():
 def python():
     out = [
         "# Python",
-        "The names that stay. Of each: what it takes and gives, units, ranges, errors. How they are used: "
-        "[from Python](../how-to/python.md).",
+        one_line(NAMES),
     ]
     for name, about in PYTHON:
         module = importlib.import_module(name)
@@ -322,14 +349,13 @@ def python():
 
 
 def python_entry(path, thing):
-    from fundus_diag.models.encoders import ENCODERS
+    from fundus_diag.models.encoders import PRESETS
 
     if isinstance(thing, dict):
         names = ", ".join(f"`{x}`" for x in thing)
-        known = (
-            "the names of all [encoders](encoders.md)" if list(thing) == list(ENCODERS) else names
-        )
-        return [f"### {path}", f"A dict: {known}."]
+        if list(thing) == list(PRESETS):
+            names = "the names of all [encoders](encoders.md)"
+        return [f"### {path}", f"A dict: {names}."]
     if inspect.ismodule(thing):
         called = type(thing).__dict__.get("__call__")  # a module that may be called, too
         return [f"### {path}", docstring(inspect.getdoc(called or thing) or "")]
@@ -402,6 +428,7 @@ def page(name):
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or PAGES:
-        (FOLDER / name).write_text(page(name), "utf-8")
-        print(FOLDER / name)
+    folder = Path(sys.argv[1]) if sys.argv[1:] else FOLDER
+    for name in PAGES:
+        (folder / name).write_text(page(name), "utf-8")
+        print(folder / name)

@@ -146,8 +146,9 @@ def there(world, monkeypatch):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_commands_of_a_page_run(name, there, capsys):
     if "operating" in name:
-        run(["fundus-diag", "predict", "reports/odir", "--manifest", "drawn/odir.csv",
-             "--image-root", "drawn", "--split", "val", "--out", "reports/odir/predictions_val.csv"])  # fmt: skip
+        table = ["--manifest", "drawn/odir.csv", "--image-root", "drawn", "--split", "val"]
+        out = ["--out", "reports/odir/predictions_val.csv"]
+        run(["fundus-diag", "predict", "reports/odir", *table, *out])
     for block in blocks(DOCS / name):
         if block.kind == "sh":
             for words in commands(block.text):
@@ -193,7 +194,7 @@ def test_the_python_of_a_page_runs(name, there):
 
 
 def test_a_map_is_laid_as_the_page_says(there):
-    """docs/how-to/explain.md: the arrays of `NAME.npz` on the photograph, as `explain` lays them."""
+    """docs/how-to/explain.md: the arrays of `NAME.npz` on the photograph."""
     words = ["explain", "reports/odir", "left.jpg", "--methods", "layer_cam", "--out", "laid"]
     assert main(words) == 0
     (path,) = Path("laid").rglob("*.npz")
