@@ -1,5 +1,6 @@
 """What is installed holds every room: built, put into an empty environment, and used there."""
 
+import os
 import re
 import subprocess
 import sys
@@ -19,9 +20,10 @@ pytestmark = pytest.mark.slow
 
 
 def run(*words, cwd):
-    done = subprocess.run(
-        [str(x) for x in words], cwd=cwd, capture_output=True, text=True, check=False
-    )
+    # What PYTHONPATH names would stand before what is installed.
+    plain = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    words = [str(x) for x in words]
+    done = subprocess.run(words, cwd=cwd, env=plain, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done.stdout
 
