@@ -198,7 +198,8 @@ def test_a_map_is_laid_as_the_page_says(there):
     words = ["explain", "reports/odir", "left.jpg", "--methods", "layer_cam", "--out", "laid"]
     assert main(words) == 0
     (path,) = Path("laid").rglob("*.npz")
-    arrays = dict(np.load(path))
+    with np.load(path) as file:
+        arrays = dict(file)
     (block,) = python_of("how-to/explain.md")
     import scipy
 
