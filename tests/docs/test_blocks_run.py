@@ -5,6 +5,7 @@ On drawn photographs in a folder of their own that has what the pages speak of: 
 Python are as they stand there.
 """
 
+import ast
 import base64
 import importlib.util
 import json
@@ -212,8 +213,9 @@ def test_a_map_is_laid_as_the_page_says(there):
     space = {"np": np, "scipy": scipy, "height": height, "box": box, "picture": arrays["picture"],
              "offset": offset, "stride": stride, "map": fused,
              "columns": (columns - offset[1]) / stride[1]}  # fmt: skip
-    *_, last = block.text.strip().splitlines()
-    exec(block.text.replace(last, f"laid = {last}"), space)
+    *before, last = ast.parse(block.text).body
+    exec(compile(ast.Module(before, []), str(block), "exec"), space)
+    space["laid"] = eval(compile(ast.Expression(last.value), str(block), "eval"), space)
     assert space["laid"].shape == (height, width)
     assert rows.shape == (height,)
     assert space["laid"].max() <= fused.max() + 1e-6
