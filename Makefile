@@ -8,7 +8,7 @@ RUN := reports/demo
 SELECT ?= -m "not slow"
 PROCESSES ?= $(or $(shell nproc 2>/dev/null),auto)
 
-.PHONY: demo test mutants bench lint format clean
+.PHONY: demo test mutants bench docs serve-docs reference lint format clean
 
 # Draws photographs, trains on them in two phases, and writes the report.
 demo: $(INSTALLED)
@@ -32,6 +32,17 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/pipeline.py
 	$(BIN)/python benchmarks/pretrain_step.py
 
+# The site of docs/ into site/; a warning or a broken link ends it. tests/docs does the same.
+docs: $(INSTALLED)
+	$(BIN)/zensical build --clean --strict
+
+serve-docs: $(INSTALLED)
+	$(BIN)/zensical serve
+
+# Makes the pages of docs/reference anew that are made of code; a test fails where they lag.
+reference: $(INSTALLED)
+	$(BIN)/python tests/reference.py
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -47,4 +58,4 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site .cache *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,7 +1,10 @@
 """What is installed holds every room: built, put into an empty environment, and used there."""
 
+import os
+import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -17,22 +20,44 @@ pytestmark = pytest.mark.slow
 
 
 def run(*words, cwd):
-    done = subprocess.run(
-        [str(x) for x in words], cwd=cwd, capture_output=True, text=True, check=False
-    )
+    # What PYTHONPATH names would stand before what is installed.
+    plain = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    words = [str(x) for x in words]
+    done = subprocess.run(words, cwd=cwd, env=plain, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done.stdout
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
+def sdist(tmp_path_factory):
     """Built from a copy of what is tracked: nothing of this checkout's may help."""
-    folder = tmp_path_factory.mktemp("wheel")
+    folder = tmp_path_factory.mktemp("sdist")
     source = folder / "source"
     run("git", "clone", "-q", REPOSITORY, source, cwd=folder)
-    run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, source, cwd=folder)
+    build = "import sys, setuptools.build_meta as b; b.build_sdist(sys.argv[1])"
+    run(sys.executable, "-c", build, folder, cwd=source)
+    (path,) = folder.glob("*.tar.gz")
+    return path
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist, tmp_path_factory):
+    """Built from the sdist, as who installs that gets it."""
+    folder = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, sdist, cwd=folder)
     (path,) = folder.glob("*.whl")
     return path
+
+
+def test_the_sdist_has_what_the_docs_name(sdist):
+    with tarfile.open(sdist) as file:
+        held = {x.partition("/")[2] for x in file.getnames()}
+    assert {"train_two_phase.py", "constraints.txt", "CITATION.cff", "mkdocs.yml"} <= held
+    docs = run("git", "ls-files", "docs", "data_manifests/*.toml", cwd=REPOSITORY).split()
+    assert set(docs) <= held
+    readme = (REPOSITORY / "README.md").read_text("utf-8")
+    for link in re.findall(r"\]\(([^)#\s]+)", readme):
+        assert link in held or link.startswith("benchmarks/"), link
 
 
 def test_every_file_of_the_package_is_in_the_wheel(wheel):
@@ -73,3 +98,22 @@ def test_an_empty_environment_draws_and_predicts(wheel, tmp_path):
     assert (tmp_path / "run" / "report.html").stat().st_size > 50_000
     made = run(program, "manifest", "build", "--help", cwd=tmp_path)
     assert "odir5k" in made
+    train(environment, tmp_path, program)
+
+
+def train(environment, folder, program):
+    """Trains by the script that the docs name, from weights of nothing, and asks that run."""
+    split = ["--out", "split.csv", "--ratios", ".5", ".25", ".25"]
+    run(program, "draw", "--out", "more", "--patients", "12", "--size", "64", cwd=folder)
+    run(program, "manifest", "split", "more/manifest.csv", *split, cwd=folder)
+    flags = {"manifest": "split.csv", "image-root": "more", "run-dir": "trained", "seed": 0}
+    flags |= {"encoder": "efficientnet_lite0", "weights": "none", "image-size": 32}
+    flags |= {"phase1-epochs": 1, "phase2-epochs": 1, "batch-size": 8}
+    words = [str(x) for name, value in flags.items() for x in (f"--{name}", value)]
+    small = ["--encoder-options", "width=0.25", "depth=0.3"]
+    python = environment / "bin" / "python"
+    run(python, "-m", "train_two_phase", *words, *small, cwd=folder)
+    run(python, "-m", "fundus_diag", "predict", "trained", "more/images", cwd=folder)
+    answers = pd.read_csv(folder / "answers.csv")
+    assert answers["probability"].between(0, 1).all()
+    assert {x.split()[0] for x in answers["disease"]} == set(load_run(folder / "trained").labels)

@@ -18,7 +18,7 @@ class TrainConfig(Schedule):
     """What is diagnosed: one photograph, or both eyes of a patient together."""
     task: Literal["multi_label", "grade", "findings"] = "multi_label"
     """Independent labels, or exclusive grades (columns grade_0, grade_1, ..), or labels that are
-    words: findings of docs/words.md, by which phrases are scored that no table has."""
+    words: findings of docs/how-to/words.md, by which phrases are scored that no table has."""
     without_labels: tuple[str, ...] = ()
     """Labels of the table that are left out, such as findings that are asked for later."""
     grade_head: Literal["softmax", "ordinal"] = "softmax"

@@ -31,7 +31,7 @@ RECIPES = {
         "dropout": 0.5,
     },
     "scratch": {**_PLAIN, "phase2_epochs": 24, "phase2_rate": 1e-3, "ema": 1.0, "dropout": 0.5},
-    # Chosen on the val rows of ODIR's eyes (README, Results). A pretrained network of few
+    # Chosen on the val rows of ODIR's eyes (docs/results/odir.md). A pretrained network of few
     # parameters; above such a rate BatchNorm, which stays as it was published, no longer fits the
     # weights. Phase 1 costs one pass forward, whatever its epochs.
     "efficientnet_lite": {

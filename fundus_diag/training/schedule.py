@@ -15,7 +15,7 @@ class Schedule(RunConfig):
     encoder: str = "se_xception"
     """Network: se_xception (_small: for small pictures and quick runs), efficientnet_lite0 (its
     weights come with pip), resnet50, cvt_13, mae_vit_base, retfound, med_former or another of
-    docs/encoders.md. A name that is unknown lists all."""
+    docs/how-to/encoders.md. A name that is unknown lists all."""
     encoder_options: tuple[str, ...] = ()
     """Changes of the network, NAME=VALUE, such as depths=1,1,4 or patch=8."""
     weights: str = "imagenet"

@@ -29,7 +29,7 @@ class SegmentConfig(Schedule):
     """Changes of the decoder, NAME=VALUE, such as width=0.5; of transunet channels=192 depth=4
     heads=3."""
     encoder: str = "efficientnet_lite0"
-    """Network that the decoder stands on; see docs/encoders.md. A name that is unknown lists
+    """Network that the decoder stands on; see docs/how-to/encoders.md. A name that is unknown lists
     all."""
     classes: tuple[str, ...] = ()
     """What is segmented: columns mask_<name> of the table. Default: all but mask_fov and those of a

@@ -138,8 +138,8 @@ def test_a_run_and_its_export_answer_alike_by_the_lines_of_the_documents(
 
 
 def answers_of(folder, address, name):
-    """(probabilities, rows on the page) of a photograph, asked as docs/serving.md does."""
-    document = (Path(__file__).parents[2] / "docs" / "serving.md").read_text("utf-8")
+    """(probabilities, rows on the page) of a photograph, asked as docs/how-to/serving.md does."""
+    document = (Path(__file__).parents[2] / "docs" / "how-to" / "serving.md").read_text("utf-8")
     assert 'json={"instances": [{"b64": data}]}' in document
     assert '"instances": [{"image_bytes": {"b64": data}, "label": -1}]}' in document
     data = base64.b64encode(photographs(folder, count=1)[0].read_bytes()).decode()

@@ -1,16 +1,16 @@
-"""docs/data-sets.md: its table is that of the descriptions, and its example builds."""
+"""docs/how-to/data-sets.md: its table is that of the descriptions, and its example builds."""
 
 import re
-import textwrap
 from pathlib import Path
 
 import pytest
+from documents import blocks
 from published import cells, made, text, tree
 
 from fundus_diag.data.datasets.descriptions import describe, described
 from fundus_diag.utils.errors import DataError
 
-PAGE = Path(__file__).parents[3] / "docs" / "data-sets.md"
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "data-sets.md"
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +34,12 @@ def test_the_table_has_every_data_set_as_it_is_described(page):
             assert columns[5].split(" (")[0] in description.licence
 
 
-def test_the_worked_example_builds(page, tmp_path):
+def test_the_worked_example_builds(tmp_path):
     """What the page says is what happens."""
-    blocks = re.findall(r"(?:^ {4}.*\n|^\n(?= {4}))+", page, re.MULTILINE)
-    blocks = [textwrap.dedent(block).strip() for block in blocks]
-    (table,) = [x for x in blocks if x.startswith("id;grade")]
-    (mapping,) = [x for x in blocks if "[leave_out" in x]
-    (by_path,) = [x for x in blocks if x.startswith('reader = "files"')]
+    found = [x.text.strip() for x in blocks(PAGE)]
+    (table,) = [x for x in found if x.startswith("id;grade")]
+    (mapping,) = [x for x in found if "[leave_out" in x]
+    (by_path,) = [x for x in found if x.startswith('reader = "files"')]
     root = tree(tmp_path / "set", "photos/P012-OD.jpg", "lesions/P012-OD_EX.png")
     text(root / "grades.csv", table + "\n")
     text(tmp_path / "map.toml", mapping)

@@ -5,7 +5,7 @@ from pathlib import Path
 from fundus_diag.models.weights.keras_xception import LICENCE
 from fundus_diag.models.weights.load import weight_terms
 
-README = Path(__file__).resolve().parents[3] / "README.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "licences.md"
 
 
 def test_weights_of_xception_are_under_the_licence_that_keras_gave_them():
@@ -14,6 +14,6 @@ def test_weights_of_xception_are_under_the_licence_that_keras_gave_them():
     terms = weight_terms("se_xception", "imagenet")
     assert "keras.applications.Xception (MIT, " in terms
     assert "Apache" not in terms
-    text = " ".join(README.read_text().split())
+    text = " ".join(PAGE.read_text().split())
     (sentence,) = [x for x in text.split(". ") if "weights of Xception" in x]
     assert f"under the {LICENCE} licence" in sentence
