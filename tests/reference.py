@@ -138,24 +138,19 @@ def help_text(*words):
 
 
 def command_section(words):
-    """A command's help: its first lines, then a list for each of its boxes."""
+    """A command's help: its first lines, then a list for each group of flags, and its example."""
     said = help_text(*words)
-    before, *boxes = re.split(r"^╭─+ (.*?) ─+╮$", said, flags=re.MULTILINE)
+    before, *groups = re.split(r"^(\S.*):\n(?=  )", said, flags=re.MULTILINE)
     text = re.sub(r"\Ausage:.*?\n\n", "", before, flags=re.DOTALL)
     out = [f"## {' '.join(words)}", paragraphs(text)]
-    for title, box in zip(boxes[::2], boxes[1::2], strict=True):
-        intro, rows = box_rows(box)
-        # What all commands have says nothing here.
-        rows = [(name, what) for name, what in rows if not name.startswith("-h")]
-        if rows:
-            out += [f"**{plain(title)}**" + (f". {plain(intro)}" if intro else "")]
-            out += ["\n".join(f"- `{_unset(name)}`: {plain(what)}" for name, what in rows)]
+    for title, lines in zip(groups[::2], groups[1::2], strict=True):
+        if title == "example":
+            example = "\n".join(x.strip() for x in lines.strip().splitlines())
+            out.append(f"```sh\n{example}\n```")
+            continue
+        out.append(f"**{plain(title)}**")
+        out.append("\n".join(f"- `{name}`: {plain(what)}" for name, what in rows_of(lines)))
     return "\n\n".join(x for x in out if x)
-
-
-def _unset(name):
-    """A flag as one writes it: that it may be left out is said behind it."""
-    return name.replace("{None}|", "").replace("{None,", "{")
 
 
 def paragraphs(text):
@@ -163,22 +158,16 @@ def paragraphs(text):
     return "\n\n".join(plain(" ".join(x.split())) for x in found if x.strip())
 
 
-def box_rows(box):
-    """(what stands above the rule, [(flag, what)]) of the lines of a box."""
-    lines = [x[1:-1].rstrip()[1:] for x in box.splitlines() if x.startswith("│")]
-    rule = next((i for i, x in enumerate(lines) if x.startswith("─")), -1)
-    intro, rows = " ".join(" ".join(lines[: max(rule, 0)]).split()), []
-    for line in lines[rule + 1 :]:
-        if line[:1].strip():
-            name, _, what = line.partition("  ")
-            # A name that is longer than a line goes on without an indent.
-            if rows and not rows[-1][1] and not name.startswith("-"):
-                rows[-1] = (rows[-1][0] + name, what.strip())
-            else:
-                rows.append((name.strip(), what.strip()))
-        elif line.strip() and rows:
+def rows_of(lines):
+    """[(flag, what)] of the lines of a group: flags stand two places in, what they are further."""
+    rows = []
+    for line in lines.splitlines():
+        if re.match(r"  \S", line):
+            name, _, what = line.strip().partition("  ")
+            rows.append((name, what.strip()))
+        elif line.strip():
             rows[-1] = (rows[-1][0], f"{rows[-1][1]} {line.strip()}".strip())
-    return intro, rows
+    return rows
 
 
 def commands():
