@@ -16,6 +16,7 @@ def operate(
     criterion: str | None = None,
     label: tuple[str, ...] = (),
     prevalence: tuple[str, ...] = (),
+    referable_cut: int | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ):
@@ -24,9 +25,10 @@ def operate(
     Args:
         run: Run directory.
         criterion: f1, sensitivity=S or specificity=S. Without it nothing is changed.
-        label: Labels to change. Default: all.
+        label: Labels to change. Default: all; of grades the one is called referable.
         prevalence: Share of the ill where the run is to be used, for the predictive values, as
             D=.05. Default: that of the validation.
+        referable_cut: Of grades, the first that is referred. Default: the run's.
         resamples: Of the bootstrap over patients, for the 95 % intervals.
         seed: Of the bootstrap.
 
@@ -37,7 +39,8 @@ def operate(
     from fundus_diag.runs.run_files import read_config
 
     shares = _shares(prevalence)
-    made = choose(run, read_config(run), criterion, label, shares, resamples, seed)
+    config = read_config(run)
+    made = choose(run, config, criterion, label, shares, resamples, seed, referable_cut)
     _show(made["rows"], shares)
     print("95 % intervals over patients; thresholds were chosen on these rows, which flatters them")
     for note in made["notes"]:

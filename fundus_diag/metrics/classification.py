@@ -7,11 +7,12 @@ one column of ones gives the figures themselves, the columns of `bootstrap.resam
 sampling distribution. An integer weight is exactly a repeated row, so a thousand resamples cost a
 few matrix products and one sort per label instead of a thousand sorts.
 
-What is undefined is NaN: never 0 and never 0.5. In macro means alone the precision and the MCC of a
-label that has positives and is never called (or, for MCC, always) count 0: see `IN_MEANS`. Macro
-precision, recall and F1 are so over the same labels whatever a classifier says. Sources: Fawcett
+What is undefined is NaN: never 0 and never 0.5. In macro means alone the precision of a label that
+has positives and is never called counts 0, so do the MCC of one that is never or always called and
+the negative predictive value of one that is always called: see `IN_MEANS`. Macro precision, recall
+and F1 are so over the same labels whatever a classifier says. Sources: Fawcett
 2006 (ROC), Davis and Goadrich 2006 (precision and recall), Guo et al. 2017 (expected calibration
-error, equation 3), Cohen 1968 (weighted kappa).
+error, equation 3).
 """
 
 import numpy as np
@@ -22,15 +23,16 @@ RANKED = ("roc_auc", "average_precision")
 # Figures that are functions of weighted sums `c`: the cells of the confusion matrix, and sums of
 # scores. NaN where a denominator is zero.
 COUNTED = {
-    "accuracy": lambda c: _ratio(c["tp"] + c["tn"], c["tp"] + c["fp"] + c["fn"] + c["tn"]),
-    "precision": lambda c: _ratio(c["tp"], c["tp"] + c["fp"]),
-    "recall": lambda c: _ratio(c["tp"], c["tp"] + c["fn"]),
+    "accuracy": lambda c: ratio(c["tp"] + c["tn"], c["tp"] + c["fp"] + c["fn"] + c["tn"]),
+    "precision": lambda c: ratio(c["tp"], c["tp"] + c["fp"]),
+    "recall": lambda c: ratio(c["tp"], c["tp"] + c["fn"]),
     "f1": lambda c: _f1(c["tp"], c["fp"], c["fn"]),
-    "specificity": lambda c: _ratio(c["tn"], c["tn"] + c["fp"]),
-    "false_positive_rate": lambda c: _ratio(c["fp"], c["tn"] + c["fp"]),
+    "specificity": lambda c: ratio(c["tn"], c["tn"] + c["fp"]),
+    "false_positive_rate": lambda c: ratio(c["fp"], c["tn"] + c["fp"]),
     "mcc": lambda c: _mcc(c["tp"], c["fp"], c["fn"], c["tn"]),
-    "brier": lambda c: _ratio(c["squares"], c["graded"]),
-    "ece": lambda c: _ratio(np.abs(c["gaps"]).sum(axis=-1), c["graded"]),
+    "brier": lambda c: ratio(c["squares"], c["graded"]),
+    "ece": lambda c: ratio(np.abs(c["gaps"]).sum(axis=-1), c["graded"]),
+    "npv": lambda c: ratio(c["tn"], c["tn"] + c["fn"]),
 }
 FIGURES = (*RANKED, *COUNTED)
 # What enters a macro mean in place of a figure that a label lacks because of how it was called: a
@@ -39,6 +41,7 @@ FIGURES = (*RANKED, *COUNTED)
 IN_MEANS = {
     "precision": lambda c: _or_0(c["tp"] + c["fn"] > 0, COUNTED["precision"](c)),
     "mcc": lambda c: _or_0((c["tp"] + c["fn"]) * (c["tn"] + c["fp"]) > 0, COUNTED["mcc"](c)),
+    "npv": lambda c: _or_0(c["tn"] + c["fp"] > 0, COUNTED["npv"](c)),
 }
 
 
@@ -81,34 +84,6 @@ def statistic(y_true, y_score, called, figures=FIGURES, official=False):
         if official:
             out |= _odir(sums, out["micro.roc_auc"])
         return out
-
-    return figures_of
-
-
-def grade_statistic(truth, called, n_grades):
-    """Prepares accuracy and quadratic kappa of exclusive grades; returns a function of weights.
-
-    Args:
-        truth, called: (N,) integer grades in [0, n_grades).
-        n_grades: at least 2.
-
-    Returns:
-        A function `(N, R) weights -> {"grade.accuracy": (R,), "grade.kappa": (R,)}`. Kappa is
-        1 - sum(w O) / sum(w E), w = (i - j) ** 2, E the product of the margins (Cohen 1968);
-        undefined when every row is one grade and is called so.
-    """
-    cell = np.asarray(truth) * n_grades + np.asarray(called)
-    onehot = (cell[:, None] == np.arange(n_grades**2)).astype("float64")
-    distance = np.subtract.outer(np.arange(n_grades), np.arange(n_grades)) ** 2.0
-
-    def figures_of(weights):
-        table = np.asarray(weights, "float64").T @ onehot
-        table = table.reshape(-1, n_grades, n_grades)  # (R, true, called)
-        n = table.sum(axis=(1, 2))
-        expected = table.sum(axis=2)[:, :, None] * table.sum(axis=1)[:, None, :]
-        apart = (distance * table).sum(axis=(1, 2)) * n
-        kappa = 1 - _ratio(apart, (distance * expected).sum(axis=(1, 2)))
-        return {"grade.accuracy": _ratio(np.einsum("rkk->r", table), n), "grade.kappa": kappa}
 
     return figures_of
 
@@ -186,9 +161,9 @@ def _areas(plan, weights):
     negatives = above[-1] - positives
     false_start, false_end = start - (hits_end - hits), end - hits_end
     won = (hits * (negatives - (false_start + false_end) / 2)).sum(axis=0)
-    auc = _ratio(won, positives * negatives)
+    auc = ratio(won, positives * negatives)
     precision = (hits * (hits_end / np.maximum(end, 1))).sum(axis=0)
-    return np.stack([auc, np.where(np.isnan(auc), np.nan, _ratio(precision, positives))])
+    return np.stack([auc, np.where(np.isnan(auc), np.nan, ratio(precision, positives))])
 
 
 def _count_columns(truth, score, called):
@@ -227,7 +202,7 @@ def _from_counts(c):
 
 def _f1(tp, fp, fn):
     """Of a label without a positive it is undefined here, as its recall is; some count it as 0."""
-    return np.where(tp + fn > 0, _ratio(2 * tp, 2 * tp + fp + fn), np.nan)
+    return np.where(tp + fn > 0, ratio(2 * tp, 2 * tp + fp + fn), np.nan)
 
 
 def _or_0(possible, values):
@@ -236,7 +211,7 @@ def _or_0(possible, values):
 
 def _mcc(tp, fp, fn, tn):
     margins = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
-    return _ratio(tp * tn - fp * fn, np.sqrt(margins))
+    return ratio(tp * tn - fp * fn, np.sqrt(margins))
 
 
 def _row_figures(truth, called, weights):
@@ -251,7 +226,7 @@ def _row_figures(truth, called, weights):
     wrong = (decided & (truth != called)).sum(axis=1)
     parts = np.stack([right, whole, wrong, decided.sum(axis=1)], axis=1).astype("float64")
     right, whole, wrong, entries = (weights.T.astype("float64") @ parts).T
-    return {"exact_match": _ratio(right, whole), "hamming": _ratio(wrong, entries)}
+    return {"exact_match": ratio(right, whole), "hamming": ratio(wrong, entries)}
 
 
 def _odir(sums, auc):
@@ -264,15 +239,15 @@ def _odir(sums, auc):
     tp, fp, positives, n = (
         sums[name][:, 0] for name in ("official_tp", "official_fp", "positives", "graded")
     )
-    agree = _ratio(tp + (n - positives - fp), n)
+    agree = ratio(tp + (n - positives - fp), n)
     calls = tp + fp
-    chance = _ratio(calls * positives + (n - calls) * (n - positives), n * n)
-    kappa = _ratio(agree - chance, 1 - chance)
+    chance = ratio(calls * positives + (n - calls) * (n - positives), n * n)
+    kappa = ratio(agree - chance, 1 - chance)
     final = (kappa + agree + auc) / 3
     return {"odir.kappa": kappa, "odir.f1": agree, "odir.auc": auc, "odir.final": final}
 
 
-def _ratio(above, below):
+def ratio(above, below):
     """above / below, NaN where below is 0."""
     above, below = np.broadcast_arrays(np.asarray(above, "float64"), below)
     return np.divide(above, below, out=np.full(above.shape, np.nan), where=below != 0)

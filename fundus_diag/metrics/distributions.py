@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fundus_diag.metrics import bootstrap, classification
+from fundus_diag.metrics import bootstrap, classification, grades
 
 
 def distributions(y_true, y_score, patients, n_resamples, seed, *, thresholds, official=False):
@@ -29,10 +29,10 @@ def distributions(y_true, y_score, patients, n_resamples, seed, *, thresholds, o
     if thresholds is None:
         graded = ~np.isnan(y_true).any(axis=1)
         truth, call = y_true[graded].argmax(axis=1), called[graded].argmax(axis=1)
-        grades = y_true.shape[1]
-        statistic = classification.grade_statistic(truth, call, grades)
+        width = y_true.shape[1]
+        statistic = grades.grade_statistic(truth, call, width)
         point |= {k: v[0] for k, v in statistic(np.ones((len(truth), 1), "int32")).items()}
-        draws |= bootstrap.distribution(statistic, patients[graded], n_resamples, seed, grades)
+        draws |= bootstrap.distribution(statistic, patients[graded], n_resamples, seed, width)
         names |= {"grade.accuracy": "accuracy", "grade.kappa": "kappa"}
     return {short: (float(point[x]), draws[x]) for x, short in names.items() if x in point}
 

@@ -5,15 +5,18 @@ The maths is in `classification`, the intervals in `bootstrap`, thresholds and c
 """
 
 import numpy as np
-import pandas as pd
 
-from fundus_diag.metrics import bootstrap, classification
+from fundus_diag.metrics import bootstrap, classification, grades
 from fundus_diag.metrics.calibration import thresholds_array
 from fundus_diag.metrics.distributions import drawn
+from fundus_diag.metrics.operating import at_prevalence
+from fundus_diag.metrics.subgroups import group_order, groupings
 from fundus_diag.metrics.thresholds import parse_criterion
 
-AGE_BANDS = ((2, 40), (40, 50), (50, 60), (60, 70), (70, 130))  # years; 0 and 1 are placeholders
 MIN_CLASS = 5  # positives and negatives that a label needs to enter a subgroup's mean
+# Predictive values where half of the photographs show the disease: from these and their intervals
+# follow those at any other share, for the odds are in proportion.
+HALF, AT_HALF = 0.5, ("precision_at_half", "npv_at_half")
 
 
 def score_table(
@@ -45,7 +48,8 @@ def score_table(
     Returns:
         {"rows", "patients", "labels": {label: figures}, "macro", "micro", "exact_match",
         "hamming", "odir", "prior_only", "subgroups", "bootstrap"[, "grade"]}. A figure `x` with an
-        interval has `x_ci` = [low, high] beside it (ECE has none), a macro figure `x_n_labels`.
+        interval has `x_ci` = [low, high] beside it (ECE has none), a macro figure `x_n_labels`. A
+        label has the two of `AT_HALF` as well.
     """
     y_true = predictions[[f"y_{label}" for label in labels]].to_numpy("float64")
     y_score = predictions[[f"p_{label}" for label in labels]].to_numpy("float64")
@@ -66,6 +70,9 @@ def score_table(
     out["odir"] = _group(figures, ci, "odir")
     if grade:
         out["grade"] = _grade_part(y_true, called, patients, n_resamples, seed, out, undefined)
+        if "referable" in points:  # runs of earlier versions have none
+            part = _referable(y_true, y_score, patients, points["referable"], n_resamples, seed)
+            out["grade"]["referable"] = part
     prior = prior_scores(labels, train_summary)
     out["prior_only"] = _prior_part(y_true, prior, labels, points, patients, grade, official)
     out["subgroups"] = _subgroups(predictions, y_true, y_score, n_resamples, seed)
@@ -106,6 +113,11 @@ def _evaluate(
     point, draws = drawn(
         y_true, y_score, called, patients, n_resamples, seed, which=which, official=official
     )
+    for values in (point, draws):
+        if "labels.recall" in values:
+            rates = values["labels.recall"], values["labels.specificity"]
+            halves = at_prevalence(*rates, HALF)
+            values |= {f"labels.{x}": v for x, v in zip(AT_HALF, halves, strict=True)}
     ci, undefined = {}, {}
     for name, values in draws.items():
         if name.endswith(".ece"):
@@ -132,7 +144,7 @@ def _label_part(y_true, called, labels, points, figures, ci):
         entry["graded"] = int((~np.isnan(y_true[:, k])).sum())
         entry["threshold"] = thresholds[k]
         entry |= zip(("tn", "fp", "fn", "tp"), tables[k].ravel().tolist(), strict=True)
-        for name in classification.FIGURES:
+        for name in (*classification.FIGURES, *AT_HALF):
             value = figures[f"labels.{name}"][k]
             entry |= _with_interval(name, value, ci.get(f"labels.{name}"), k)
         part[label] = entry
@@ -167,7 +179,7 @@ def _grade_part(y_true, called, patients, n_resamples, seed, out, undefined):
     graded = ~np.isnan(y_true).any(axis=1)
     truth, call = y_true[graded].argmax(axis=1), called[graded].argmax(axis=1)
     n_grades = y_true.shape[1]
-    statistic = classification.grade_statistic(truth, call, n_grades)
+    statistic = grades.grade_statistic(truth, call, n_grades)
     point = statistic(np.ones((len(truth), 1), "int32"))
     draws = bootstrap.distribution(statistic, patients[graded], n_resamples, seed, width=n_grades)
     part = {}
@@ -182,6 +194,16 @@ def _grade_part(y_true, called, patients, n_resamples, seed, out, undefined):
     table = np.zeros((n_grades, n_grades), int)
     np.add.at(table, (truth, call), 1)
     return part | {"n_grades": n_grades, "rows": len(truth), "confusion": table.tolist()}
+
+
+def _referable(y_true, y_score, patients, point, n_resamples, seed):
+    """Figures of the call that somebody be referred, as those of one label, and the cut."""
+    truth, score = grades.referable(y_true, y_score, point["cut"])
+    truth, score, name = truth[:, None], score[:, None], "referable"
+    points = {"labels": {name: point}}
+    called = classification.call(score, thresholds_array(points, [name]))
+    figures, ci, _ = _evaluate(truth, score, called, patients, [name], n_resamples, seed)
+    return {"cut": point["cut"]} | _label_part(truth, called, [name], points, figures, ci)[name]
 
 
 def _prior_part(y_true, prior, labels, points, patients, grade, official):
@@ -212,7 +234,7 @@ def _prior_part(y_true, prior, labels, points, patients, grade, official):
     if grade:
         graded = ~np.isnan(y_true).any(axis=1)
         truth, call = y_true[graded].argmax(axis=1), called[graded].argmax(axis=1)
-        point = classification.grade_statistic(truth, call, len(labels))(np.ones((len(truth), 1)))
+        point = grades.grade_statistic(truth, call, len(labels))(np.ones((len(truth), 1)))
         out["grade"] = {}
         for name, values in point.items():
             out["grade"] |= _with_interval(name.split(".")[1], values[0], None, 0)
@@ -227,9 +249,9 @@ def _subgroups(predictions, y_true, y_score, n_resamples, seed):
     """
     labels = [c[2:] for c in predictions.columns if c.startswith("y_")]
     out = {}
-    for column, names in _groupings(predictions).items():
+    for column, names in groupings(predictions).items():
         entries = []
-        for name in sorted(names.unique(), key=_group_order):
+        for name in sorted(names.unique(), key=group_order):
             rows = (names == name).to_numpy()
             entry = {"name": name, "rows": int(rows.sum())}
             entry["patients"] = int(predictions["patient"][rows].nunique())
@@ -257,26 +279,3 @@ def _subgroups(predictions, y_true, y_score, n_resamples, seed):
         if entries:
             out[column] = entries
     return out
-
-
-def _group_order(name):
-    """Sorts by name, with "under 40" before "40 to 49" and "not given" last."""
-    return (name == "not given", not name.startswith("under "), name)
-
-
-def _groupings(predictions):
-    """Name of the group of each row, per column that the table has."""
-    found = {}
-    if "age" in predictions:
-        age = pd.to_numeric(predictions["age"], errors="coerce").to_numpy("float64")
-        names = np.full(len(age), "not given", dtype=object)
-        for low, high in AGE_BANDS:
-            text = f"{low} to {high - 1}" if high < 130 else f"{low} and over"
-            names[(age >= low) & (age < high)] = text if low > 2 else f"under {high}"
-        found["age"] = pd.Series(names)
-    for column in ("sex", "dataset"):
-        if column in predictions:
-            texts = predictions[column].astype("object").fillna("").astype(str).str.strip()
-            found[column] = texts.replace("", "not given").reset_index(drop=True)
-    # One group that holds every row says nothing that the table of labels does not say.
-    return {name: values for name, values in found.items() if values.nunique() > 1}

@@ -42,15 +42,27 @@ Count = Annotated[int, Field(ge=0, lt=2**53)]
 Label = Annotated[str, AfterValidator(_label)]
 Labels = Annotated[list[Label], Field(min_length=1), AfterValidator(_unlike)]
 Counts = dict[str, Count]
+Threshold = Annotated[float, Field(ge=0, le=1)] | None
 
 
 class Point(pydantic.BaseModel):
     """Of one label in thresholds.json."""
 
     model_config = STRICT
-    threshold: Annotated[float, Field(ge=0, le=1)] | None
+    threshold: Threshold
     slope: Annotated[float, Field(gt=0, le=1e6)]
     intercept: Annotated[float, Field(ge=-1e6, le=1e6)]
+    positives: Count
+    negatives: Count
+
+
+class Referable(pydantic.BaseModel):
+    """Of grades in thresholds.json: from which one on, and which probability, one is referred."""
+
+    model_config = STRICT
+    cut: Annotated[int, Field(ge=1, lt=100)]
+    criterion: Annotated[str, AfterValidator(_criterion)]
+    threshold: Threshold
     positives: Count
     negatives: Count
 
@@ -63,6 +75,7 @@ class Points(pydantic.BaseModel):
     criterion: Annotated[str, AfterValidator(_criterion)]
     temperature: Annotated[float, Field(ge=1e-6, le=1e6)] = 1.0
     labels: Annotated[dict[Label, Point], Field(min_length=1)]
+    referable: Referable | None = None
 
 
 Bounds = Annotated[list[float | None], Field(min_length=2, max_length=2)]

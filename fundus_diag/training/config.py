@@ -63,7 +63,10 @@ class TrainConfig(Schedule):
     """A mistake, to show how much it flatters: val is scored with its rare rows repeated as
     those of train are."""
     criterion: str = "f1"
-    """Thresholds chosen on val: f1 (the best), sensitivity=0.9 or specificity=0.95."""
+    """Thresholds chosen on val: f1 (the best), sensitivity=0.9 or specificity=0.95; of grades that
+    of the referable ones."""
+    referable_cut: int | None = None
+    """Of grades, the first that is referred. Default: 2, of two grades 1."""
 
     def going_on(self, flags):
         """The same, but that flags which the run was started without are as it was made then.
@@ -112,8 +115,5 @@ class TrainConfig(Schedule):
             raise UsageError("--reweight: only for --task multi_label")
         if self.task != "grade" and self.grade_head != "softmax":
             raise UsageError("--grade-head: only for --task grade")
-        if self.task == "grade" and self.criterion != "f1":
-            raise UsageError(
-                f"--criterion {self.criterion}: only for --task multi_label; grades are called by "
-                "the largest probability"
-            )
+        if self.task != "grade" and self.referable_cut is not None:
+            raise UsageError("--referable-cut: only for --task grade")

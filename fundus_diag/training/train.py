@@ -19,6 +19,7 @@ from fundus_diag.data.manifest import (
 from fundus_diag.data.patients import own_patients
 from fundus_diag.data.pipeline import naming_failures
 from fundus_diag.metrics import calibration
+from fundus_diag.metrics.grades import cut_of
 from fundus_diag.models.options import parse_options
 from fundus_diag.models.weights import h5
 from fundus_diag.models.weights.load import load_encoder
@@ -80,6 +81,8 @@ def _checked(config, hosts, dry_run, into):
         raise UsageError(
             f"--task {config.task}: {config.manifest} is a table for --task {manifest.task}"
         )
+    if config.task == "grade":
+        cut_of(len(manifest.labels), config.referable_cut)
     check_possible(config.run_dir / THRESHOLDS, manifest.labels, config.criterion)
     images = manifest.table["image"]
     # Missing ones are said now; where they are left out they are found by reading.
@@ -263,9 +266,8 @@ def _set_operating_points(config, model, inputs, limits):
     logits, distance = predict_rows(exact, fitted, inputs.pictures, rows)
     fitted, distance = with_limit(fitted, distance)
     save_familiarity(config.run_dir, fitted)
-    points = calibration.fit_operating_points(
-        rows.y, logits, rows.labels, criterion=config.criterion, task=config.task
-    )
+    how = {"criterion": config.criterion, "task": config.task, "cut": config.referable_cut}
+    points = calibration.fit_operating_points(rows.y, logits, rows.labels, **how)
     for note in calibration.notes(points):
         say(f"warning: {note}")
     save_operating_points(config.run_dir / THRESHOLDS, points)

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import special
 
-from fundus_diag.metrics import classification
+from fundus_diag.metrics import classification, grades
 from fundus_diag.metrics.thresholds import choose_threshold
 
 # The column of history.csv that chooses the epoch, by the value of --select.
@@ -58,11 +58,11 @@ def epoch_scores(y_true, logits, labels, task="multi_label"):
         "val_accuracy": _mean(per_label["accuracy"]),
     }
     if task == "grade":
-        grades = classification.grade_statistic(
+        graded = grades.grade_statistic(
             y_true.argmax(axis=1), called.argmax(axis=1), y_true.shape[1]
         )(once)
-        row["val_accuracy"] = float(grades["grade.accuracy"][0])
-        row["val_kappa"] = float(grades["grade.kappa"][0])
+        row["val_accuracy"] = float(graded["grade.accuracy"][0])
+        row["val_kappa"] = float(graded["grade.kappa"][0])
     judged = (row["val_accuracy"], row["val_kappa"]) if task == "grade" else tuple(row.values())
     row["val_composite"] = float(np.mean(judged))
     row["val_macro_roc_auc"] = _mean(per_label["roc_auc"])

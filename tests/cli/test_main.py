@@ -151,8 +151,8 @@ def test_a_folder_in_use_is_refused_without_resume_or_overwrite(manifest, tmp_pa
         ({"task": "grade"}, "--task grade"),
         ({"criterion": "luck"}, "luck"),
         (
-            {"task": "grade", "criterion": "sensitivity=0.9"},
-            "--criterion sensitivity=0.9: only",
+            {"task": "multi_label", "referable_cut": 2},
+            "--referable-cut: only for --task grade",
         ),
         ({"phase1_epochs": 0, "phase2_epochs": 0}, "nothing to train"),
         ({"resume": True, "overwrite": True}, "--resume and --overwrite"),

@@ -10,6 +10,7 @@ from fundus_diag.metrics.calibration import (
     thresholds_array,
 )
 from fundus_diag.metrics.thresholds import choose_threshold
+from fundus_diag.utils.errors import UsageError
 
 
 def test_calibration_equals_a_general_minimiser_and_finds_the_truth():
@@ -74,7 +75,7 @@ def test_few_positives_lean_on_the_networks_own_logits_by_their_number(positives
     rng = np.random.default_rng(positives)
     z = rng.normal(-1, 1.5, 60)
     truth = np.arange(60) < positives
-    z[truth] += 1.0
+    z[truth] += 2.0
     points, entry = fit(truth, z)
     lean = 1 - positives / 10
 
@@ -93,6 +94,70 @@ def test_few_positives_lean_on_the_networks_own_logits_by_their_number(positives
 
     assert f1(entry["threshold"]) == pytest.approx(max(f1(t) for t in p), abs=1e-9)
     assert ("note" in entry) == (positives < 10)
+
+
+def interval_of_the_slope(truth, z):
+    """By the profile of the likelihood: the slopes that lose less than 1.92 from the best."""
+
+    def loss(slope):
+        def of(b):
+            return np.logaddexp(0, slope * z + b).sum() - (slope * z + b)[truth].sum()
+
+        return optimize.minimize_scalar(of, bounds=(-30, 30), method="bounded").fun
+
+    slopes = np.linspace(-2, 4, 301)
+    values = np.array([loss(x) for x in slopes])
+    near = slopes[values <= values.min() + 3.841 / 2]
+    return near.min(), near.max()
+
+
+@pytest.mark.parametrize(("gap", "thin"), [(0.3, True), (1.6, False)])
+def test_a_slope_whose_interval_reaches_0_is_drawn_towards_the_networks_own(gap, thin):
+    rng = np.random.default_rng(4)
+    z = rng.normal(-1, 1.0, 80)
+    truth = np.arange(80) < 14
+    z[truth] += gap
+    _, entry = fit(truth, z)
+    low, _ = interval_of_the_slope(truth, z)
+    assert (low <= 0) == thin
+    assert ("the 95 % interval of the slope in val reaches 0" in entry.get("note", "")) == thin
+    weight = 1.0 if thin else 0.1
+
+    def loss(theta):
+        p = special.expit(theta[0] * z + theta[1])
+        return -np.log(np.where(truth, p, 1 - p)).sum() + weight * (theta[0] - 1) ** 2 / 2
+
+    best = optimize.minimize(loss, [1, -2], method="Nelder-Mead", options={"xatol": 1e-8}).x
+    assert [entry["slope"], entry["intercept"]] == pytest.approx(best, abs=1e-3)
+
+
+def test_rows_that_are_separated_are_not_too_thin():
+    z = np.linspace(-3, 3, 40)
+    assert "note" not in fit(z > 0.5, z)[1]
+
+
+def test_who_is_referred_has_a_threshold_by_the_criterion():
+    """Counted over every cut between two scores of those with the asked sensitivity."""
+    rng = np.random.default_rng(2)
+    grade = rng.integers(0, 5, 300)
+    logits = rng.normal(size=(300, 5)) - 0.7 * np.abs(np.arange(5) - grade[:, None])
+    labels, y = [f"grade_{k}" for k in range(5)], np.eye(5)[grade]
+    for cut in (None, 3):
+        how = {"criterion": "sensitivity=0.9", "task": "grade", "cut": cut}
+        points = fit_operating_points(y, logits, labels, **how)
+        point, start = points["referable"], 2 if cut is None else cut
+        assert (point["cut"], point["criterion"]) == (start, "sensitivity=0.9")
+        p = apply_calibration(logits, points, labels)[:, start:].sum(axis=1)
+        ill = grade >= start
+        assert (point["positives"], point["negatives"]) == (ill.sum(), (~ill).sum())
+        found = (p[ill] >= point["threshold"]).mean()
+        alarms = (p[~ill] >= point["threshold"]).sum()
+        assert found >= 0.9
+        assert alarms == min((p[~ill] >= t).sum() for t in p if (p[ill] >= t).mean() >= 0.9)
+    with pytest.raises(UsageError, match="--referable-cut 5: a grade from 1 to 4"):
+        fit_operating_points(y, logits, labels, task="grade", cut=5)
+    two = fit_operating_points(y[:, :2], logits[:, :2], labels[:2], task="grade")
+    assert two["referable"]["cut"] == 1
 
 
 def test_a_label_without_a_positive_in_val_is_said_never_to_be_called():

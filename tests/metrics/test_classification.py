@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as skm
 
-from fundus_diag.metrics import bootstrap, classification
+from fundus_diag.metrics import bootstrap, classification, grades
 
 LABELS = list("NDGCAHMO")
 
@@ -42,6 +42,7 @@ def by_sklearn(truth, score, called):
         "mcc": np.nan if one_call else skm.matthews_corrcoef(truth, called),
         "brier": np.mean((score - truth) ** 2),
         "ece": sum(gaps) / truth.size,
+        "npv": skm.precision_score(truth, called, pos_label=0, **options),
     }
 
 
@@ -102,7 +103,7 @@ def test_figures_of_a_table_counted_by_hand():
     got = classification.statistic(y, p, classification.call(p, [0.5]))(np.ones((9, 1)))
     got = {name[7:]: v[0, 0] for name, v in got.items() if name.startswith("labels.")}
     want = {"accuracy": 6 / 8, "precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3}
-    want |= {"specificity": 4 / 5, "false_positive_rate": 1 / 5}
+    want |= {"specificity": 4 / 5, "false_positive_rate": 1 / 5, "npv": 4 / 5}
     want |= {"mcc": (2 * 4 - 1 * 1) / np.sqrt(3 * 3 * 5 * 5), "roc_auc": 10 / 15}
     want |= {"brier": (0.01 + 0.04 + 0.81 + 0.49 + 4 * 0.04) / 8}
     want |= {"ece": (0.1 + 0.2 + 0.9 + 0.7 + 0.8) / 8, "average_precision": (1 + 1 + 3 / 8) / 3}
@@ -172,15 +173,13 @@ def test_quadratic_kappa_and_accuracy_of_grades_equal_scikit_learn():
     truth = rng.integers(0, 5, 300)
     called = np.clip(truth + rng.integers(-1, 3, 300), 0, 4)
     weights = rng.integers(0, 3, (300, 6))
-    got = classification.grade_statistic(truth, called, 5)(weights)
+    got = grades.grade_statistic(truth, called, 5)(weights)
     for k, w in enumerate(weights.T):
         rows = np.repeat(np.arange(300), w)
         kappa = skm.cohen_kappa_score(truth[rows], called[rows], weights="quadratic")
         assert got["grade.kappa"][k] == pytest.approx(kappa, abs=1e-12)
         assert got["grade.accuracy"][k] == pytest.approx((truth == called)[rows].mean())
-    constant = classification.grade_statistic(np.zeros(4, int), np.zeros(4, int), 5)(
-        np.ones((4, 1))
-    )
+    constant = grades.grade_statistic(np.zeros(4, int), np.zeros(4, int), 5)(np.ones((4, 1)))
     assert np.isnan(constant["grade.kappa"][0])
 
 

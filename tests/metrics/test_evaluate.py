@@ -6,6 +6,7 @@ from test_classification import made_up
 
 from fundus_diag.metrics import bootstrap, classification, curves, evaluate
 from fundus_diag.metrics.calibration import apply_calibration, fit_operating_points
+from fundus_diag.metrics.operating import reached
 
 
 def table_of(y, p, patients, labels, **columns):
@@ -126,6 +127,32 @@ def test_grades_are_scored_as_grades():
     assert got["prior_only"]["grade"]["accuracy"] == pytest.approx((grade == 2).mean())
     assert got["prior_only"]["grade"]["kappa"] == pytest.approx(0, abs=1e-12)
 
+    refer, two_up = p[:, 2:].sum(axis=1) >= points["referable"]["threshold"], grade >= 2
+    part = part["referable"]
+    assert part["recall"] == pytest.approx(refer[two_up].mean())
+    assert part["specificity"] == pytest.approx(1 - refer[~two_up].mean())
+    assert part["precision"] == pytest.approx(two_up[refer].mean())
+    assert part["npv"] == pytest.approx(1 - two_up[~refer].mean())
+    assert part["roc_auc"] == pytest.approx(skm.roc_auc_score(two_up, p[:, 2:].sum(axis=1)))
+    assert part["recall_ci"][0] < part["recall"] < part["recall_ci"][1]
+    assert (part["cut"], part["support"], part["graded"]) == (2, two_up.sum(), 200)
+
+
+def test_predictive_values_where_half_are_ill_give_those_at_any_share():
+    y, p, _, patients = made_up(300, 2, ungraded=0)
+    y[:, 1] = y[:, 0]
+    train = {"positives": {"a": 1, "b": 1}, "negatives": {"a": 9, "b": 9}}
+    table = table_of(y, p, patients, "ab")
+    got = evaluate.score_table(table, ["a", "b"], points_of("ab", [0.4, 0.4]), train, 400)
+    entry = got["labels"]["a"]
+    for share in (0.05, y[:, 0].mean(), 0.6):
+        want = reached(y[:, 0], p[:, 0], 0.4, patients, 400, 0, prevalence=share)
+        for name, odds in (("precision", share / (1 - share)), ("npv", (1 - share) / share)):
+            half = entry[f"{name}_at_half"], *entry[f"{name}_at_half_ci"]
+            value, low, high = (x * odds / (x * odds + 1 - x) for x in half)
+            assert value == pytest.approx(want[name][0])
+            assert [low, high] == pytest.approx(want[name][1], abs=2e-3)
+
 
 def test_curves_end_where_the_figures_say():
     y, p, _, patients = made_up(300, ungraded=0)
@@ -180,12 +207,12 @@ def test_wilson_interval_of_a_bin_equals_the_roots_of_its_equation():
 
 
 def test_another_figure_is_one_row_of_a_table(monkeypatch):
-    def npv(c):
+    def for_(c):
         called = c["tn"] + c["fn"]
-        return np.divide(c["tn"], called, out=np.full(called.shape, np.nan), where=called > 0)
+        return np.divide(c["fn"], called, out=np.full(called.shape, np.nan), where=called > 0)
 
-    monkeypatch.setitem(classification.COUNTED, "npv", npv)
-    monkeypatch.setattr(classification, "FIGURES", (*classification.FIGURES, "npv"))
+    monkeypatch.setitem(classification.COUNTED, "omission", for_)
+    monkeypatch.setattr(classification, "FIGURES", (*classification.FIGURES, "omission"))
     rng = np.random.default_rng(0)
     y, p = (rng.random((80, 2)) < 0.4).astype(float), rng.random((80, 2))
     labels = ["a", "b"]
@@ -194,7 +221,9 @@ def test_another_figure_is_one_row_of_a_table(monkeypatch):
     got = evaluate.score_table(table, labels, points_of(labels, [0.3, 0.6]), train, 100)
     for k, (label, threshold) in enumerate(zip(labels, (0.3, 0.6), strict=True)):
         below = p[:, k] < threshold
-        assert got["labels"][label]["npv"] == pytest.approx(1 - y[below, k].mean())
-        low, high = got["labels"][label]["npv_ci"]
-        assert low < got["labels"][label]["npv"] < high
-    assert got["macro"]["npv"] == pytest.approx(np.mean([got["labels"][x]["npv"] for x in labels]))
+        assert got["labels"][label]["omission"] == pytest.approx(y[below, k].mean())
+        low, high = got["labels"][label]["omission_ci"]
+        assert low < got["labels"][label]["omission"] < high
+    assert got["macro"]["omission"] == pytest.approx(
+        np.mean([got["labels"][x]["omission"] for x in labels])
+    )

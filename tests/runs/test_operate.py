@@ -66,6 +66,28 @@ def test_without_a_criterion_choices_are_shown_and_nothing_changes(run, capsys):
     assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
 
 
+def test_of_grades_the_threshold_of_those_who_are_referred_is_chosen(tmp_path, capsys):
+    run = write_run(tmp_path / "grades", task="grade")
+    before, val = points_of(run), pd.read_csv(run / "predictions_val.csv")
+    words = ["--criterion", "specificity=0.9", "--referable-cut", 3, "--resamples", 100]
+    assert call("operate", run, *words) == 0
+    out, after = capsys.readouterr().out, points_of(run)
+    p = val["p_grade_3"] + val["p_grade_4"]
+    ill = (val["y_grade_3"] + val["y_grade_4"]).to_numpy() == 1
+    point = after["referable"]
+    assert (point["cut"], point["criterion"]) == (3, "specificity=0.9")
+    assert point["threshold"] == choose_threshold(ill, p.to_numpy(), "specificity", 0.9)
+    assert (p[~ill] < point["threshold"]).mean() >= 0.9
+    assert f"referable ({ill.sum()} of {len(ill)})" in out
+    assert {**after, "referable": 0} == {**before, "referable": 0}
+    assert call("operate", run, "--label", "grade_1") == 2
+    assert "--label grade_1: the run has referable" in capsys.readouterr().err
+    assert call("operate", run, "--referable-cut", 9) == 2
+    assert "--referable-cut 9: a grade from 1 to 4" in capsys.readouterr().err
+    assert call("operate", write_run(tmp_path / "other"), "--referable-cut", 2) == 2
+    assert "--referable-cut: only for --task grade" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
