@@ -45,12 +45,15 @@ def data_dir():
 @pytest.fixture
 def undrawn(monkeypatch):
     """Figures of reports are one black pixel: for tests of what is said beside them."""
-    from fundus_diag.report import figures
     from fundus_diag.utils import plotting
 
-    pixel = base64.b64decode(PIXEL)
-    for module in (figures, plotting):
-        monkeypatch.setattr(module, "figure_png", lambda size, draw: pixel)
+    monkeypatch.setattr(plotting, "figure_files", black)
+
+
+def black(_size, _draw, kinds, _note=""):
+    """In place of `plotting.figure_files`: a black pixel of each kind."""
+    svg = b'<svg viewBox="0 0 1 1"><rect width="1" height="1"/></svg>'
+    return {kind: svg if kind == "svg" else base64.b64decode(PIXEL) for kind in kinds}
 
 
 @pytest.fixture(scope="module")

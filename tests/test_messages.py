@@ -79,6 +79,7 @@ TOLD = {
     "runs/lock.py": {"_in_use", "locked"},
     "runs/recalibrate.py": {"_notes"},
     "runs/schema.py": {"_label", "_unlike"},
+    "runs/scored.py": {"said"},
     "runs/run_files.py": {"leaks", "own_table", "read_history"},
     "training/sampling.py": {"held_back"},
 }  # fmt: skip

@@ -1,5 +1,6 @@
 """`fundus-diag report`: scores of a run, and the page that shows them."""
 
+import sys
 from pathlib import Path
 
 import tyro
@@ -55,12 +56,16 @@ def report(
         check_file(predictions)
     import_tensorflow()
     from fundus_diag.report.report import report_run
+    from fundus_diag.runs.scored import said
 
     own = predictions is None and out is None
     page, metrics, explanations = report_run(run, predictions, out, split, resamples, explain)
     if explain and own:
         print(explanations or f"no page of explanations: the photographs of {run} are not here")
     print(headline(page, metrics))
+    again = said(metrics["scored"]) if "scored" in metrics else None
+    if again:
+        print(f"warning: {run}: {again}", file=sys.stderr)
     return None
 
 

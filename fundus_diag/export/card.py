@@ -4,9 +4,10 @@ import datetime
 from pathlib import Path
 
 from fundus_diag.data.labels import label_text
+from fundus_diag.metrics.calibration import notes
 from fundus_diag.models.weights.load import weight_terms
 from fundus_diag.runs.run import WEIGHTS
-from fundus_diag.runs.run_files import leaks
+from fundus_diag.runs.run_files import is_drawn, leaks
 from fundus_diag.runs.segmenter import Segmenter
 from fundus_diag.utils.files import read_json, sha256, write_json, write_text
 from fundus_diag.utils.version import __version__
@@ -93,9 +94,12 @@ def model_card(run, facts=None):
         "- `gradable` says that a photograph decodes and is not blank, `quality_reason` what of it "
         "lies beyond the limits of the training photographs, `unfamiliar` that it looks unlike "
         "them to the network. None of them says that the answer is right.",
-        *(f"- Beware: {line}." for line in leaks(config.get("weights_record"))),
+        *(f"- Beware: {line}." for line in (*leaks(config.get("weights_record")), *notes(points))),
+        *(["- Beware: the photographs are drawn: it knows no real eye."] * is_drawn(config)),
         "",
     ]
+    if points.get("referable"):
+        lines.insert(-1, _referable(points["referable"]))
     metrics = _metrics(run)
     head = ["label", "threshold", "positive in training", *(f"ROC AUC, {x}" for x in metrics)]
     lines += [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
@@ -107,6 +111,14 @@ def model_card(run, facts=None):
         cells += [_figure(found, label) for found in metrics.values()]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _referable(point):
+    at = "never called" if point["threshold"] is None else f"at {point['threshold']:.3f}"
+    return (
+        f"- To be referred, grade {point['cut']} and above: {at}, by {point['criterion']}, on the "
+        "sum of their probabilities."
+    )
 
 
 def segmenter_card(run, facts):

@@ -5,7 +5,7 @@ likelihood: a temperature alone cannot take back what class weights and sampling
 grades get one temperature, softmax(logits / temperature), and a threshold on the probability of all
 grades that are referred.
 
-Where validation is too thin to say more, the slope is drawn towards 1, the network's own, by a
+Where validation is too thin to say more, the slope is shrunk towards 1, the network's own, by a
 normal prior: with fewer positives than `FEW_POSITIVES` the harder the fewer they are (`_lean`), and
 with its variance at 1 where the slope's 95 % interval by the likelihood ratio reaches 0. A note
 of the label says so.
@@ -162,7 +162,7 @@ def too_few(positives, split):
     plural = "" if positives == 1 else "s"
     return (
         f"{positives} positive{plural} in {split}, fewer than {FEW_POSITIVES}: threshold and "
-        "calibration are little more than a guess, drawn towards the network's own"
+        "calibration are little more than a guess, shrunk towards the network's own"
     )
 
 
@@ -186,7 +186,7 @@ def _platt(truth, z, split):
     prior, note = SLOPE_PRIOR + lean / (1 - lean), None
     slope, intercept = _fitted(truth, z, prior)
     if not _shown_above_0(truth, z, slope, intercept):
-        note = f"the 95 % interval of the slope in {split} reaches 0: drawn towards 1"
+        note = f"the 95 % interval of the slope in {split} reaches 0: shrunk towards 1"
         if prior < UNSURE_PRIOR:
             slope, intercept = _fitted(truth, z, UNSURE_PRIOR)
     if slope > 0:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from fundus_diag.data.labels import label_text
 from fundus_diag.metrics import bootstrap, comparison, curves
-from fundus_diag.report import figures
+from fundus_diag.report import compared_figures as figures
 from fundus_diag.report.environment import environment
 from fundus_diag.report.pictures import data_url
 from fundus_diag.runs.variants import SEED, score, score_apart

@@ -1,28 +1,27 @@
-"""The report of a run: metrics as JSON and CSV, figures as PNG, one self-contained HTML page.
+"""The report of a run: metrics as JSON and CSV, figures as PNG and PDF, one self-contained page.
 
 Everything is computed from the files of the run directory; no model is loaded. The page asks
-nothing of the network: pictures are data URLs, fonts are the reader's own, there is no script.
+nothing of the network: figures are SVG in it, photographs data URLs, fonts the reader's own, and
+its one script is its own; without that only what a reader types in does nothing.
 """
 
-import csv
-import io
 import json
 import sys
 from pathlib import Path
-
-from markupsafe import Markup
 
 from fundus_diag.data.datasets.descriptions import dataset_facts
 from fundus_diag.data.labels import LABELS, label_text
 from fundus_diag.data.patients import own_patients_of_run
 from fundus_diag.metrics import classification, evaluate
 from fundus_diag.models.weights.load import weight_terms
-from fundus_diag.report import figures, parts, pictures
+from fundus_diag.report import figures, parts, pictures, shown
 from fundus_diag.report.environment import environment
 from fundus_diag.report.selection import worst_errors
+from fundus_diag.report.verdicts import reached_on_val, verdicts
 from fundus_diag.runs import run_files
 from fundus_diag.runs.contents import HISTORY
 from fundus_diag.runs.thresholds import load_operating_points
+from fundus_diag.utils import plotting
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.files import make_folder, write_bytes
 
@@ -33,7 +32,8 @@ COLUMNS = {
     "recall": "Sensitivity (recall)",
     "specificity": "Specificity",
     "false_positive_rate": "False-positive rate",
-    "precision": "Precision",
+    "precision": "Precision (PPV)",
+    "npv": "NPV",
     "mcc": "MCC",
     "brier": "Brier",
     "ece": "ECE",
@@ -43,9 +43,20 @@ PANELS = {
     "precision_recall": figures.precision_recall_panel,
     "reliability": figures.reliability_panel,
 }
+OPEN = 8  # panels of a kind that are seen at once; of more labels the others open
+DRAWN = "drawn photographs, of nobody"  # on each figure of them
 
 
-def write_report(run_dir, config, split="test", predictions=None, out=None, resamples=1000):
+def write_report(
+    run_dir,
+    config,
+    split="test",
+    predictions=None,
+    out=None,
+    resamples=1000,
+    scored=None,
+    explained=False,
+):
     """Scores a run's predictions and writes the report.
 
     Args:
@@ -56,6 +67,9 @@ def write_report(run_dir, config, split="test", predictions=None, out=None, resa
         predictions: another table of predictions of this run, from other photographs; with `out`.
         out: folder to write into; the run directory by default.
         resamples: of the bootstrap over patients; at least 100.
+        scored: function of nothing that counts this scoring and says how many there were, of
+            `scored.count_scoring`; asked when all is read, before anything is written.
+        explained: whether a page of explanations will lie beside this one.
 
     Returns:
         (path of the page, metrics). The page is report.html, or report_<split>.html for another
@@ -87,6 +101,7 @@ def write_report(run_dir, config, split="test", predictions=None, out=None, resa
         grade=config["task"] == "grade",
         official=set(labels) == set(LABELS),
     )
+    metrics["chosen_on"] = reached_on_val(run_dir, config, points)
     if "quality_reason" in table:
         metrics["quality"] = parts.poor_photographs(table, labels)
     if "unfamiliar" in table:
@@ -96,13 +111,16 @@ def write_report(run_dir, config, split="test", predictions=None, out=None, resa
         metrics |= parts.about_table(source, table, run_dir, config)
         for line in parts.what_was_seen(metrics):
             print(f"warning: {source}: {line}", file=sys.stderr)
-    images = _draw(table, labels, metrics, history, config, split)
-    page = _page(run_dir, config, points, table, metrics, images, split, source)
+    drawn = run_files.is_drawn(config) and predictions is None
+    images = _draw(table, labels, metrics, history, config, split, DRAWN if drawn else "")
+    if scored is not None:
+        metrics["scored"] = scored()
+    page = _page(run_dir, config, points, table, metrics, images, split, source, drawn, explained)
 
     name = "report.html" if split == "test" or out is not None else f"report_{split}.html"
     out = Path(out or run_dir)
-    contents = {f"figures/{figure}.png": png for figure, png in images["files"].items()}
-    contents[f"metrics_{split}.csv"] = _metrics_csv(metrics, labels).encode()
+    contents = {f"figures/{figure}": content for figure, content in images["files"].items()}
+    contents[f"metrics_{split}.csv"] = shown.metrics_csv(metrics, labels).encode()
     text = json.dumps(metrics, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     contents[f"metrics_{split}.json"] = text.encode()
     contents[name] = page.encode()
@@ -112,43 +130,65 @@ def write_report(run_dir, config, split="test", predictions=None, out=None, resa
     return out / name, metrics
 
 
-def _draw(table, labels, metrics, history, config, split):
-    """All pictures: {"files": {name: PNG}, "panels": {kind: [(label, PNG)]}, "curves": [..]}."""
+def _draw(table, labels, metrics, history, config, split, note):
+    """All figures: {"files": {name: bytes}, "panels": {kind: [SVG]}, "curves": [SVG], "overview"}.
+
+    `note` stands on each of them.
+    """
     items = parts.panel_items(table, labels, metrics, metrics["bootstrap"]["seed"])
-    grade = config["task"] == "grade"
-    panels = {kind: [(x, figures.panel_png(draw, item))
-                     for x, item in zip(labels, items, strict=True)]
-              for kind, draw in PANELS.items()}  # fmt: skip
-    files = {f"{kind}_{split}": figures.grid_png(draw, items) for kind, draw in PANELS.items()}
-    if grade:
+    drawn = {f"{kind}_{split}": figures.grid(draw, items) for kind, draw in PANELS.items()}
+    if config["task"] == "grade":
         names = [label.removeprefix("grade_") for label in labels]
-        files[f"confusion_{split}"] = figures.matrix_png(metrics["grade"]["confusion"], names)
+        drawn[f"confusion_{split}"] = figures.matrix_alone(metrics["grade"]["confusion"], names)
     else:
-        files[f"confusion_{split}"] = figures.grid_png(figures.confusion_panel, items)
+        drawn[f"confusion_{split}"] = figures.grid(figures.confusion_panel, items)
     rows = [(label_text(x)[:34], e["roc_auc"], e.get("roc_auc_ci"))
             for x, e in metrics["labels"].items()]  # fmt: skip
-    files[f"overview_{split}"] = figures.overview_png(rows)
+    overview = figures.overview(rows)
     curves = parts.training_curves(history, config["task"], config.get("best_epoch"))
-    return {"files": files | dict(curves), "panels": panels, "curves": curves}
+    files = {}
+    for name, figure in (drawn | {f"overview_{split}": overview} | curves).items():
+        made = plotting.figure_files(*figure, ("png", "pdf"), note)
+        files |= {f"{name}.{kind}": content for kind, content in made.items()}
+
+    def inline(figure, title, key):
+        svg = plotting.figure_files(*figure, ("svg",), note)["svg"]
+        return pictures.inline_svg(svg, f"{title}{': ' + note if note else ''}", key)
+
+    panels = {
+        kind: [
+            inline(figures.alone(draw, item), f"{kind.replace('_', ' ')}, {item['title']}",
+                   f"{kind}-{k}")
+            for k, item in enumerate(items)
+        ]
+        for kind, draw in PANELS.items()
+    }  # fmt: skip
+    return {
+        "files": files,
+        "panels": panels,
+        "curves": [inline(figure, name, name) for name, figure in curves.items()],
+        "overview": inline(overview, "ROC AUC of each with its interval", "overview"),
+    }
 
 
-def _page(run_dir, config, points, table, metrics, images, split, source):
+def _page(run_dir, config, points, table, metrics, images, split, source, drawn, explained):
     grade = config["task"] == "grade"
     errors = worst_errors(table, config["labels"], metrics, grade)
     own = run_files.own_photographs(config)
     note = parts.add_pictures(errors, own, config.get("crop", "fundus"))
     pages = environment()
+    about = {"data": config["data"]["splits"]}
     pages.globals |= {
-        "fig": lambda path, digits=3: _number(metrics, path, digits),
-        "ci": lambda path: _interval(metrics, path),
-        "count": lambda path: _count(metrics, path),
-        "data_count": lambda path: _count({"data": config["data"]["splits"]}, path),
-        "file_name": _file_name,
-        "duration": _duration,
+        "fig": lambda path, digits=3: shown.number(metrics, path, digits),
+        "ci": lambda path: shown.interval(metrics, path),
+        "count": lambda path: shown.count(metrics, path),
+        "data_count": lambda path: shown.count(about, path),
+        "lookup": lambda path: shown.lookup(metrics, path),
+        "file_name": shown.file_name,
+        "duration": shown.duration,
         "label_text": label_text,
-        "url": pictures.data_url,
-        "lookup": lambda path: _lookup(metrics, path),
     }
+    end = "" if split == "test" else f"_{split}"
     return pages.get_template("report.html.j2").render(
         name=run_dir.resolve().name,
         config={**config, "flags": run_files.all_flags(config)},
@@ -156,10 +196,12 @@ def _page(run_dir, config, points, table, metrics, images, split, source):
         splits=list(config["data"]["splits"]),
         points=points,
         metrics=metrics,
+        verdicts=verdicts(metrics, points, config),
         columns=COLUMNS,
         panels=images["panels"],
         curves=images["curves"],
-        overview=images["files"][f"overview_{split}"],
+        overview=images["overview"],
+        open=OPEN,
         split=split,
         errors=errors,
         errors_note=note,
@@ -170,84 +212,10 @@ def _page(run_dir, config, points, table, metrics, images, split, source):
         source=source.name,
         foreign="table" in metrics,
         seen=parts.what_was_seen(metrics) if "table" in metrics else (),
-        drawn=run_files.is_drawn(config) and "table" not in metrics,
-        few=parts.few_in_val(points, config),
+        drawn=drawn,
+        thin=parts.thin_in_val(points, config),
+        explanations=f"explanations{end}.html" if explained else None,
         grade=grade,
         ece_bins=classification.ECE_BINS,
         min_class=evaluate.MIN_CLASS,
     )
-
-
-def _duration(seconds):
-    """Seconds in words: "50 seconds", "1.5 minutes", "34 minutes"."""
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    return f"{seconds / 60:.{int(seconds < 600)}f} minutes"
-
-
-def _file_name(value):
-    """A path without its folders, which are nobody's business but the owner's; else the value."""
-    if isinstance(value, str) and Path(value).is_absolute():
-        return Path(value).name
-    return value
-
-
-def _metrics_csv(metrics, labels):
-    """The table per label, one row per label, undefined cells empty."""
-    names = ["support", "graded", "threshold", "tn", "fp", "fn", "tp"]
-    for name in classification.FIGURES:
-        names += [name, f"{name}_low", f"{name}_high", f"prior_only_{name}"]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["label", *names])
-    for label in labels:
-        entry, prior = metrics["labels"][label], metrics["prior_only"]["labels"][label]
-        row = dict(entry)
-        for name in classification.FIGURES:
-            row[f"{name}_low"], row[f"{name}_high"] = entry.get(f"{name}_ci") or (None, None)
-            row[f"prior_only_{name}"] = prior[name]
-        writer.writerow([label, *(row[name] for name in names)])
-    return text.getvalue()
-
-
-def _lookup(tree, path):
-    """The value at a path such as "labels.D.roc_auc"; a list is entered by its index.
-
-    The names of labels may hold a dot, so the longest key that fits is taken at each step.
-    """
-    parts = path.split(".")
-    while parts:
-        for n in range(len(parts), 0, -1):
-            key = ".".join(parts[:n])
-            if isinstance(tree, list) and n == 1:
-                tree, parts = tree[int(key)], parts[1:]
-                break
-            if isinstance(tree, dict) and key in tree:
-                tree, parts = tree[key], parts[n:]
-                break
-        else:
-            raise KeyError(path)
-    return tree
-
-
-def _number(tree, path, digits):
-    value = _lookup(tree, path)
-    text = "–" if value is None else f"{value:.{digits}f}"
-    title = Markup(' title="undefined"') if value is None else ""
-    return Markup('<span class="n" data-figure="{}"{}>{}</span>').format(path, title, text)
-
-
-def _interval(tree, path):
-    try:
-        pair = _lookup(tree, f"{path}_ci")
-    except KeyError:  # a figure without intervals
-        return ""
-    if pair is None:
-        return Markup('<span class="ci">no interval</span>')
-    text = f"{pair[0]:.3f} to {pair[1]:.3f}"
-    return Markup('<span class="ci" data-figure="{}_ci">{}</span>').format(path, text)
-
-
-def _count(tree, path):
-    text = f"{_lookup(tree, path):,}"
-    return Markup('<span class="n" data-figure="{}">{}</span>').format(path, text)

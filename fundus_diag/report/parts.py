@@ -7,11 +7,11 @@ import numpy as np
 from fundus_diag.data.labels import label_text
 from fundus_diag.data.paths import inside
 from fundus_diag.metrics import classification, curves
-from fundus_diag.metrics.calibration import FEW_POSITIVES
+from fundus_diag.metrics.calibration import too_few
 from fundus_diag.report.pictures import jpeg_url
 from fundus_diag.runs import photographs
 from fundus_diag.utils.errors import DataError
-from fundus_diag.utils.plotting import curve_png
+from fundus_diag.utils.plotting import curve
 
 THUMBNAIL = 176  # px
 
@@ -38,7 +38,7 @@ def panel_items(predictions, labels, metrics, seed=0):
 
 
 def training_curves(history, task, best_epoch):
-    """The curves of both phases: [(name, PNG bytes)], only what the history holds."""
+    """The curves of both phases: {name: figure}, only what the history holds."""
     # Not recall: at the threshold of the best F1 it is highest before anything is learned.
     score = {"val_macro_f1": "macro F1", "val_macro_average_precision": "macro average precision"}
     last, title = {"val_macro_roc_auc": "macro ROC AUC"}, "Validation: ROC AUC"
@@ -51,10 +51,10 @@ def training_curves(history, task, best_epoch):
         "auc": (last, title),
     }
     drawn = {
-        name: curve_png(history, columns, title, best_epoch)
+        f"curve_{name}": curve(history, columns, title, best_epoch)
         for name, (columns, title) in plots.items()
     }
-    return [(f"curve_{name}", png) for name, png in drawn.items() if png]
+    return {name: figure for name, figure in drawn.items() if figure}
 
 
 def about_table(source, table, run_dir, config):
@@ -111,12 +111,18 @@ def poor_photographs(table, labels):
     }
 
 
-def few_in_val(points, config):
-    """Labels whose threshold and calibration stand on few rows of val: [(label, positives)]."""
-    if config["task"] == "grade":
-        return []
-    found = points["labels"].items()
-    return [(x, e["positives"]) for x, e in found if 0 < e["positives"] < FEW_POSITIVES]
+def thin_in_val(points, config):
+    """What validation says too little of: [(title, why)], of labels and of who is referred."""
+    grade, found = config["task"] == "grade", []
+    for label, entry in points["labels"].items():
+        # Runs of earlier versions have no note.
+        note = entry.get("note") or (not grade and too_few(entry["positives"], points["split"]))
+        if note:
+            found.append((label_text(label), note))
+    referable = points.get("referable") or {}
+    if referable.get("note"):
+        found.append((f"grade {referable['cut']} and above", referable["note"]))
+    return found
 
 
 def add_pictures(errors, image_root, crop):

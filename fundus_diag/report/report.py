@@ -1,5 +1,6 @@
 """`report`: predictions of a split, made when they are not there yet, then scored and drawn."""
 
+import functools
 from pathlib import Path
 
 from fundus_diag.report.arguments import check_arguments
@@ -8,7 +9,8 @@ from fundus_diag.report.page import write_report
 from fundus_diag.runs.lock import locked
 from fundus_diag.runs.predict import predict
 from fundus_diag.runs.run import load_run
-from fundus_diag.runs.run_files import own_table, read_config
+from fundus_diag.runs.run_files import own_photographs, own_table, read_config
+from fundus_diag.runs.scored import count_scoring
 from fundus_diag.utils.errors import DataError
 
 
@@ -52,8 +54,14 @@ def report_run(run_dir, predictions=None, out=None, split="test", resamples=1000
         if table is not None:
             run, skip_or_fail = load_run(run_dir, config), config["flags"]["on_bad_image"]
             predict(run, table, root, own, split=split, on_bad_image=skip_or_fail)
-        page, metrics = write_report(run_dir, config, split, predictions, out, resamples)
-        explanations = None
-        if explain and predictions is None and out is None:
+        count, explanations = None, None
+        if split == "test" and predictions is None:
+            count = functools.partial(count_scoring, run_dir, split)
+        explain = explain and predictions is None and out is None
+        explain = explain and own_photographs(config) is not None
+        page, metrics = write_report(
+            run_dir, config, split, predictions, out, resamples, count, explain
+        )
+        if explain:
             explanations = write_explanations(run or load_run(run_dir, config), split)
     return page, metrics, explanations

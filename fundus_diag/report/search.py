@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fundus_diag.report.compared_figures import bars_png, pareto_png
 from fundus_diag.report.environment import environment
-from fundus_diag.report.figures import bars_png, pareto_png
 from fundus_diag.report.pictures import data_url
 from fundus_diag.training.search_plan import OBJECTIVES
 from fundus_diag.utils.files import make_folder, write_bytes

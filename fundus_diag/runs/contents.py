@@ -20,13 +20,14 @@ PHOTOGRAPHS = "photographs.csv"
 QUALITY = "quality.json"
 FAMILIARITY = "familiarity.npz"
 SALT = "salt"
+SCORED = "scored.json"  # how often its test split has been
 FIGURES = ("roc", "precision_recall", "reliability", "confusion", "overview", "curve")
 # {folder of the run: patterns of files in it}; of a training, of `report`, `predict`, `explain`,
 # `explain-eval`, and what a kill leaves behind.
 FILES = {
     "": (
         CONFIG, WEIGHTS, ENCODER_WEIGHTS, HISTORY, THRESHOLDS, "thresholds_*.json", PHOTOGRAPHS,
-        QUALITY, FAMILIARITY, SALT, LOG, "loss.png",
+        QUALITY, FAMILIARITY, SALT, LOG, SCORED, "loss.png",
         "predictions_*.csv", "predictions_*.csv.partial*", "metrics_*.json", "metrics_*.csv",
         "segments_*.csv", "segments_*.json",
         "report.html", "report_*.html", "explanations.html", "explanations_*.html",
@@ -34,7 +35,7 @@ FILES = {
     "checkpoint": ("epoch-*.npz", "best-*.npz"),
     "tensorboard": ("events.out.tfevents.*",),
     "reconstructions": ("epoch-*.png",),
-    "figures": tuple(f"{name}_*.png" for name in FIGURES),
+    "figures": tuple(f"{name}_*.{kind}" for name in FIGURES for kind in ("png", "pdf")),
     "cams": ("explanations.csv", "explanations.csv.partial"),  # and what these name, `_explained`
     "faithfulness": (
         "faithfulness.csv", "faithfulness_images.csv", "faithfulness_images.csv.partial",

@@ -112,6 +112,18 @@ class Split(pydantic.BaseModel):
     patients: Count
 
 
+class Times(pydantic.BaseModel):
+    """Of one split in scored.json."""
+
+    model_config = STRICT
+    times: Count
+    first: str
+
+
+class Scored(pydantic.RootModel[dict[str, Times]]):
+    """scored.json: how often a split has been scored."""
+
+
 class Splits(pydantic.BaseModel):
     model_config = STRICT
     __pydantic_extra__: dict[str, Split]

@@ -44,17 +44,31 @@ STYLE: dict[Any, Any] = {
     "legend.edgecolor": "none",
     "legend.framealpha": 0.85,
     "legend.fontsize": 8,
+    "svg.fonttype": "none",  # letters stay letters: they scale, and can be searched
+    "svg.hashsalt": "fundus_diag",  # the same figure is the same file
+    "pdf.fonttype": 42,
 }
+# Of each kind of file, what would tell two of the same figure apart.
+UNDATED = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
 
 
 def curve_png(history, columns, title, best_epoch):
-    """Training curves of some columns of history.csv. Returns PNG bytes, or None without data.
+    """PNG bytes of `curve`, or None without data."""
+    drawn = curve(history, columns, title, best_epoch)
+    return drawn and figure_png(*drawn)
+
+
+def curve(history, columns, title, best_epoch):
+    """Training curves of some columns of history.csv: (size, draw) of `figure_files`.
 
     Args:
         history: one row per epoch with `epoch`, `phase` and the columns.
         columns: {column of history: text of the legend}.
         title: of the picture.
         best_epoch: the epoch whose weights were kept, or None.
+
+    Returns:
+        None without data.
     """
     columns = {c: t for c, t in columns.items() if c in history and history[c].notna().any()}
     if not columns:
@@ -67,10 +81,11 @@ def curve_png(history, columns, title, best_epoch):
     def draw(figure):
         ax = figure.add_subplot()
         ax.set_title(title)
-        for (column, text), colour in zip(columns.items(), (BLUE, ORANGE, GREEN), strict=False):
+        styles = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."))
+        for (column, text), (colour, dashes) in zip(columns.items(), styles, strict=False):
             marker = "o" if len(epoch) < 40 else None
             ax.plot(epoch, history[column], color=colour, linewidth=1.6, label=text, marker=marker,
-                    markersize=2.5)  # fmt: skip
+                    markersize=2.5, linestyle=dashes)  # fmt: skip
         for at in np.flatnonzero(np.diff(phase)):
             border = (epoch[at] + epoch[at + 1]) / 2
             ax.axvline(border, color="#444444", linewidth=1)
@@ -79,22 +94,38 @@ def curve_png(history, columns, title, best_epoch):
                 ax.text(border, 0.99, text, ha=side, va="top", fontsize=7, color="#444444",
                         transform=ax.get_xaxis_transform())  # fmt: skip
         if best_epoch is not None:
-            ax.axvline(best_epoch, color=RED, linewidth=1, linestyle="--", label="best epoch")
+            ax.axvline(best_epoch, color=RED, linewidth=1, linestyle=":", label="best epoch")
         ax.set_xlabel("epoch")
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.legend(loc="best")
 
-    return figure_png((3.9, 2.8), draw)
+    return (3.9, 2.8), draw
+
+
+def figure_files(size, draw, kinds, note=""):
+    """{kind: bytes} of what `draw` puts on a figure of this size, inches.
+
+    Args:
+        kinds: of png, pdf and svg.
+        note: small, below the figure.
+    """
+    found = {}
+    with rc_context(STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure)
+        if note:
+            figure.supxlabel(plain(note), x=0.99, ha="right", fontsize=7, color="#444444")
+        for kind in kinds:
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=kind, dpi=DPI, metadata=UNDATED[kind])
+            found[kind] = buffer.getvalue()
+            figure.set_layout_engine("none")  # what is laid out stays so for the other kinds
+    return found
 
 
 def figure_png(size, draw):
     """PNG bytes of what `draw` puts on a figure of this size, inches."""
-    with rc_context(STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        draw(figure)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=DPI)
-    return buffer.getvalue()
+    return figure_files(size, draw, ("png",))["png"]
 
 
 def plain(text, families=None):

@@ -71,6 +71,14 @@ def screenshot(call, path):
     path.write_bytes(base64.b64decode(call("goog/cdp/execute", body)["data"]))
 
 
+def pages(call):
+    """How many pages of A4 the page is when it is printed."""
+    params = {"paperWidth": 8.27, "paperHeight": 11.69, "preferCSSPageSize": True}
+    body = {"cmd": "Page.printToPDF", "params": params}
+    content = base64.b64decode(call("goog/cdp/execute", body)["data"])
+    return len(re.findall(rb"/Type\s*/Page\b", content))
+
+
 def _port(process):
     for line in process.stdout:
         found = re.search(r"started successfully on port (\d+)", line)

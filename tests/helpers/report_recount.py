@@ -22,7 +22,7 @@ class Page(html.parser.HTMLParser):
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
         self.tags.append(tag)
-        self.pictures += tag == "img"
+        self.pictures += tag == "svg"
         self.links += [v for k, v in attrs.items() if k in ("src", "href", "srcset", "action")]
         if "data-figure" in attrs:
             self._open = [attrs["data-figure"], ""]
@@ -40,10 +40,11 @@ class Page(html.parser.HTMLParser):
 class Recount:
     """Every figure of the page once more, from the predictions file, by another route."""
 
-    def __init__(self, run):
-        self.table = pd.read_csv(run / "predictions_test.csv", dtype={"patient": str})
+    def __init__(self, run, split="test"):
+        self.table = pd.read_csv(run / f"predictions_{split}.csv", dtype={"patient": str})
         self.config = json.loads((run / "config.json").read_text())
-        points = json.loads((run / "thresholds.json").read_text())["labels"]
+        self.run, self.points = run, json.loads((run / "thresholds.json").read_text())
+        points = self.points["labels"]
         self.labels, self.grade = self.config["labels"], self.config["task"] == "grade"
         self.truth = self.table[[f"y_{x}" for x in self.labels]].to_numpy(float)
         self.score = self.table[[f"p_{x}" for x in self.labels]].to_numpy(float)
@@ -63,6 +64,12 @@ class Recount:
             return self.data(*rest)
         if head == "prior_only":
             return self.prior().value(".".join(rest))
+        if path.startswith("grade.referable."):
+            return self.referable().label(rows, "referable", rest[1])
+        if head == "chosen_on":  # of the rows that the thresholds were chosen on
+            other = Recount(self.run, self.points["split"])
+            other = other.referable() if self.grade else other
+            return other.label(other.everything, rest[1], rest[2])
         if path in ("rows", "patients"):
             return len(rows) if path == "rows" else len(set(self.patients[rows]))
         if head == "labels":
@@ -116,10 +123,12 @@ class Recount:
         Without a positive among the rows there is no such call, and nothing to mean.
         """
         value = self.label(rows, label, name)
-        if name not in ("precision", "mcc"):
+        if name not in ("precision", "mcc", "npv"):
             return value
         found = {x: self.label(rows, label, x) for x in ("tn", "fp", "fn", "tp")}
-        possible = found["tp"] + found["fn"] > 0
+        possible = found["tn"] + found["fp"] > 0
+        if name != "npv":
+            possible = found["tp"] + found["fn"] > 0
         if name == "mcc":
             possible = possible and found["tn"] + found["fp"] > 0
         if not possible:
@@ -129,6 +138,17 @@ class Recount:
     def defined(self, name):
         values = {x: self.in_mean(self.everything, x, name) for x in self.labels}
         return [x for x, value in values.items() if not np.isnan(value)]
+
+    def referable(self):
+        """The same rows, and the one label whether somebody is to be referred."""
+        point = self.points["referable"]
+        other = copy.copy(self)
+        other._found, other.labels, other.grade = {}, ["referable"], False
+        other.truth = self.truth[:, point["cut"] :].sum(axis=1, keepdims=True)
+        other.score = self.score[:, point["cut"] :].sum(axis=1, keepdims=True)
+        other.thresholds = np.array([point["threshold"]])
+        other.call = (other.score >= point["threshold"]).astype(float)
+        return other
 
     def prior(self):
         """The same table with constant scores, all called (of grades the commonest one)."""
@@ -219,6 +239,8 @@ def figure(name, truth, score, decided, call):
         return np.nan if flat else np.corrcoef(decided, call)[0, 1]
     if name == "precision":
         return decided[call == 1].mean() if (call == 1).any() else np.nan
+    if name == "npv":
+        return (decided[call == 0] == 0).mean() if (call == 0).any() else np.nan
     if name == "recall":
         return yes.mean() if yes.size else np.nan
     if name == "f1":  # Dice's overlap of the two sets

@@ -1,17 +1,22 @@
 """`report --predictions`: the page names the table, and says how far the run knows its rows."""
 
 import json
+import shutil
+import types
 
 import numpy as np
 import pandas as pd
 import pytest
 from report_runs import LABELS, write_run
+from tiny import main
 
 from fundus_diag.data.labels import label_text
-from fundus_diag.report.page import _duration
-from fundus_diag.report.parts import few_in_val
+from fundus_diag.export.card import model_card
+from fundus_diag.report.parts import thin_in_val
 from fundus_diag.report.report import report_run
+from fundus_diag.report.shown import duration
 from fundus_diag.runs import photographs
+from fundus_diag.runs.scored import count_scoring
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -124,21 +129,70 @@ def test_drawn_photographs_are_called_drawn_and_sessions_are_counted(tmp_path):
     [(0.4, "0 seconds"), (89, "89 seconds"), (90, "1.5 minutes"), (2040, "34 minutes")],
 )
 def test_durations_are_said_in_words(seconds, words):
-    assert _duration(seconds) == words
+    assert duration(seconds) == words
 
 
-def test_labels_with_few_positives_in_val_are_named():
+def test_labels_of_which_val_says_too_little_are_named():
     counts = {"A": 1, "B": 9, "C": 10, "D": 0}
-    points = {"labels": {x: {"positives": n} for x, n in counts.items()}}
-    assert few_in_val(points, {"task": "multi_label"}) == [("A", 1), ("B", 9)]
-    assert few_in_val(points, {"task": "grade"}) == []
+    points = {"labels": {x: {"positives": n} for x, n in counts.items()}, "split": "val"}
+    points["labels"]["C"]["note"] = "the slope"
+    found = thin_in_val(points, {"task": "multi_label"})
+    assert [x for x, _ in found] == [label_text(x) for x in "ABCD"]
+    assert [why.split(",")[0] for _, why in found] == [
+        "1 positive in val", "9 positives in val", "the slope", "no positive in val: no threshold",
+    ]  # fmt: skip
+    points["labels"].pop("C")
+    points["referable"] = {"cut": 2, "note": "few"}
+    assert thin_in_val(points, {"task": "grade"}) == [("grade 2 and above", "few")]
 
 
-def test_few_positives_stand_on_the_page(tmp_path):
+def test_a_thin_val_stands_on_the_page_and_in_both_cards(tmp_path):
     run = write_run(tmp_path / "run", n_patients=20)
     points = json.loads((run / "thresholds.json").read_text())
-    points["labels"]["G"]["positives"] = 1
+    points["labels"]["G"] |= {"positives": 1, "note": "1 positive in val, fewer than 10"}
     (run / "thresholds.json").write_text(json.dumps(points))
     text = report_run(run, out=tmp_path / "out", resamples=100)[0].read_text()
-    assert 'id="few-notice"' in text
-    assert f"{label_text('G')}: 1" in text
+    head, card = text.partition("<main>")[0], text.partition('<section id="card">')[2]
+    assert 'id="thin-notice"' in head
+    assert f"<b>{label_text('G')}</b> (1 positive in val, fewer than 10)" in head
+    assert f"{label_text('G')}: 1 positive in val, fewer than 10" in card
+    opened = types.SimpleNamespace(
+        run_dir=run, config=json.loads((run / "config.json").read_text()), points=points,
+        labels=LABELS,
+    )  # fmt: skip
+    assert "- Beware: label G: 1 positive in val, fewer than 10." in model_card(opened)
+    assert "drawn" not in model_card(opened)
+    opened.config["data"]["drawn"] = True
+    assert "the photographs are drawn" in model_card(opened)
+
+
+def test_a_second_look_at_test_is_counted_and_said(tmp_path, capsys):
+    run = write_run(tmp_path / "run", n_patients=20)
+    words = ["report", str(run), "--resamples", "100", "--no-explain"]
+    for split, times in (("test", 1), ("val", 1), ("test", 2), ("test", 3)):
+        assert main([*words, "--split", split]) == 0
+        said = capsys.readouterr().err
+        counted = json.loads((run / "scored.json").read_text())
+        assert counted.keys() == {"test"}
+        assert counted["test"]["times"] == times
+        page = (run / ("report.html" if split == "test" else "report_val.html")).read_text()
+        again = split == "test" and times > 1
+        assert (f"its test split has been scored {times} times" in said) == again
+        assert (f"Test has been scored {times} times" in page) == again
+    # Another table is no look at the run's own test, and what fails before it is read is none.
+    assert main([*words, "--predictions", str(run / "predictions_val.csv"), "--out",
+                 str(tmp_path / "out")]) == 0  # fmt: skip
+    (run / "history.csv").unlink()
+    assert main(words) == 1
+    assert json.loads((run / "scored.json").read_text()) == counted
+    (run / "scored.json").write_text('{"test": {"times": -1, "first": ""}}')
+    shutil.copy(write_run(tmp_path / "other", n_patients=5) / "history.csv", run)
+    capsys.readouterr()
+    assert main(words) == 1
+    assert "scored.json: test.times: " in capsys.readouterr().err
+
+
+def test_a_run_scored_by_an_earlier_version_was_looked_at_before(tmp_path):
+    run = write_run(tmp_path / "run", n_patients=20)
+    (run / "metrics_test.json").write_text("{}")
+    assert count_scoring(run, "test") == {"times": 2, "first": "a day not noted"}

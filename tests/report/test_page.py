@@ -8,17 +8,21 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import black
 from report_recount import Page, Recount
 from report_runs import LABELS, write_run
 
+from fundus_diag.data.labels import label_text
 from fundus_diag.metrics import classification
-from fundus_diag.report import figures, parts
+from fundus_diag.report import parts
 from fundus_diag.report.report import report_run
 from fundus_diag.report.selection import worst_errors
+from fundus_diag.report.verdicts import _target, in_ten
 from fundus_diag.utils import plotting
 from fundus_diag.utils.errors import DataError, UsageError
 
 RESAMPLES = 100
+ENDS = ("png", "pdf")
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +34,8 @@ def runs(tmp_path_factory):
         write_run(folder / kind, **options)
     for kind in ("eye", "grade"):
         report_run(folder / kind, resamples=RESAMPLES)
-    pixel = cv2.imencode(".png", np.zeros((1, 1, 3), np.uint8))[1].tobytes()
     with pytest.MonkeyPatch.context() as patch:  # nobody looks at the figures of patients
-        for module in (figures, plotting):
-            patch.setattr(module, "figure_png", lambda size, draw: pixel)
+        patch.setattr(plotting, "figure_files", black)
         report_run(folder / "patient", resamples=RESAMPLES)
     return folder
 
@@ -88,9 +90,18 @@ def test_the_page_is_one_file_that_asks_nothing_of_the_network(runs):
         text = (runs / kind / "report.html").read_text()
         page = Page(text)
         assert page.pictures >= 19
-        assert all(link.startswith("data:") for link in page.links)
-        assert not {"script", "iframe", "link[rel=stylesheet]"} & set(page.tags)
-        assert not re.search(r"url\(|@import|https?://", re.sub(r"data:[^\"]*", "", text))
+        others = {x for x in page.links if not x.startswith(("data:", "#"))}
+        assert others == {"metrics_test.csv", "metrics_test.json", "figures/"}
+        assert all((runs / kind / x).exists() for x in others)
+        inside = {x[1:] for x in page.links if x.startswith("#")}
+        assert len(inside) >= 7
+        assert all(f'id="{x}"' in text for x in inside)
+        assert page.tags.count("script") == 1
+        assert "<script>" in text
+        assert not {"iframe", "style[src]"} & set(page.tags)
+        assert not re.search(r"url\([^#]|@import|https?://", re.sub(r"data:[^\"]*", "", text))
+        ids = re.findall(r' id="([^"]+)"', text)
+        assert len(set(ids)) == len(ids)
         assert "not for clinical use" in text
         assert str(runs) not in text  # whose folders these are is nobody's business
         assert len(text) < 3_000_000
@@ -118,13 +129,12 @@ def test_what_a_reader_must_know_is_said(runs, tmp_path):
 
 def test_all_figures_are_written_and_hold_something(runs):
     names = {"roc", "precision_recall", "reliability", "confusion", "overview"}
-    wanted = {f"{name}_test.png" for name in names}
-    wanted |= {"curve_loss.png", "curve_f1.png", "curve_auc.png"}
+    wanted = {f"{name}_test" for name in names} | {"curve_loss", "curve_f1", "curve_auc"}
     for kind in ("eye", "grade"):
-        found = {p.name for p in (runs / kind / "figures").glob("*_test.png")}
-        found |= {p.name for p in (runs / kind / "figures").glob("curve_*.png")}
-        assert found == wanted
-        for name in wanted:
+        folder = runs / kind / "figures"
+        assert {x.name for x in folder.iterdir()} == {f"{x}.{k}" for x in wanted for k in ENDS}
+        assert all(x.read_bytes().startswith(b"%PDF") for x in folder.glob("*.pdf"))
+        for name in (f"{x}.png" for x in wanted):
             picture = cv2.imread(str(runs / kind / "figures" / name))
             assert min(picture.shape[:2]) > 300, name
             assert picture.std() > 10, name
@@ -238,10 +248,87 @@ def test_predictions_of_other_photographs_are_reported_elsewhere(runs, tmp_path)
 
 @pytest.mark.slow
 @pytest.mark.browser
-@pytest.mark.parametrize("width", [1400, 390])
 @pytest.mark.parametrize("kind", ["eye", "patient", "grade"])
-def test_the_page_fits_the_window_and_shows_every_picture(runs, tmp_path, kind, width):
-    with browser.page((runs / kind / "report.html").as_uri(), width, tmp_path / "profile") as call:
-        browser.check_fit(call, width)
-        browser.screenshot(call, tmp_path / "page.png")
-    assert (tmp_path / "page.png").stat().st_size > 50_000
+def test_the_page_fits_every_window_and_a_printer(runs, tmp_path, kind):
+    """No sideways scrolling, letters that can be read, at most 6,000 px and 8 pages of A4."""
+    url = (runs / kind / "report.html").as_uri()
+    for width in (1400, 390):
+        with browser.page(url, width, tmp_path / f"profile{width}") as call:
+            browser.check_fit(call, width)
+            wide = "[...document.querySelectorAll('main *')].filter(x => x.scrollWidth > x.clientWidth + 1 && getComputedStyle(x).overflowX != 'visible').length"  # noqa: E501
+            assert browser.script(call, f"return {wide}") == 0  # nor inside of a box
+            if kind == "patient":
+                continue  # its figures are not drawn here
+            heights = "[...document.querySelectorAll('svg text')].map(x => x.getBoundingClientRect().height)"  # noqa: E501
+            least = browser.script(call, f"return Math.min(...{heights}.filter(x => x > 0))")
+            assert least >= 9.5
+            if width == 1400:
+                assert browser.script(call, "return document.documentElement.scrollHeight") <= 6000
+                assert browser.pages(call) <= 8
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_a_reader_types_in_how_many_have_it(runs, tmp_path):
+    """Predictive values at 10 in 100, by counting a thousand people."""
+    metrics = json.loads((runs / "eye" / "metrics_test.json").read_text())["labels"]["D"]
+    with browser.page((runs / "eye" / "report.html").as_uri(), 1400, tmp_path / "p") as call:
+        row = "document.querySelectorAll('.ask')[1]"
+        said = f"[...{row}.querySelectorAll('.value, .ci')].map(x => x.textContent)"
+        before = browser.script(call, f"return {said}")
+        assert float(before[0]) == pytest.approx(metrics["precision"], abs=6e-4)
+        assert float(before[2]) == pytest.approx(metrics["npv"], abs=6e-4)
+        change = f"let x = {row}.querySelector('input'); x.value = '10';"
+        change += "x.dispatchEvent(new Event('input', {bubbles: true}));"
+        ppv, ci, npv, _ = browser.script(call, f"{change} return {said}")
+        clear = f"let y = {row}.querySelector('input'); y.value = '';"
+        clear += "y.dispatchEvent(new Event('input', {bubbles: true}));"
+        assert browser.script(call, f"{clear} return {said}") == ["–", "", "–", ""]
+    found, alarms = 100 * metrics["recall"], 900 * (1 - metrics["specificity"])
+    quiet, missed = 900 * metrics["specificity"], 100 * (1 - metrics["recall"])
+    assert float(ppv) == pytest.approx(found / (found + alarms), abs=6e-4)
+    assert float(npv) == pytest.approx(quiet / (quiet + missed), abs=6e-4)
+    low, high = map(float, ci.split(" to "))
+    assert low < float(ppv) < high
+
+
+def test_each_disease_is_said_in_words_beside_what_was_asked_for(runs):
+    head = (runs / "eye" / "report.html").read_text().partition('<nav aria-label="contents">')[0]
+    metrics = json.loads((runs / "eye" / "metrics_test.json").read_text())["labels"]
+    text = " ".join(re.sub(r"<[^>]+>", " ", head.partition("<body>")[2]).split())
+    for label in ("D", "C"):
+        entry = metrics[label]
+        assert f"{entry['tp']} of {entry['support']}; " in text
+    assert "never called: there was no threshold to choose" in text.lower()
+    unclear = [x for x in LABELS if (metrics[x]["roc_auc_ci"] or [0])[0] <= 0.5]
+    assert unclear
+    said = text.partition("Not shown to be better than chance: ")[2].partition(" (the")[0]
+    assert said == ", ".join(label_text(x) for x in unclear)
+    grades = (runs / "grade" / "report.html").read_text()
+    assert "grade 2 and above" in grades
+    assert 'data-figure="grade.referable.recall_ci"' in grades
+
+
+@pytest.mark.parametrize(
+    ("criterion", "value", "ends", "want"),
+    [
+        ("sensitivity=0.8", 0.85, [0.7, 0.9], (True, True)),
+        ("sensitivity=0.8", 0.75, [0.7, 0.9], (False, True)),
+        ("specificity=0.8", 0.6, [0.5, 0.7], (False, False)),
+        ("f1", 0.6, [0.5, 0.7], (None, None)),
+    ],
+)
+def test_what_was_asked_for_is_reached_or_missed(criterion, value, ends, want):
+    names = ("f1", "recall", "specificity")
+    entry = {x: value for x in names} | {f"{x}_ci": ends for x in names}
+    got = _target({"chosen_on": None}, {"criterion": criterion}, "D", entry)
+    assert (got["met"], got["within"]) == want
+    assert got["val"] is None
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [(0, "none"), (0.03, "hardly any"), (0.31, "3 in 10"), (0.97, "nearly all"), (1, "all")],
+)
+def test_a_share_is_said_as_people_say_it(share, words):
+    assert in_ten(share) == words
