@@ -1,6 +1,5 @@
 """Fixtures shared by all tests."""
 
-import base64
 import os
 import pathlib
 
@@ -10,9 +9,6 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.eager import context
 
-PIXEL = (  # a PNG
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYAAAAAYAAjCB0C8AAAAASUVORK5CYII="
-)
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 
 
@@ -45,15 +41,11 @@ def data_dir():
 @pytest.fixture
 def undrawn(monkeypatch):
     """Figures of reports are one black pixel: for tests of what is said beside them."""
+    from undrawn import black
+
     from fundus_diag.utils import plotting
 
     monkeypatch.setattr(plotting, "figure_files", black)
-
-
-def black(_size, _draw, kinds, _note=""):
-    """In place of `plotting.figure_files`: a black pixel of each kind."""
-    svg = b'<svg viewBox="0 0 1 1"><rect width="1" height="1"/></svg>'
-    return {kind: svg if kind == "svg" else base64.b64decode(PIXEL) for kind in kinds}
 
 
 @pytest.fixture(scope="module")

@@ -66,10 +66,16 @@ def explain(
         run, (*paths, *images), manifest, image_root, patient_pattern, split, on_bad_image, phrases
     )
     from fundus_diag.explain.explain import explain as explain_run
+    from fundus_diag.report.explained import case_pages, write_index
 
     out = out or run / "cams"
     wanted = list(labels or phrases) or None
-    counts = explain_run(opened, out, cases, settings, wanted, on_bad_image, pages, over, workers)
+    how = {"page": case_pages(opened)} if pages else {}
+    counts = explain_run(
+        opened, out, cases, settings, wanted, on_bad_image, pages, over, workers, **how
+    )
+    if pages:
+        print(write_index(out, opened))
     zero = f", {counts['zero']} of them zero: nothing spoke for the label" if counts["zero"] else ""
     print(f"{out}: {counts['cases']} explained, {counts['maps']} maps{zero}")
 
@@ -132,6 +138,7 @@ def explain_eval(
     )
     from fundus_diag.data.manifest import read_manifest
     from fundus_diag.explain.evaluate import explain_eval as evaluate
+    from fundus_diag.report.faithfulness import write_faithfulness
 
     out = out or run / "faithfulness"
     figures = tolerance, steps, randomised, resamples, seed
@@ -153,7 +160,7 @@ def explain_eval(
         print(f"note: {facts['resized_masks']} masks of another size, resized by nearest neighbour")
     shown = ["pointing", "energy", "overlap", "iou", "deletion", "insertion"]
     print(table[["label", "method", "filter", "n", *shown]].round(3).to_string(index=False))
-    print(out)
+    print(write_faithfulness(out, opened, table, facts))
 
 
 def _opened(run_dir, paths, manifest, image_root, pattern, split, on_bad_image, phrases=()):

@@ -11,7 +11,7 @@ from fundus_diag.data.labels import file_name
 from fundus_diag.data.masks import check_folders, check_masks, find_masks, read_lesions, read_mask
 from fundus_diag.data.synthetic.eye import PLACED
 from fundus_diag.explain import explainer, laying
-from fundus_diag.explain.curves import curves_png
+from fundus_diag.explain.curves import curve_files
 from fundus_diag.explain.explain import explain_batch, stack_fields
 from fundus_diag.explain.filters import clean
 from fundus_diag.explain.metrics import localization
@@ -54,7 +54,7 @@ def explain_eval(
 
     Writes faithfulness.csv (mean and 95 % interval over patients per label, method and filter),
     faithfulness_images.csv (each map, as it is scored), randomised.csv (the sanity check, block by
-    block), deletion_insertion_<label>.png and faithfulness.json (what was done, and left out).
+    block), curves of each label and faithfulness.json (what was done, and left out).
     Nothing counts but what lies inside the field of view.
 
     Args:
@@ -296,5 +296,5 @@ def _write(out, summary, stages, curves, facts):
         for method, found in methods.items():
             drawn[method] = {k: np.stack([c[k] for c in found]) for k in ("deletion", "insertion")}
             drawn[method]["shares"] = found[0]["shares"]
-        if drawn:
-            write_bytes(out / f"deletion_insertion_{file_name(label)}.png", curves_png(drawn))
+        for name, content in curve_files(drawn).items() if drawn else ():
+            write_bytes(out / name.format(file_name(label)), content)

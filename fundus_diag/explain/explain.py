@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from fundus_diag.data.labels import EYES
-from fundus_diag.explain.explainer import explainer, grid_of, layers_of, model_inputs
+from fundus_diag.explain.explainer import explainer, layers_of, model_inputs
 from fundus_diag.explain.filters import clean
+from fundus_diag.explain.fusion import finest
 from fundus_diag.explain.methods.registry import METHODS
 from fundus_diag.explain.output import FIELDS, table_rows, write_case
 from fundus_diag.explain.settings import Settings
@@ -33,13 +34,15 @@ def explain(
     pages=True,
     engine="local",
     workers=None,
+    page=None,
 ):
     """Writes the explanations of photographs.
 
     Per case: NAME.png (a row per label), NAME.npz (arrays, see `output`), with several methods
-    NAME_methods.png as well; for all together explanations.csv, whose column `file` is NAME. A
-    case's row comes as soon as its files are there, at first into explanations.csv.partial, so that
-    an error or a kill loses nothing of what is done and memory does not grow.
+    NAME_methods.png as well, and what `page` writes; for all together explanations.csv, whose
+    column `file` is NAME. A case's row comes as soon as its files are there, at first into
+    explanations.csv.partial, so that an error or a kill loses nothing of what is done and memory
+    does not grow.
 
     Args:
         run: `run.Run`, of `load_run`.
@@ -49,9 +52,11 @@ def explain(
         labels: names of labels; None is those above their thresholds, or else the likeliest one,
             which is then marked.
         on_bad_image: "fail", or "skip": what cannot be read is left out and named on stderr.
-        pages: whether pictures are written, or arrays and the table alone.
+        pages: whether pictures and pages are written, or arrays and the table alone.
         engine: "local", or "ray": by so many `workers`, see `over_ray.over_ray`, for all of whom
             run, photographs and `out` have to lie at the same place.
+        page: function (out, a case of `explain_batch`, level) that writes its page, such as
+            `report.explained.case_pages` gives.
 
     Returns:
         {"cases", "maps", "zero"}: numbers of what was explained, and of maps that are zero.
@@ -66,7 +71,7 @@ def explain(
     cases = usable_cases(cases, on_bad_image)
     out = Path(out)
     counts = {"cases": 0, "maps": 0, "zero": 0}
-    how = {"wanted": wanted, "on_bad_image": on_bad_image, "pages": pages}
+    how = {"wanted": wanted, "on_bad_image": on_bad_image, "pages": pages, "page": page}
     with locked(out), growing(out / "explanations.csv", "photographs") as write:
         write(csv_text([dict(zip(FIELDS, FIELDS, strict=True))], FIELDS))
         if engine == "ray":
@@ -83,13 +88,15 @@ def explain(
     return counts
 
 
-def _written(run, out, cases, settings, wanted, on_bad_image, pages):
+def _written(run, out, cases, settings, wanted, on_bad_image, pages, page):
     """Writes the files of each case and yields its rows of the table."""
     layers = layers_of(run.model, settings)
     for batch in load_batches(run, cases, settings.batch_size, on_bad_image):
         chosen = wanted and [wanted] * len(batch)
         for found in explain_batch(run, batch, layers, settings, chosen, together=bool(wanted)):
             write_case(out, found, settings.level, pages)
+            if pages and page is not None:
+                page(out, found, settings.level)
             yield table_rows(found)
 
 
@@ -153,7 +160,8 @@ def explain_batch(run, batch, layers, settings, chosen=None, together=False):
     Yields:
         {"case", "loaded": as given, "labels": names, "probability",
         "threshold": (K,), "called": (K,) bool, "top": whether the only label is below its
-        threshold, "layers": as given, "grids": {method: `geometry.Grid` of its maps},
+        threshold, "layers": as given, "grids": {method: `geometry.Grid` of its maps}, "cells":
+        {method: [(rows, columns) of each layer's own grid]},
         "inside": {eye: (S, S) bool, where the picture shows the field of view},
         "fused": {method: {eye: (K, h, w)}}, filtered, whatever lies outside of the field,
         "single": {method: {eye: (K, layers, h, w)}}}.
@@ -169,7 +177,7 @@ def explain_batch(run, batch, layers, settings, chosen=None, together=False):
     within = stack_fields(run, inside)
     made = {m: _maps(run.model, images, mask, within, m, layers[m], chosen, settings, together)
             for m in layers}  # fmt: skip
-    grids = {m: grid_of(run.model, m, layers[m]) for m in layers}
+    each = {m: METHODS[m].grids(run.model, layers[m]) for m in layers}
     for k, (case, loaded) in enumerate(batch):
         eyes = EYES if mask is not None else tuple(loaded)
         fused, single = {}, {}
@@ -187,7 +195,8 @@ def explain_batch(run, batch, layers, settings, chosen=None, together=False):
             "called": called[k, chosen[k]],
             "top": not given and not called[k].any(),
             "layers": layers,
-            "grids": grids,
+            "grids": {m: finest(grids) for m, grids in each.items()},
+            "cells": {m: [grid.shape for grid in grids] for m, grids in each.items()},
             "inside": inside[k],
             "fused": fused,
             "single": single,

@@ -1,19 +1,16 @@
 """The page of explanations beside a run's report: its surest hits and its worst errors."""
 
-import cv2
-import numpy as np
-
 from fundus_diag.data.labels import EYES, label_text
 from fundus_diag.data.paths import inside
 from fundus_diag.explain.explain import explain_batch
 from fundus_diag.explain.explainer import layers_of
-from fundus_diag.explain.output import explanation_page
 from fundus_diag.explain.settings import Settings
 from fundus_diag.report.environment import environment
-from fundus_diag.report.pictures import jpeg_url
+from fundus_diag.report.mapped import OPACITY, cards
 from fundus_diag.report.selection import picks
+from fundus_diag.runs.answers import validation_of
 from fundus_diag.runs.cases import Case, load_case
-from fundus_diag.runs.run_files import own_photographs, read_predictions
+from fundus_diag.runs.run_files import is_drawn, own_photographs, read_predictions
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.files import write_text
 from fundus_diag.utils.progress import track
@@ -37,7 +34,8 @@ def write_explanations(run, split="test"):
         return None
     unit = run.config["unit"]
     table = read_predictions(run_dir / f"predictions_{split}.csv", list(run.labels), unit)
-    picked = picks(table, run.labels, run.thresholds, run.config["task"] == "grade")
+    grade, validation = run.config["task"] == "grade", validation_of(run)
+    picked = picks(table, run.labels, run.thresholds, grade)
     settings = Settings()
     layers = layers_of(run.model, settings)
     sections = {label: {"title": label_text(label), "found": []} for label in run.labels}
@@ -51,16 +49,11 @@ def write_explanations(run, split="test"):
             failed += 1  # it was there for the prediction; the page says how many are missing
             continue
         (found,) = explain_batch(run, batch, layers, settings, [[run.labels.index(label)]])
-        truth = [x for x in run.labels if record[f"y_{x}"] == 1]
-        sections[label]["found"].append(
-            {
-                "kind": kind,
-                "images": list(case.images.values()),
-                "patient": case.patient,
-                "truth": truth,
-                "picture": _jpeg(explanation_page(found, settings.level)),
-            }
-        )
+        truth = [label_text(x) for x in run.labels if record[f"y_{x}"] == 1]
+        about = {"kind": kind, "patient": case.patient, "truth": truth}
+        images = " and ".join(case.images.values())
+        for card in cards(found, settings.level, validation, grade):
+            sections[label]["found"].append(card | about | {"images": images})
     end = "" if split == "test" else f"_{split}"
     page = run_dir / f"explanations{end}.html"
     text = (
@@ -72,6 +65,9 @@ def write_explanations(run, split="test"):
             report=f"report{end}.html",
             sections=list(sections.values()),
             failed=failed,
+            drawn=is_drawn(run.config),
+            opacity=OPACITY,
+            level=settings.level,
         )
     )
     write_text(page, text)
@@ -87,9 +83,3 @@ def _case(record, unit, root):
     if None in paths.values():
         raise DataError(f"{', '.join(names.values())}: not inside the image root")
     return Case("", record["patient"], names, paths)
-
-
-def _jpeg(png):
-    """A PNG as a JPEG data URL: a page of dozens has to stay small."""
-    image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
-    return jpeg_url(image[..., ::-1])

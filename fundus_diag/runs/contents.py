@@ -20,6 +20,7 @@ PHOTOGRAPHS = "photographs.csv"
 QUALITY = "quality.json"
 FAMILIARITY = "familiarity.npz"
 SALT = "salt"
+INDEX = "index.html"  # of explained cases
 SCORED = "scored.json"  # how often its test split has been
 FIGURES = ("roc", "precision_recall", "reliability", "confusion", "overview", "curve")
 # {folder of the run: patterns of files in it}; of a training, of `report`, `predict`, `explain`,
@@ -36,10 +37,12 @@ FILES = {
     "tensorboard": ("events.out.tfevents.*",),
     "reconstructions": ("epoch-*.png",),
     "figures": tuple(f"{name}_*.{kind}" for name in FIGURES for kind in ("png", "pdf")),
-    "cams": ("explanations.csv", "explanations.csv.partial"),  # and what these name, `_explained`
+    # .. and what its table names, `_explained`.
+    "cams": ("explanations.csv", "explanations.csv.partial", INDEX),
     "faithfulness": (
         "faithfulness.csv", "faithfulness_images.csv", "faithfulness_images.csv.partial",
-        "faithfulness.json", "randomised.csv", "deletion_insertion_*.png",
+        "faithfulness.json", "faithfulness.html", "randomised.csv", "deletion_insertion_*.png",
+        "deletion_*.svg", "insertion_*.svg",
     ),
 }  # fmt: skip
 LEFT_BEHIND = (f"{PARTIAL}*", f"{LOCK}-*")  # by a kill, in any of the folders
@@ -69,7 +72,8 @@ def _explained(folder):
         with contextlib.suppress(DataError):  # no table: it names nothing
             rows = read_table(table, strict=False)
             names = set(rows.column("file")) if rows.has("file") else set()
-            ends = (".png", ".npz", *(f"{eye}_methods.png" for eye in ("", "_left", "_right")))
+            ends = ("_maps.html", "_map.jpg", ".png", ".npz")
+            ends += tuple(f"{eye}_methods.png" for eye in ("", "_left", "_right"))
             found |= {folder / f"{x}{end}" for x in names if x == Path(x).name for end in ends}
     return sorted(path for path in found if path.is_file())
 

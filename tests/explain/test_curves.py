@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fundus_diag.explain import curves as curves_module
-from fundus_diag.explain.curves import curves_png
+from fundus_diag.explain.curves import curve_files
 
 
 def decoded(png):
@@ -16,18 +16,20 @@ def decoded(png):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """What `curves_png` draws: (x, y, label) of each line."""
+    """What `curve_files` draws: (x, y, label) of each line."""
     lines = []
 
     def collect(figure):
         for ax in figure.axes:
             lines.append([(*line.get_data(), line.get_label()) for line in ax.lines])
 
-    def noted(size, draw):
-        return figure_png(size, lambda figure: (draw(figure), collect(figure)))
+    def noted(size, draw, kinds):
+        if "png" in kinds:
+            return figure_files(size, lambda figure: (draw(figure), collect(figure)), kinds)
+        return figure_files(size, draw, kinds)
 
-    figure_png = curves_module.figure_png
-    monkeypatch.setattr(curves_module, "figure_png", noted)
+    figure_files = curves_module.figure_files
+    monkeypatch.setattr(curves_module, "figure_files", noted)
     return lines
 
 
@@ -38,7 +40,7 @@ def test_curves_are_means_over_the_pictures_that_have_one(drawn):
         "layer_cam": {"shares": shares, "deletion": deletion, "insertion": 1 - deletion},
         "uniform": {"shares": shares, "deletion": deletion[2:], "insertion": deletion[:1]},
     }
-    picture = decoded(curves_png(curves))
+    picture = decoded(curve_files(curves)["deletion_insertion_{}.png"])
     assert picture.shape[1] > 1000
     left, right = drawn
     assert len(left) == 2 + 1 + 1  # two pictures, their mean, and the one that is undefined
@@ -53,6 +55,8 @@ def test_curves_are_means_over_the_pictures_that_have_one(drawn):
 def test_many_pictures_and_methods_are_drawn_as_means_only(drawn):
     curve = np.random.default_rng(0).random((curves_module.FEW + 1, 5))
     one = {"shares": np.linspace(0, 1, 5), "deletion": curve, "insertion": curve}
-    picture = decoded(curves_png({f"method {k}": one for k in range(12)}))
+    picture = decoded(
+        curve_files({f"method {k}": one for k in range(12)})["deletion_insertion_{}.png"]
+    )
     assert picture.shape[0] < 2000
     assert [len(lines) for lines in drawn] == [12, 12]

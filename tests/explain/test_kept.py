@@ -1,5 +1,7 @@
 """What was explained or scored before an error or a kill is not lost."""
 
+from urllib.parse import quote
+
 import pytest
 from explained import rows_of, spots
 from tiny import main, make_photographs, ready_run
@@ -102,8 +104,10 @@ def test_long_names_and_any_script_are_explained(folder, tmp_path, monkeypatch):
     files = files_named(out / "explanations.csv")
     assert len(set(files)) == 4
     for name in files:
-        for ending in (".png", ".npz", "_methods.png"):
+        for ending in (".png", ".npz", "_methods.png", "_maps.html", "_map.jpg"):
             assert (out / f"{name}{ending}").exists(), (name, ending)
-    assert len(list(out.iterdir())) == 4 * 3 + 1
+    assert len(list(out.iterdir())) == 4 * 5 + 2
+    index = (out / "index.html").read_text()
+    assert all(f'href="{quote(name)}_maps.html"' in index for name in files)
     stems = [x.removesuffix(".png") for x in names]
     assert titles == [y for x in stems for y in (f"{x}: layer_cam", x)]

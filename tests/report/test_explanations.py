@@ -35,6 +35,8 @@ def test_the_page_shows_the_surest_hits_and_the_worst_errors(folder):
         assert got == want
         for kind, image in want:
             assert f"{kind}: {image}" in page
-    assert page.count("data:image/jpeg") == page.count("<h3>")
+    assert page.count("data:image/webp") == page.count("<article>") == page.count("<h3>") > 4
     assert "not for clinical use" in page
     assert "http" not in page.replace("http-equiv", "")
+    assert page.count("<script>") == 1
+    assert "explanations.html" in (folder / "eye" / "report.html").read_text()

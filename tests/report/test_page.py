@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import black
 from report_recount import Page, Recount
 from report_runs import LABELS, write_run
+from undrawn import black
 
 from fundus_diag.data.labels import label_text
 from fundus_diag.metrics import classification
