@@ -94,9 +94,7 @@ def _written(run, out, cases, settings, wanted, on_bad_image, pages, page):
     for batch in load_batches(run, cases, settings.batch_size, on_bad_image):
         chosen = wanted and [wanted] * len(batch)
         for found in explain_batch(run, batch, layers, settings, chosen, together=bool(wanted)):
-            write_case(out, found, settings.level, pages)
-            if pages and page is not None:
-                page(out, found, settings.level)
+            write_case(out, found, settings.level, pages, page)
             yield table_rows(found)
 
 

@@ -56,9 +56,14 @@ def table_rows(found):
     return rows
 
 
-def write_case(out, found, level, pages=True):
-    """NAME.npz of one explained case; pages: NAME.png, of several methods NAME_methods.png."""
+def write_case(out, found, level, pages=True, page=None):
+    """NAME.npz of one explained case; pages: NAME.png, of several methods NAME_methods.png.
+
+    `page`: a function of the first three that writes one more, or None.
+    """
     case = found["case"]
+    if pages and page is not None:
+        page(out, found, level)
     if pages:
         write_bytes(out / f"{case.name}.png", explanation_page(found, level))
     pair = len(found["loaded"]) > 1
