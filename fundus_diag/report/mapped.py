@@ -106,9 +106,12 @@ def verdict(found, k, validation, grade):
 
 
 def short(share):
-    """A share in [0, 1] as short as it can be read: .83, .004, 1."""
-    text = f"{share:.2f}" if 0.01 <= share <= 0.99 or share in (0, 1) else f"{share:.3f}"
-    return text.removeprefix("0") if share < 1 else "1"
+    """A share in [0, 1] as short as it can be read: .83, .004, over .999, 1."""
+    if share in (0, 1):
+        return f"{share:.0f}"
+    if not 0.001 <= share <= 0.999:
+        return "below .001" if share < 0.5 else "over .999"
+    return f"{share:.{2 if 0.01 <= share <= 0.99 else 3}f}".removeprefix("0")
 
 
 def outline(mask):

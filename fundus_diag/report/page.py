@@ -72,9 +72,9 @@ def write_report(
         explained: whether a page of explanations will lie beside this one.
 
     Returns:
-        (path of the page, metrics). The page is report.html, or report_<split>.html for another
-        split than test in the run directory itself. Beside it: metrics_<split>.json,
-        metrics_<split>.csv, figures/.
+        (path of the page, metrics, with "scored" as that function says). The page is report.html,
+        or report_<split>.html for another split than test in the run directory itself. Beside it:
+        metrics_<split>.json, metrics_<split>.csv, figures/.
 
     Raises:
         DataError: a file is missing or wrong.
@@ -113,7 +113,8 @@ def write_report(
             print(f"warning: {source}: {line}", file=sys.stderr)
     drawn = run_files.is_drawn(config) and predictions is None
     images = _draw(table, labels, metrics, history, config, split, DRAWN if drawn else "")
-    if scored is not None:
+    text = json.dumps(metrics, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    if scored is not None:  # in no file of figures: they are the same each time
         metrics["scored"] = scored()
     page = _page(run_dir, config, points, table, metrics, images, split, source, drawn, explained)
 
@@ -121,7 +122,6 @@ def write_report(
     out = Path(out or run_dir)
     contents = {f"figures/{figure}": content for figure, content in images["files"].items()}
     contents[f"metrics_{split}.csv"] = shown.metrics_csv(metrics, labels).encode()
-    text = json.dumps(metrics, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     contents[f"metrics_{split}.json"] = text.encode()
     contents[name] = page.encode()
     make_folder(out / "figures")
@@ -151,14 +151,14 @@ def _draw(table, labels, metrics, history, config, split, note):
         made = plotting.figure_files(*figure, ("png", "pdf"), note)
         files |= {f"{name}.{kind}": content for kind, content in made.items()}
 
-    def inline(figure, title, key):
+    def inline(figure, title, key, note=note):
         svg = plotting.figure_files(*figure, ("svg",), note)["svg"]
-        return pictures.inline_svg(svg, f"{title}{': ' + note if note else ''}", key)
+        return pictures.inline_svg(svg, title, key)
 
     panels = {
         kind: [
             inline(figures.alone(draw, item), f"{kind.replace('_', ' ')}, {item['title']}",
-                   f"{kind}-{k}")
+                   f"{kind}-{k}", "")
             for k, item in enumerate(items)
         ]
         for kind, draw in PANELS.items()

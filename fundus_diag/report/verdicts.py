@@ -87,6 +87,8 @@ def _words(entry, likeliest):
     words = []
     if support:
         share = next(text for least, text in SHARES if entry["recall"] >= least)
+        if entry["tp"] == support:
+            share = "finds all,"
         words.append(f"{share} {entry['tp']} of {support}")
     else:
         words.append("nobody has it here")

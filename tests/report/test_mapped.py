@@ -118,7 +118,8 @@ def test_the_verdict_says_what_is_called_and_what_such_scores_meant():
 
 
 @pytest.mark.parametrize(
-    ("share", "text"), [(0.83, ".83"), (1, "1"), (0.004, ".004"), (0.999, ".999"), (0, ".00")]
+    ("share", "text"),
+    [(0.83, ".83"), (1, "1"), (0.004, ".004"), (0.999, ".999"), (0, "0"), (0.9996, "over .999")],
 )
 def test_shares_are_short(share, text):
     assert mapped.short(share) == text
