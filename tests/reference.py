@@ -41,6 +41,7 @@ FIGURES = {
     "mcc": ("Matthews' correlation of truth and call", "0"),
     "brier": ("mean of (probability - truth) squared; 0 is best", "prevalence x (1 - prevalence)"),
     "ece": ("expected calibration error: mean gap of probability and truth over bins", "0"),
+    "npv": ("tn / (tn + fn): negative predictive value", "1 - the prevalence"),
 }
 MEASURES = {
     "pointing": (
@@ -71,8 +72,10 @@ METRICS = """As they are called in `metrics_<split>.json` and `.csv`. What is un
 `null` or empty: never 0, never .5. Each has a 95 % interval, `NAME_ci`, by the bootstrap over
 patients, where enough resamples define it."""
 MEANS = """The calibration error has {bins} bins of equal width. In macro means, which count
-every label alike, {means} of a label that is never called count 0: who never says a label would
-gain by it. Micro figures are of all labels' entries together."""
+every label alike, {means} of a label that could have been called and never was, or always, count
+0: who never says a label would gain by it. Micro figures are of all labels' entries together.
+`precision_at_half` and `npv_at_half` are predictive values where half of all are ill: those at any
+other share follow from them, for the odds are in proportion."""
 MAPS = """By `fundus-diag explain-eval`, inside the field of view, beside a uniform map and a
 centred Gaussian."""
 OUTLINES = """Dice, IoU, distances, lesions found:
@@ -82,6 +85,7 @@ OTHERS = {
     "hamming": "share of entries that are called wrong",
     "grade.accuracy": "share of rows whose likeliest grade is the true one",
     "grade.kappa": "quadratic kappa: agreement beyond chance, a miss by k grades weighs k squared",
+    "grade.referable": "the figures of a label, of the grade of the cut and above at its threshold",
     "odir.kappa, odir.f1, odir.auc, odir.final": (
         "those of the ODIR-2019 challenge, over all entries as one vector, called above {above:g}; "
         '`final` is the mean of the three, and its "F1" is accuracy'
