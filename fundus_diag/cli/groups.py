@@ -32,7 +32,7 @@ GROUPS = {
     ),
     "masked pictures": ("mask_ratio", "normalise_target", "pictures_every", "val_loss"),
     "choice of the epoch and of thresholds": (
-        "select", "criterion", "resampled_val_on_purpose",
+        "select", "criterion", "referable_cut", "resampled_val_on_purpose",
     ),
     "several machines": ("hosts", "host_index", "coordinator"),
 }  # fmt: skip
