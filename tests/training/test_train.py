@@ -300,3 +300,19 @@ def test_two_devices_train_as_one_does(manifest, tmp_path):
     for figure in ("loss", "val_loss", "val_macro_roc_auc"):
         np.testing.assert_allclose(mirrored[figure][:3], single[figure][:3], rtol=1e-3)
     assert np.isfinite(mirrored["loss"]).all()
+
+
+@pytest.mark.slow
+def test_of_grades_the_criterion_chooses_who_is_referred(tmp_path, capsys):
+    manifest = make_photographs(tmp_path / "photographs", grades=True)
+    flags = {"task": "grade", "criterion": "sensitivity=0.9", "referable_cut": 1}
+    assert train_only(manifest, tmp_path / "run", **flags) == 0
+    point = json.loads((tmp_path / "run" / "thresholds.json").read_text())["referable"]
+    assert (point["cut"], point["criterion"]) == (1, "sensitivity=0.9")
+    val = pd.read_csv(tmp_path / "run" / "predictions_val.csv")
+    ill = val["y_grade_0"] == 0
+    called = val["p_grade_1"] + val["p_grade_2"] >= point["threshold"]
+    assert called[ill].mean() >= 0.9
+    assert point["positives"] == ill.sum()
+    assert train_only(manifest, tmp_path / "other", task="grade", referable_cut=3) == 2
+    assert "--referable-cut 3: a grade from 1 to 2" in capsys.readouterr().err
