@@ -80,6 +80,8 @@ def grouped(known):
 def _text(one):
     """What an argument means, and what holds without it."""
     text = one.text
+    if one.positional and one.choices:
+        text = f"{text.removesuffix('.')}: {', '.join(one.choices)}."
     if one.negated:
         text = f"Leave out: {text[:1].lower()}{text[1:]}"
     if not one.metavar:

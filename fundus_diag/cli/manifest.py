@@ -49,7 +49,7 @@ def build(
             without it they start from --root.
 
     Example:
-        fundus-diag manifest build odir5k --root ODIR --out odir.csv
+        fundus-diag manifest build folders --root PICTURES --out all.csv
         fundus-diag manifest build csv --root PICTURES --mapping mapping.toml --out clinic.csv
     """
     from fundus_diag.data.datasets.build import build as build_manifest

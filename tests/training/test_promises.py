@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import optimize, special
+from scipy import optimize, special, stats
 from sklearn import metrics as skm
 from tiny import make_photographs, train_only
 
@@ -91,11 +91,14 @@ def test_calibration_and_threshold_are_fitted_on_val(run, label):
     assert (entry["positives"], entry["negatives"]) == (truth.sum(), (~truth).sum())
     assert entry["positives"] >= 10  # fewer would lean on a prior
 
-    def loss(theta):
+    def loss(theta, prior=0.0):
         u = theta[0] * z + theta[1]
-        return np.logaddexp(0, np.where(truth, -u, u)).sum() + 0.05 * (theta[0] - 1) ** 2
+        return np.logaddexp(0, np.where(truth, -u, u)).sum() + prior / 2 * (theta[0] - 1) ** 2
 
-    slope, intercept = optimize.minimize(loss, [1, 0], method="Nelder-Mead").x
+    slope, intercept = optimize.minimize(loss, [1, 0], 0.1, method="Nelder-Mead").x
+    best_without = optimize.minimize_scalar(lambda b: loss([0, b]), (-20, 20)).fun
+    if slope <= 0 or 2 * (best_without - loss([slope, intercept])) < stats.chi2.ppf(0.95, 1):
+        slope, intercept = optimize.minimize(loss, [1, 0], 1.0, method="Nelder-Mead").x
     if slope <= 0:  # the ranking is not turned round
         slope = 1.0
         intercept = optimize.brentq(lambda b: special.expit(z + b).sum() - truth.sum(), -50, 50)

@@ -124,8 +124,8 @@ def test_help_and_complaint_list_the_data_sets_that_are_there(beside, capsys):
     (beside / "classes.toml").write_text(FOLDER_SET)
     assert main(["manifest", "build", "--help"]) == 0
     text = re.sub(r"[\s│]+", " ", capsys.readouterr().out)
-    assert f"{{{','.join(described())}}}" in text
-    assert "chase_db1,classes,csv," in text
+    assert f"The data set: {', '.join(described())}. (required)" in text
+    assert "chase_db1, classes, csv," in text
     for choices in ("classes: odir or own", "odir5k: eye or patient", "retinamnist: grade or odir"):
         assert choices in text
     assert main(["manifest", "build", "nothing", "--root", ".", "--out", "x.csv"]) == 2
