@@ -14,6 +14,7 @@ from fundus_diag.explain.explainer import layers_of
 from fundus_diag.explain.output import shrunk
 from fundus_diag.explain.overlay import ALPHA, blend
 from fundus_diag.explain.settings import Settings
+from fundus_diag.metrics.meaning import share_interval
 from fundus_diag.report.answers import card_of
 from fundus_diag.report.environment import environment
 from fundus_diag.report.pictures import data_url, jpeg_url, resized, size_within
@@ -106,7 +107,13 @@ def _about(run, segmenter, words, found):
     for k, answer in enumerate(found):
         card = card_of(run, answer, validation)
         rows = [
-            {**row, "label": label, "title": row["label"], "id": f"answer-{k}-{i}"}
+            {
+                **row,
+                "label": label,
+                "title": row["label"],
+                "id": f"answer-{k}-{i}",
+                "interval": share_interval(row["had"], row["n"]) if row["n"] else None,
+            }
             for i, (label, row) in enumerate(zip(run.labels, card["rows"], strict=False))
         ]
         # Names of files may be those of people: the page and its facts are of nobody.

@@ -5,6 +5,7 @@ import math
 import re
 import shutil
 
+import browser
 import cv2
 import numpy as np
 import pytest
@@ -78,7 +79,11 @@ def test_regions_are_counted_and_measured_from_the_macula(outlined):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("case")
-    ready_run(make_photographs(folder / "photographs", patients=20), folder / "run")
+    manifest, run = make_photographs(folder / "photographs", patients=20), folder / "run"
+    ready_run(manifest, run)
+    words = ["predict", run, "--manifest", manifest, "--image-root", manifest.parent]
+    words += ["--split", "val", "--out", run / "predictions_val.csv"]
+    assert main([str(x) for x in words]) == 0
     return folder
 
 
@@ -111,6 +116,32 @@ def test_every_sentence_has_a_row_of_the_page(folder, tmp_path, capsys):
     assert not re.search(r"(src|href)=.?https?:", page)
     # Names of files may be those of people.
     assert "000_left" not in page + json.dumps(facts)
+
+
+def test_a_probability_has_the_interval_of_those_scored_alike(folder, tmp_path):
+    words = ["case", str(folder / "run"), "--images", *pair(folder), "--out", str(tmp_path)]
+    assert main(words) == 0
+    page = (tmp_path / "case.html").read_text()
+    rows = [x for one in json.loads((tmp_path / "case.json").read_text())["answers"]
+            for x in one["rows"]]  # fmt: skip
+    assert any(row["n"] for row in rows)
+    for row in rows:
+        if row["n"]:  # Wilson's, by its formula
+            n, share, z = row["n"], row["had"] / row["n"], 1.959964
+            middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+            half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+            low, high = middle - half, middle + half
+            assert row["interval"] == pytest.approx([max(low, 0), min(high, 1)], abs=1e-6)
+            assert f"{row['interval'][0]:.2f} to {row['interval'][1]:.2f}" in page
+
+
+@pytest.mark.browser
+def test_it_prints_on_two_sheets(folder, tmp_path):
+    words = ["case", str(folder / "run"), "--images", *pair(folder), "--out", str(tmp_path)]
+    assert main(words) == 0
+    address = (tmp_path / "case.html").as_uri()
+    with browser.page(address, 1400, tmp_path / "profile") as call:
+        assert browser.pages(call) <= 2
 
 
 def test_a_run_over_both_eyes_reads_them_together(folder, tmp_path):
