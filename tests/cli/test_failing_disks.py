@@ -200,7 +200,7 @@ def test_train_again(folder, tmp_path, capsys):
     manifest, out = folder / "photographs" / "manifest.csv", tmp_path / "runs"
     assert train_only(manifest, out / "run", phase2_epochs=1, deterministic=True) == 0
     flags = {"phase2_epochs": 1, "deterministic": True, "overwrite": True}
-    changing = ("config.json", "history.csv", ".npz", "model.weights.h5", ".v2")
+    changing = ("config.json", "history.csv", "log.txt", ".npz", "model.weights.h5", ".v2")
     check_every_step(lambda: train_only(manifest, out / "run", **flags), out, capsys, 3, changing)
 
 
