@@ -14,6 +14,7 @@ RUN python -m pip install --no-cache-dir --constraint constraints.txt '.[dicom,p
 # Files that it writes into /data are this user's; give your own by `--user $(id -u):$(id -g)`.
 RUN useradd --create-home --uid 1000 eye
 USER eye
+# Whoever it is run as can write there.
 ENV HOME=/tmp MPLCONFIGDIR=/tmp/matplotlib
 WORKDIR /data
 ENTRYPOINT ["fundus-diag"]

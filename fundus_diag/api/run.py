@@ -1,6 +1,8 @@
 """A run, opened: ask it, have it explained, reported, exported."""
 
+import dataclasses
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,9 +18,9 @@ from fundus_diag.explain.settings import Settings
 from fundus_diag.runs import run as runs
 from fundus_diag.runs.answer_files import full_fields, full_row
 from fundus_diag.runs.answers import Answer, answers, units_of
-from fundus_diag.runs.cases import cases_of_answers, load_batches, usable_cases
+from fundus_diag.runs.cases import cases_of_photographs, load_batches, usable_cases
 from fundus_diag.runs.salt import salt_maker
-from fundus_diag.utils.errors import DataError
+from fundus_diag.utils.errors import DataError, UsageError
 
 Files: TypeAlias = str | os.PathLike | Sequence[Any] | pd.DataFrame | np.ndarray
 
@@ -101,13 +103,16 @@ class Run(runs.Run):
 
         Raises:
             DataError: a file cannot be read.
-            UsageError: the run has no such label, or its network no such method or layer.
+            UsageError: the run has no such label, its network no such method or layer, or a setting
+                is unknown.
         """
+        unknown = set(settings) - {x.name for x in dataclasses.fields(Settings)}
+        if unknown:
+            raise UsageError(f"{', '.join(sorted(unknown))}: no setting of maps")
         chosen = Settings(**settings)
         layers = layers_of(self.model, chosen)
         wanted = None if labels is None else label_numbers(self, labels)
-        units = units_of(self, self._photographs(files, image_root))
-        cases = usable_cases(cases_of_answers([x for x in units if x.paths]))
+        cases = usable_cases(cases_of_photographs(self, self._photographs(files, image_root)))
         out: list[Explanation] = []
         for batch in load_batches(self, cases, chosen.batch_size):
             each = wanted and [wanted] * len(batch)
@@ -159,7 +164,10 @@ class Run(runs.Run):
             return pd.DataFrame(rows, columns=["image", "path", "patient", "eye"])
         paths = [Path(x) for x in files]
         check_paths(paths)
-        return gather(paths, None, image_root, salt_maker(self.run_dir)).table
+        found = gather(paths, None, image_root, salt_maker(self.run_dir))
+        for note in found.notes:
+            print(f"note: {note}", file=sys.stderr)
+        return found.table
 
     def _table(self, given: list[Answer]) -> pd.DataFrame:
         table = pd.DataFrame([full_row(self, x) for x in given], columns=full_fields(self))

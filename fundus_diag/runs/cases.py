@@ -61,7 +61,12 @@ def cases_of_files(run, paths, pattern=None, image_root=None, on_bad_image="fail
     found = gather(paths, pattern, image_root, salt_maker(run.run_dir))
     for note in found.notes:
         print(f"note: {note}", file=sys.stderr)
-    units = units_of(run, found.table)
+    return cases_of_photographs(run, found.table, on_bad_image)
+
+
+def cases_of_photographs(run, photographs, on_bad_image="fail"):
+    """`Case`s of a table of `gather.Gathered`; see `cases_of_files`."""
+    units = units_of(run, photographs)
     settle_bad([[x, u.why] for u in units if not u.paths for x in u.images.values()], on_bad_image)
     cases = cases_of_answers([unit for unit in units if unit.paths])
     if not cases:

@@ -106,6 +106,7 @@ WRONG = {
         r"pictures \(N, 32, 32, 3\), RGB in \[0, 255\], are expected",
     ),
     "no such label": (lambda run: run.explain("nowhere", labels=["Z"]), "--labels Z: the run has"),
+    "no such setting": (lambda run: run.explain("x", method="x"), "^method: no setting of maps$"),
     "no such method": (lambda run: run.explain("nowhere", methods=("x",)), "x"),
     "not there, to explain": (lambda run: run.explain("nowhere"), "^nowhere: no such file"),
 }
@@ -143,6 +144,17 @@ def test_maps_are_those_of_the_network_laid_over_the_photograph(runs, folder):
     assert {(x.eye, x.method) for x in pair} == {
         (eye, method) for eye in ("left", "right") for method in ("layer_cam", "grad_cam")
     }
+
+
+def test_what_is_left_out_is_said(runs, folder, tmp_path, capsys):
+    """What is no picture is counted; a photograph whose eye a pair needs is an error."""
+    (name,) = files(folder, 1)
+    (tmp_path / "one.png").write_bytes(name.read_bytes())
+    (tmp_path / "notes.txt").write_text("no picture")
+    assert runs["eye"].predict(tmp_path).shape == (1, 2)
+    assert "note: left out: 1 files whose ending is no picture's" in capsys.readouterr().err
+    with pytest.raises(fd.DataError, match=r"one\.png \(the run reads both eyes, and which eye"):
+        runs["patient"].explain(tmp_path)
 
 
 def test_an_overlay_is_a_figure_of_photograph_and_map(runs, folder):
