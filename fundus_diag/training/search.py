@@ -115,7 +115,8 @@ def _trial(plan, out, table, study, trial, found, show):
     config = TrainConfig(plan.manifest, plan.image_root, out, seed=plan.seed, **flags)
     config = placed(config, out, {"table": table.sha256, **facts}, config.encoder)
     full = config.resolved()
-    one = Training(f"trial {trial.number}", config, full.phase1_epochs + full.phase2_epochs)
+    epochs = full.phase1_epochs + full.phase2_epochs
+    one = Training(f"trial {trial.number}", config, epochs, first=full.phase1_epochs)
     found.append(one)
     trial.set_user_attr("run", config.run_dir.name)
     make_folder(one.log.parent)

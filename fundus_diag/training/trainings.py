@@ -44,9 +44,11 @@ class Training:
         name: of its variant.
         config: `TrainConfig` or `PretrainConfig`, with the flags as given.
         epochs: of all of it.
+        first: of these, the epochs of phase 1.
         state: waiting, running, scoring, done, reused, ended early or failed.
         done: epochs that are finished.
         seconds: spent on it here.
+        head: of these, the seconds until phase 1 was over.
         reason: why it failed.
         table: function that writes the table it learns from, where that is its own.
     """
@@ -60,6 +62,8 @@ class Training:
     reason: str = ""
     started: float | None = field(default=None, repr=False)
     done_before: int = 0
+    first: int = 0
+    head: float = 0.0
     table: Callable = field(default=lambda: None, repr=False)
 
     @property
@@ -134,7 +138,7 @@ def _training(plan, variant, seed, out, manifest, pretrained):
     config = placed(config, out, facts, config.encoder)
     full = config.resolved()
     epochs = full.phase1_epochs + full.phase2_epochs
-    return Training(variant.name, config, epochs, table=write)
+    return Training(variant.name, config, epochs, first=full.phase1_epochs, table=write)
 
 
 def with_weights(flags, folder, where):
@@ -265,6 +269,8 @@ def waited(one, words, log, show, enough=lambda one: False):
             except subprocess.TimeoutExpired:
                 one.seconds = time.monotonic() - one.started
                 look(one)
+                if one.done < one.first:
+                    one.head = one.seconds
                 show(one)
                 if enough(one):
                     process.terminate()

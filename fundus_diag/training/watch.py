@@ -16,22 +16,35 @@ ROWS = 20  # of the table: of many trainings those around the first that is not 
 def time_left(found):
     """Seconds that what is left is likely to take, or None where nothing tells yet.
 
-    By the epochs of the same variant, or where it has none yet by those of all.
+    By what phase 1 as a whole, and an epoch of phase 2, took of the same variant, or where it has
+    none yet of all: on features that are computed once, epochs of phase 1 take no time.
     """
-    spent, epochs = {}, {}
+    heads, later = {}, {}
     for one in found:
-        here = one.done - one.done_before
-        if one.started is not None and here > 0:
-            for key in (one.name, None):
-                spent[key] = spent.get(key, 0) + one.seconds
-                epochs[key] = epochs.get(key, 0) + here
-    if None not in spent:
-        return None
+        if one.started is None:
+            continue
+        epochs = one.done - max(one.first, one.done_before)
+        for key in (one.name, None):
+            if one.done_before < one.first <= one.done:
+                heads.setdefault(key, []).append(one.head)
+            if epochs > 0:
+                later.setdefault(key, []).append((one.seconds - one.head, epochs))
     left = 0.0
     for one in found:
-        if not one.over:
-            key = one.name if one.name in spent else None
-            left += max(0, one.epochs - one.done) * spent[key] / epochs[key]
+        if one.over:
+            continue
+        epochs = one.epochs - max(one.first, one.done)
+        known = heads.get(one.name, heads.get(None))
+        if one.done < one.first:
+            if not known:
+                return None
+            left += max(0.0, np.mean(known) - one.head)
+        if epochs:
+            known = later.get(one.name, later.get(None))
+            if not known:
+                return None
+            seconds, those = np.sum(known, axis=0)
+            left += epochs * seconds / those
     return left
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+import time
 
 import pandas as pd
 import pytest
@@ -218,5 +219,56 @@ def test_time_left_is_told_by_the_epochs_of_the_same_variant():
     assert left == pytest.approx(5 * 20 + 10 * 20 + 10 * 1)
     unknown = time_left([slow, fast, one("third")])
     assert unknown == pytest.approx(5 * 20 + 10 * 50 / 12)
+
+
+def test_time_left_does_not_take_epochs_of_the_head_for_those_of_everything():
+    config = TrainConfig("a", "b", "c")
+
+    def one(name, **more):
+        return Training(name, config, 35, first=30, **more)
+
+    begun = one("a", state="running", done=30, seconds=70.0, head=60.0, started=0.0)
+    assert time_left([begun, one("a")]) is None  # 30 epochs in a minute say nothing of the 5
+    begun = one("a", state="running", done=32, seconds=260.0, head=60.0, started=0.0)
+    assert time_left([begun, one("a")]) == pytest.approx(3 * 100 + 60 + 5 * 100)
+    on_its_way = one("b", state="running", done=7, seconds=20.0, head=20.0, started=0.0)
+    assert time_left([begun, on_its_way]) == pytest.approx(3 * 100 + 40 + 5 * 100)
+    gone_on = one("a", state="running", done=33, done_before=32, seconds=90.0, started=0.0)
+    assert time_left([gone_on, one("a")]) is None  # of phase 1 nothing is known
+    alone = Training("head alone", config, 30, first=30)
+    assert time_left([begun, alone]) == pytest.approx(3 * 100 + 60)
+
+
+TWO_PHASES = """
+import pathlib, sys, time
+run, history = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[1]) / "history.csv"
+for row, file in (("epoch", "begun"), ("1", "phase_1_seen"), ("2", "phase_2_seen")):
+    with history.open("a") as out:
+        out.write(row + chr(10))
+    while not (run / file).exists():
+        time.sleep(0.01)
+"""
+
+
+def test_the_seconds_of_phase_1_are_those_until_its_last_epoch_is_seen(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainings, "COMMAND", (sys.executable, "-c", TWO_PHASES))
+    monkeypatch.setattr(trainings, "LOOK_EVERY", 0.01)
+    one = Training("a", TrainConfig("a", "b", tmp_path), 2, first=1, started=time.monotonic())
+    looks = []
+
+    def show(one):
+        looks.append((one.done, one.seconds, one.head))
+        name = ("begun", "phase_1_seen", "phase_2_seen")[one.done]
+        (tmp_path / name).touch()
+
+    with (tmp_path / "log").open("wb") as log:
+        assert trainings.waited(one, [str(tmp_path)], log, show) == 0
+    before = [seconds for done, seconds, _ in looks if done < 1]
+    assert one.head == before[-1] > 0
+    assert [head for done, _, head in looks if done] == [one.head] * sum(x[0] > 0 for x in looks)
+    assert one.seconds > one.head
+
+
+def test_durations():
     said = [duration(x) for x in (40, 89.9, 700, 3600 * 1.5, 11100)]
     assert said == ["40 s", "90 s", "12 min", "1 h 30 min", "3 h 05 min"]
