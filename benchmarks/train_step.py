@@ -3,11 +3,13 @@
     python benchmarks/train_step.py [--image-size 299] [--batch-size 16] [--repeats 7]
 
 SE-Xception from scratch (BatchNorm trains in phase 2), random pictures: the arithmetic does not
-care what they show.
+care what they show. With --throughout also bfloat16 as TensorFlow would have it, convolutions of
+single channels too.
 """
 
 import argparse
 import os
+from unittest import mock
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands do
 
@@ -21,7 +23,10 @@ from fundus_diag.models.weights.load import load_encoder
 from fundus_diag.training.config import TrainConfig
 from fundus_diag.training.losses import WeightedBinaryCrossentropy
 from fundus_diag.training.phases import compile_phase
+from fundus_diag.utils import mixed_precision
 from fundus_diag.utils.mixed_precision import precision, resolve_precision
+
+THROUGHOUT = "bfloat16 throughout"
 
 
 def compiled(encoder, size, labels, phase, name, weights="none"):
@@ -37,10 +42,12 @@ def compiled(encoder, size, labels, phase, name, weights="none"):
 
 def step(encoder, size, images, y, phase, name):
     """A function that runs one training step of a phase under a precision."""
+    left_alone = "" if name == THROUGHOUT else mixed_precision.DEPTHWISE
+    name = name.split()[0]
     model = compiled(encoder, size, y.shape[1], phase, name)
 
     def run():
-        with precision(name):
+        with mock.patch.object(mixed_precision, "DEPTHWISE", left_alone), precision(name):
             model.train_on_batch(images, y)
 
     return run
@@ -52,6 +59,7 @@ def main():
     parser.add_argument("--image-size", type=int, default=299, help="px")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--throughout", action="store_true")
     args = parser.parse_args()
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
@@ -59,18 +67,20 @@ def main():
     images = tf.constant(rng.uniform(0, 255, shape), tf.float32)
     y = tf.constant(rng.random((args.batch_size, 8)) < 0.2, tf.float32)
     auto = resolve_precision("auto")
+    names = dict.fromkeys(("float32", auto, *([THROUGHOUT] if args.throughout else [])))
     steps = {
         f"phase {phase}, {name}": step(args.encoder, args.image_size, images, y, phase, name)
-        for name in dict.fromkeys(("float32", auto))
+        for name in names
         for phase in (1, 2)
     }
     times = in_turn(steps, args.repeats)
     print(f"{args.encoder}, {args.image_size} px, batch {args.batch_size}, {machine()}")
     for name, seconds in times.items():
-        print(f"{name:18} {1000 * np.median(seconds) / args.batch_size:7.1f} ms per image")
+        print(f"{name:28} {1000 * np.median(seconds) / args.batch_size:7.1f} ms per image")
     full = times["phase 2, float32"]
-    print(f"phase 2, auto ({auto}) / float32: {ratio(times[f'phase 2, {auto}'], full)}")
-    for name in dict.fromkeys(("float32", auto)):
+    for name in (x for x in names if x != "float32"):
+        print(f"phase 2, {name} / float32: {ratio(times[f'phase 2, {name}'], full)}")
+    for name in names:
         parts = times[f"phase 1, {name}"], times[f"phase 2, {name}"]
         print(f"phase 1 / phase 2, {name}: {ratio(*parts)}")
 

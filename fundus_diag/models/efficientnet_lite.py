@@ -20,17 +20,11 @@ from fundus_diag.models.layers.transformer import drop_path_rates, residual
 from fundus_diag.models.weights.lite_packages import PUBLISHED
 
 HEAD = {"hidden": 0}  # as upstream's own: pooling, dropout, logits
+ALIKE = {"recipe": "efficientnet_lite", "published": PUBLISHED, "float32_on_cpu": True}
 PRESETS = {
-    "efficientnet_lite0": Preset(image_size=224, recipe="efficientnet_lite", published=PUBLISHED),
-    "efficientnet_lite1": Preset(
-        {"depth": 1.1}, image_size=240, recipe="efficientnet_lite", published=PUBLISHED
-    ),
-    "efficientnet_lite2": Preset(
-        {"width": 1.1, "depth": 1.2},
-        image_size=260,
-        recipe="efficientnet_lite",
-        published=PUBLISHED,
-    ),
+    "efficientnet_lite0": Preset(image_size=224, **ALIKE),
+    "efficientnet_lite1": Preset({"depth": 1.1}, image_size=240, **ALIKE),
+    "efficientnet_lite2": Preset({"width": 1.1, "depth": 1.2}, image_size=260, **ALIKE),
 }
 NAMINGS = (
     Naming(

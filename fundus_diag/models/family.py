@@ -35,6 +35,8 @@ class Preset:
         published: the weights of "imagenet". None where there are none.
         decoder: blocks and channels of the decoder that pretrains it as a masked autoencoder.
             None is the published one.
+        float32_on_cpu: whether it learns no slower in float32 than in bfloat16 on processors that
+            have it (`benchmarks/train_step.py --throughout`): then `auto` takes float32.
     """
 
     options: dict = field(default_factory=dict)
@@ -42,6 +44,7 @@ class Preset:
     recipe: str = "se_xception"
     published: Published | None = None
     decoder: tuple | None = None
+    float32_on_cpu: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ import contextlib
 import keras
 import tensorflow as tf
 
+from fundus_diag.models.encoders import preset_of
 from fundus_diag.training import jax_hosts
 from fundus_diag.utils.errors import UsageError
-from fundus_diag.utils.mixed_precision import on_jax, precision
+from fundus_diag.utils.mixed_precision import has_gpu, on_jax, precision
 
 
 def device_strategy():
@@ -45,5 +46,8 @@ def at_work(config, strategy):
     Not for the pictures: they are read outside, in full precision.
     """
     scope = contextlib.nullcontext() if strategy is None else strategy.scope()
-    with precision(config.precision) as arithmetic, scope:
+    name = config.precision
+    if name == "auto" and preset_of(config.encoder).float32_on_cpu and not has_gpu():
+        name = "float32"
+    with precision(name) as arithmetic, scope:
         yield arithmetic

@@ -2,10 +2,13 @@
 
 On a GPU reduced precision is Keras's mixed policy. On a CPU with bfloat16 instructions the graph
 is left in float32 and oneDNN rewrites its convolutions and products: faster there than the mixed
-policy (`benchmarks/train_step.py`).
+policy (`benchmarks/train_step.py`). Convolutions of single channels stay in float32: for the way
+back through them in bfloat16 TensorFlow has no kernel of oneDNN's, and its own takes up to twice as
+long (`benchmarks/train_step.py --throughout`).
 """
 
 import contextlib
+import os
 import platform
 from pathlib import Path
 
@@ -16,6 +19,9 @@ from fundus_diag.utils.errors import UsageError
 from fundus_diag.utils.keras_settings import FLOATX, layout
 
 ONEDNN_OPTION = "auto_mixed_precision_onednn_bfloat16"
+# What TensorFlow reads, whenever it rewrites a graph, as the operations that it leaves alone.
+LEFT_ALONE = "TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_ALLOWLIST_REMOVE"
+DEPTHWISE = ",".join(f"DepthwiseConv2dNative{x}" for x in ("", "BackpropInput", "BackpropFilter"))
 
 
 def has_gpu():
@@ -73,7 +79,7 @@ def precision(name):
     before = keras.config.dtype_policy(), keras.config.floatx()
     tf32 = tf.config.experimental.tensor_float_32_execution_enabled()
     exact = resolved == "float32"
-    with layout(), _jax_products(exact):
+    with layout(), _jax_products(exact), _depthwise_left_alone(on_cpu_bfloat16):
         keras.config.set_floatx(FLOATX)
         policy = FLOATX if exact or on_cpu_bfloat16 else f"mixed_{resolved}"
         keras.config.set_dtype_policy(policy)
@@ -86,6 +92,20 @@ def precision(name):
             keras.config.set_dtype_policy(before[0])
             tf.config.experimental.enable_tensor_float_32_execution(tf32)
             tf.config.optimizer.set_experimental_options({ONEDNN_OPTION: False})
+
+
+@contextlib.contextmanager
+def _depthwise_left_alone(wanted):
+    before = os.environ.get(LEFT_ALONE)
+    if wanted:
+        os.environ[LEFT_ALONE] = ",".join(filter(None, (before, DEPTHWISE)))
+    try:
+        yield
+    finally:
+        if wanted and before is None:
+            os.environ.pop(LEFT_ALONE, None)
+        elif wanted:
+            os.environ[LEFT_ALONE] = before
 
 
 def _jax_products(exact):
