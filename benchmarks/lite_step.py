@@ -24,7 +24,8 @@ from fundus_diag.data.pictures import Pictures
 from fundus_diag.data.pipeline import training_batches
 from fundus_diag.training.classify import augmentation
 from fundus_diag.training.config import TrainConfig
-from fundus_diag.utils.mixed_precision import precision, resolve_precision
+from fundus_diag.training.devices import at_work
+from fundus_diag.utils.mixed_precision import precision
 
 LABELS = 8
 STEPS = 12  # of an epoch that is timed
@@ -64,7 +65,9 @@ def main():
     images = rng.uniform(0, 255, shape).astype(np.float32)
     y = (rng.random((args.batch_size, LABELS)) < 0.2).astype(np.float32)
     print(f"{args.encoder}, {args.image_size} px, batch {args.batch_size}, {machine()}")
-    auto = resolve_precision("auto")
+    config = TrainConfig("", "", "", encoder=args.encoder, image_size=args.image_size).resolved()
+    with at_work(config, None) as auto:  # what training takes
+        pass
     beside = all(map(importlib.util.find_spec, ("torch", "efficientnet_lite_pytorch")))
     if not beside:
         print("PyTorch is left out: pip install torch efficientnet-lite-pytorch")
