@@ -22,9 +22,13 @@ from train_step import compiled
 
 from fundus_diag.data.pictures import Pictures
 from fundus_diag.data.pipeline import training_batches
+from fundus_diag.runs.freeze import inference_frozen
 from fundus_diag.training.classify import augmentation
 from fundus_diag.training.config import TrainConfig
 from fundus_diag.training.devices import at_work
+from fundus_diag.training.features import head_alone
+from fundus_diag.training.losses import WeightedBinaryCrossentropy
+from fundus_diag.training.phases import compile_phase
 from fundus_diag.utils.mixed_precision import precision
 
 LABELS = 8
@@ -75,10 +79,7 @@ def main():
     for phase in (1, 2):
         model = compiled(args.encoder, args.image_size, LABELS, phase, auto, "imagenet")
 
-        def ours(model=model):
-            with precision(auto):
-                model.train_on_batch(*ready)
-
+        ours = of_head(model, config, auto, ready) if phase == 1 else of_all(model, auto, ready)
         steps = {f"here, {auto}": ours}
         if beside:
             from torch_efficientnet_lite import step, with_weights_of
@@ -97,6 +98,35 @@ def main():
             print(f"phase {phase}: here / the faster of PyTorch: {ratio(mine, fastest)}")
         if phase == 2:
             whole(model, ours, images, y, args, auto)
+
+
+def of_all(model, name, ready):
+    """A step of phase 2."""
+
+    def step():
+        with precision(name):
+            model.train_on_batch(*ready)
+
+    return step
+
+
+def of_head(model, config, name, ready):
+    """A step of phase 1 as training takes it: what the frozen encoder says, and the head on it.
+
+    Training does the first part once for all epochs, and here it is in every step.
+    """
+    images, y = ready
+    with precision(name):
+        ask = inference_frozen(keras.Model(model.input, model.get_layer("head_pool").output))
+        head = head_alone(model)
+        loss = WeightedBinaryCrossentropy(np.ones(LABELS))
+        compile_phase(head, 1, config, loss, steps=1000, pretrained=True)
+
+    def step():
+        with precision(name):
+            head.train_on_batch(ask(images), y)
+
+    return step
 
 
 def whole(model, ours, images, y, args, auto):

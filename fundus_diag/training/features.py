@@ -25,7 +25,7 @@ from fundus_diag.data.cache_files import (
 from fundus_diag.data.pipeline import scoring_batches, training_batches
 from fundus_diag.models.classifier import encoder_layers
 from fundus_diag.models.layers.eyes import FoldEyes
-from fundus_diag.runs.freeze import inference
+from fundus_diag.runs.freeze import inference_frozen
 from fundus_diag.utils.files import writing
 from fundus_diag.utils.progress import track
 
@@ -149,7 +149,7 @@ def _taken(features, row, view):
 
 def _compute(array, config, model, pictures, rows, augmentation, title):
     images = model.input["images"] if isinstance(model.input, dict) else model.input
-    ask = inference(keras.Model(images, model.get_layer("head_pool").output))
+    ask = inference_frozen(keras.Model(images, model.get_layer("head_pool").output))
     count, size = len(rows), config.batch_size
     nothing = np.zeros((count, 1), np.float32)  # labels, which nothing mixes here
 
