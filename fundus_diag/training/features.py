@@ -27,6 +27,7 @@ from fundus_diag.models.classifier import encoder_layers
 from fundus_diag.models.layers.eyes import FoldEyes
 from fundus_diag.runs.freeze import inference_frozen
 from fundus_diag.utils.files import writing
+from fundus_diag.utils.mixed_precision import ONEDNN_OPTION
 from fundus_diag.utils.progress import track
 
 
@@ -183,7 +184,10 @@ def _key(config, model, pictures, rows, views, augmentation):
     digest = hashlib.sha256()
     facts = [
         photographs.key(pictures.paths, pictures.image_size, pictures.crop),
-        *(config.encoder, config.encoder_options, config.pool, config.precision),
+        *(config.encoder, config.encoder_options, config.pool),
+        # The arithmetic at work: "auto" is another one on another machine.
+        keras.config.dtype_policy().name,
+        tf.config.optimizer.get_experimental_options().get(ONEDNN_OPTION, False),
         *((views, sorted(augmentation.items()), config.seed) if views > 1 else ()),
     ]
     digest.update(repr(facts).encode())

@@ -61,7 +61,7 @@ def test_it_is_the_same_training_where_nothing_is_augmented(folder, unit, more):
 
 @pytest.mark.slow
 def test_the_encoder_looks_once_at_each_row_whatever_the_epochs(folder, monkeypatch):
-    looked, real = [], features.inference
+    looked, real = [], features.inference_frozen
 
     def counting(model):
         ask = real(model)
@@ -72,7 +72,7 @@ def test_the_encoder_looks_once_at_each_row_whatever_the_epochs(folder, monkeypa
 
         return asked
 
-    monkeypatch.setattr(features, "inference", counting)
+    monkeypatch.setattr(features, "inference_frozen", counting)
     history(folder, "counted", phase1_epochs=5)
     table = pd.read_csv(folder / "photographs" / "manifest.csv")
     train, val = (int((table["split"] == x).sum()) for x in ("train", "val"))
