@@ -20,8 +20,10 @@ from fundus_diag.runs.predict import (
 )
 from fundus_diag.runs.run import load_run
 from fundus_diag.utils.errors import DataError
-from fundus_diag.utils.files import atomic, make_folder, write_text
+from fundus_diag.utils.files import PARTIAL, atomic, make_folder, write_text
 from fundus_diag.utils.over_ray import over_ray, share_of_cores
+
+PART = "[0-9]" * 6 + ".csv"
 
 
 def predict_over_ray(
@@ -87,8 +89,11 @@ def predict_over_ray(
 
 
 def _clear(folder):
-    """Removes the parts of a folder, and it, if nothing of somebody else is in it."""
-    for path in folder.glob("[0-9][0-9][0-9][0-9][0-9][0-9].csv"):
+    """Removes the parts of a folder, and it, if nothing of somebody else is in it.
+
+    A part that was being written when a process was killed goes too.
+    """
+    for path in (x for start in ("", f"{PARTIAL}[0-9]*-") for x in folder.glob(start + PART)):
         path.unlink()
     with contextlib.suppress(OSError):  # not there, or not empty
         folder.rmdir()
