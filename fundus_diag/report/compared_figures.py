@@ -1,5 +1,7 @@
 """Figures of several runs: figures of merit beside each other, curves over each other, trials."""
 
+import textwrap
+
 import numpy as np
 
 from fundus_diag.utils.plotting import BLUE, GREY, LINES, SKY, figure_png, plain
@@ -21,7 +23,7 @@ def forest_png(names, panels):
                 ax.plot(value, at, "o", color=BLUE, markersize=5)
             if not np.isnan(values[0, 0]):
                 ax.axvline(values[0, 0], color=GREY, linewidth=1, linestyle=":")
-            ax.set_title(title, fontsize=8.5)
+            ax.set_title(textwrap.fill(title, 18), fontsize=8.5)  # no wider than its panel
             ax.tick_params(axis="y", length=0)
             ax.xaxis.get_major_locator().set_params(nbins=4)
             ax.spines["left"].set_visible(False)
@@ -29,7 +31,7 @@ def forest_png(names, panels):
         every[0].set_ylim(len(names) - 0.5, -0.5)
         every[0].set_yticks(range(len(names)), [plain(_short(x)) for x in names])
 
-    return figure_png((1.6 + 1.65 * len(panels), 0.9 + 0.3 * len(names)), draw)
+    return figure_png((1.6 + 1.65 * len(panels), 1.0 + 0.3 * len(names)), draw)
 
 
 def overlay_png(items, columns=4):

@@ -2,19 +2,26 @@
 
 import json
 import shutil
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, roc_auc_score
 from tiny import main, make_photographs, ready_run
 
 from fundus_diag.metrics.calibration import threshold_of, thresholds_array
+from fundus_diag.report import compared_figures
 from fundus_diag.report.comparison import compare
 from fundus_diag.runs.run_files import read_predictions
 from fundus_diag.runs.thresholds import load_operating_points
-from fundus_diag.runs.variants import Variant, _of_patients
+from fundus_diag.runs.variants import MULTI_LABEL, Variant, _of_patients
 from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.utils.plotting import STYLE
 
 pytestmark = pytest.mark.slow
 
@@ -298,3 +305,20 @@ def test_grades_have_figures_of_their_own(tmp_path):
     assert (differences["difference"] == 0).all()
     assert (differences["p"].dropna() == 1).all()
     assert differences["p"].notna().sum() >= 3  # of the others too few resamples have all grades
+
+
+def test_no_title_runs_into_its_neighbours_panel(monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(
+        compared_figures, "figure_png", lambda size, draw: drawn.update(size=size, draw=draw)
+    )
+    panels = [(title, np.full((2, 3), 0.5)) for title in MULTI_LABEL.values()]
+    compared_figures.forest_png(["by the book", "validation on resampled rows"], panels)
+    with rc_context(STYLE):
+        figure = Figure(figsize=drawn["size"], layout="constrained", dpi=100)
+        drawn["draw"](figure)
+        FigureCanvasAgg(figure).draw()
+        titles = {" ".join(x.get_text().split()): x for x in figure.findobj(Text)}
+        boxes = [titles[title].get_window_extent() for title, _ in panels]
+    for left, right in pairwise(boxes):
+        assert left.x1 + 5 < right.x0
