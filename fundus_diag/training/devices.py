@@ -40,14 +40,19 @@ def check_shares(strategy, batch_size):
 
 
 @contextlib.contextmanager
-def at_work(config, strategy):
+def at_work(config, strategy, decoder=False):
     """Arithmetic and devices of the network; yields the name of the arithmetic.
 
     Not for the pictures: they are read outside, in full precision.
+
+    Args:
+        decoder: whether most of the arithmetic is a decoder's, whose convolutions are dense: these
+            bfloat16 makes faster (`benchmarks/train_step.py --network unet`) whatever the encoder.
     """
     scope = contextlib.nullcontext() if strategy is None else strategy.scope()
     name = config.precision
-    if name == "auto" and preset_of(config.encoder).float32_on_cpu and not has_gpu():
+    light = preset_of(config.encoder).float32_on_cpu and not decoder
+    if name == "auto" and light and not has_gpu():
         name = "float32"
     with precision(name) as arithmetic, scope:
         yield arithmetic

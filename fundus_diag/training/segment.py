@@ -85,7 +85,7 @@ def _checked(config, dry_run, into):
 def _train(config, manifest, classes, before, into, dry_run):
     strategy = start(config)
     check_shares(strategy, config.batch_size)
-    with at_work(config, strategy) as arithmetic:
+    with at_work(config, strategy, decoder=True) as arithmetic:
         model, pretrained = _build(config, classes)
     check_block(model, config.unfreeze_from)
     say("\n".join(_first_screen(config, manifest.table, classes, model, arithmetic)))
@@ -110,7 +110,7 @@ def _train(config, manifest, classes, before, into, dry_run):
     facts = directory.begin(config, facts, before)
     into(config.run_dir)
     photographs.write(config.run_dir, seen)
-    with at_work(config, strategy):
+    with at_work(config, strategy, decoder=True):
         task = segmentation(config, model, splits["train"], splits["val"])
         state = fit(Fitting(config, model, pretrained, task))
         h5.save(model, config.run_dir / WEIGHTS, *learned)

@@ -78,5 +78,8 @@ def test_auto_takes_float32_for_networks_that_bfloat16_makes_no_faster(
     monkeypatch.setattr(mixed_precision, "cpu_has_bfloat16", lambda: True)
     for module in (mixed_precision, devices):
         monkeypatch.setattr(module, "has_gpu", lambda: False)
-    with at_work(SimpleNamespace(precision=asked, encoder=encoder), None) as arithmetic:
+    config = SimpleNamespace(precision=asked, encoder=encoder)
+    with at_work(config, None) as arithmetic:
         assert arithmetic == taken
+    with at_work(config, None, decoder=True) as arithmetic:  # whose convolutions are dense
+        assert arithmetic == (asked if asked != "auto" else "bfloat16")
