@@ -247,13 +247,16 @@ def pair_eyes(manifest: Manifest) -> Manifest:
 
 
 def labels_without_positive(table: pd.DataFrame, labels: tuple[str, ...], path: Path) -> list[str]:
-    """One line for each split that has rows and each label without a positive in it."""
+    """One line for each split that has rows, of the labels without a positive in it."""
     splits = table["split"] if "split" in table else pd.Series("", index=table.index)
     lines = []
     for split in (*SPLITS, ""):
         rows = table[splits == split]
         where = f"in split {split!r}" if split else "in the rows without a split"
-        for label in labels if len(rows) else ():
-            if not (rows[label] == 1).any():
-                lines.append(f"{path}: label {label!r} has no positive {where}")
+        empty = [x for x in labels if not (rows[x] == 1).any()] if len(rows) else []
+        named = ", ".join(map(repr, empty))
+        if len(empty) == 1:
+            lines.append(f"{path}: label {named} has no positive {where}")
+        elif empty:
+            lines.append(f"{path}: labels {named} have no positive {where}")
     return lines

@@ -250,7 +250,11 @@ def test_training_needs_rows_in_train_and_val_and_graded_labels():
     rows = [("a", "1", "left", "train", 1, 0), ("b", "2", "left", "val", 1, 1)]
     warnings = manifest.check_trainable(make(rows))
     assert any("no row in split 'test'" in line for line in warnings)
-    assert any("'D' has no positive in split 'train'" in line for line in warnings)
+    assert any("label 'D' has no positive in split 'train'" in line for line in warnings)
+    rows[1] = (*rows[1][:4], 0, 0)
+    warnings = manifest.check_trainable(make(rows))
+    assert sum("no positive" in line for line in warnings) == 2  # one for each split
+    assert any("labels 'N', 'D' have no positive in split 'val'" in line for line in warnings)
     for wrong, message in (
         ([rows[0]], "no row in split 'val'"),
         ([rows[1]], "no row in split 'train'"),
