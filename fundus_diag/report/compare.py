@@ -1,5 +1,6 @@
 """`compare`: the trainings of a plan, and the page that holds them against each other."""
 
+import json
 from pathlib import Path
 
 from fundus_diag.report.comparison import compare as compare_runs
@@ -56,14 +57,14 @@ def compare(plan, out, resamples=1000):
         mistakes = [SPLIT_EYES] if variant.split_eyes else []
         own_val = flags.get("resampled_val_on_purpose") and plan.split == "val"
         mistakes += [RESAMPLED] if own_val else []
-        config = read_config(runs[0])
-        facts = {"parameters": config.get("parameters"),
-                 "ms a picture": milliseconds(build_model(**network(config)))}  # fmt: skip
+        facts = {"parameters": read_config(runs[0]).get("parameters")}
         note = "; ".join(x for x in (variant.note, *mistakes) if x)
         own = {"apart": bool(mistakes), "seeds": seeds, "against": variant.against}
         variants.append(Variant(variant.name, runs, facts, note, **own))
     if not variants:
         raise DataError(f"{plan.path}: no run came to its end: {found[0].reason}")
+    for variant, ms in zip(variants, _milliseconds(variants), strict=True):
+        variant.facts["ms a picture"] = ms
     names = [x.name for x in variants if not x.apart]
     baseline = plan.baseline if plan.baseline in names else None
     page, figures, differences = compare_runs(
@@ -74,3 +75,13 @@ def compare(plan, out, resamples=1000):
         title=plan.title,
     )
     return page, figures, differences, found
+
+
+def _milliseconds(variants):
+    """Of each variant's network; equal networks are measured once."""
+    networks = [network(read_config(variant.runs[0])) for variant in variants]
+    names = [json.dumps(x, sort_keys=True) for x in networks]
+    distinct = dict(zip(names, networks, strict=True))
+    found = milliseconds([build_model(**x) for x in distinct.values()])
+    taken = dict(zip(distinct, found, strict=True))
+    return [taken[name] for name in names]
