@@ -14,6 +14,7 @@ import numpy as np
 from fundus_diag.data.columns import MASK, NO_MASK
 from fundus_diag.data.masks import read_levels
 from fundus_diag.data.paths import inside
+from fundus_diag.imaging.image_file import image_size, read_bytes
 from fundus_diag.imaging.inside import field_on_photograph
 from fundus_diag.utils.errors import DataError, UsageError
 
@@ -114,6 +115,19 @@ def read_masks(row, classes, shape, soft=False):
         if row.masks[name] not in (None, NO_MASK):
             masks[..., k] = _mask(row.masks[name], row.image, shape, soft)
     return masks
+
+
+def check_masks(rows, classes):
+    """Raises DataError where a mask is none, or does not fit its photograph, before work begins."""
+    for row in rows:
+        shape = image_size(read_bytes(row.path))[:2]
+        try:
+            read_masks(row, classes, shape)
+        except DataError as error:
+            try:
+                read_masks(row, classes, shape[::-1])  # of a photograph that lies on its side
+            except DataError:
+                raise error from None
 
 
 def looked_at(row, loaded):

@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 
 from fundus_diag.data.manifest import read_manifest
-from fundus_diag.data.outlined import WHOLE, classes_of, outlined, read_masks
-from fundus_diag.explain.association import associations, ranks
+from fundus_diag.data.outlined import WHOLE, check_masks, classes_of, outlined, read_masks
+from fundus_diag.explain.association import associations, cover, ranks
 from fundus_diag.explain.explain import explain_batch
 from fundus_diag.explain.explainer import layers_of
 from fundus_diag.explain.laying import over_photograph
@@ -48,7 +47,8 @@ def associate(
         The summary: for each label of `right`, over the photographs that have it and one of its
         regions, `first`: the share in which one of these regions has the highest ratio of all, with
         its interval; `chance`: the mean share of its regions among those that are there; `ratio`
-        of the best of them.
+        of the best of them. Where regions share the highest ratio, each is first in part; a map of
+        zeros has no first, and is counted as undefined.
 
     Raises:
         DataError: photographs or masks cannot be read.
@@ -66,6 +66,7 @@ def associate(
     rows = {} if segmenter else _outlined(own, image_root, regions, manifest)
     truth = known.set_index("image")
     cases = usable_cases(cases_of_manifest(run, manifest, image_root, split))
+    check_masks(rows.values(), regions)
     layers, firsts = layers_of(run.model, settings), []
     validation = validation_of(run)
     every, size = list(range(len(run.labels))), settings.batch_size
@@ -100,8 +101,10 @@ def _associated(run, made, eye, masks, regions, level, validation):
         label: over_photograph(map, made["grids"][method], box, inside)
         for label, map in zip(run.labels, made["fused"][method][eye], strict=True)
     }
-    there = _regions(masks, regions, photo.shape[:2])
-    table = ranks(associations(maps, there, inside, level))
+    covers = {  # of soft masks half or more, as everywhere
+        name: cover(masks[..., k] >= WHOLE / 2, photo.shape[:2]) for k, name in enumerate(regions)
+    }
+    table = ranks(associations(maps, covers, inside, level))
     table.insert(0, "image", made["case"].images[eye])
     table.insert(1, "patient", made["case"].patient)
     said = {}
@@ -127,12 +130,14 @@ def first_of(table, right):
             mine = one[one["region"].isin(names)]
             if not len(mine) or len(mine) == len(one):
                 continue  # nothing to find, or nothing else to take it for
+            top = one["ratio"].max()
+            tied = (one["ratio"] == top).sum()  # none of a map of zeros
             rows.append(
                 {
                     "label": label,
                     "image": image,
                     "patient": one["patient"].iloc[0],
-                    "first": float(mine["region_rank"].min() == 1),
+                    "first": (mine["ratio"] == top).sum() / tied if tied else float("nan"),
                     "chance": len(mine) / len(one),
                     "ratio": mine["ratio"].max(),
                 }
@@ -149,12 +154,3 @@ def _segments(segmenter, path):
     config = segmenter.config
     said = segmenter.on_photograph(load_photograph(path, config["image_size"], config["crop"]))
     return segmenter.call(said) * np.uint8(WHOLE)
-
-
-def _regions(masks, names, shape):
-    """{name: (h, w) bool} on a smaller copy: a pixel that a region covers in part is of it."""
-    found = {}
-    for k, name in enumerate(names):
-        small = cv2.resize(masks[..., k], shape[::-1], interpolation=cv2.INTER_AREA)
-        found[name] = small > 0
-    return found

@@ -5,6 +5,7 @@ figure stands beside two that know nothing of the label: what a uniform map woul
 share of the field of view), and what the maps of the other labels of the same photograph give.
 """
 
+import cv2
 import numpy as np
 import pandas as pd
 
@@ -18,7 +19,8 @@ def associations(maps, regions, inside, level=0.5):
 
     Args:
         maps: {label: (H, W) not below 0, on any scale}; what lies outside of the field counts not.
-        regions: {name: (H, W) bool}, such as segments of lesions; an empty one has no row.
+        regions: {name: (H, W) bool, or what share in [0, 1] of each pixel is of it, see `cover`},
+            such as segments of lesions; an empty one has no row.
         inside: (H, W) bool, the field of view.
         level: of a map, as a share of its largest value, from where on it covers a region.
 
@@ -28,6 +30,7 @@ def associations(maps, regions, inside, level=0.5):
         has; `ratio` share / area, 1 by chance; `others`, the mean share of the other labels' maps,
         NaN where there is one label alone; `mean` and `largest` value of the map in the region, of
         its largest value anywhere; `covered`, share of the region where the map reaches `level`.
+        Pixels weigh by what share of them is of the region.
         All of a map of zeros but its area are NaN.
 
     Raises:
@@ -37,12 +40,13 @@ def associations(maps, regions, inside, level=0.5):
     laid = {label: _checked(label, map, inside) for label, map in maps.items()}
     rows = []
     for name, region in regions.items():
-        region = np.asarray(region, bool)
+        region = np.asarray(region, np.float64)
         if region.shape != inside.shape:
             raise ValueError(f"region {name}: {region.shape}, not {inside.shape}")
-        region = region & inside
+        region = np.where(inside, region, 0.0)
         if not region.any():
             continue
+        area = region.sum() / inside.sum()
         shares = {label: _share(map, region) for label, map in laid.items()}
         for label, map in laid.items():
             others = [share for other, share in shares.items() if other != label]
@@ -52,13 +56,27 @@ def associations(maps, regions, inside, level=0.5):
                     "region": name,
                     "label": label,
                     "share": shares[label],
-                    "area": region.sum() / inside.sum(),
-                    "ratio": shares[label] * inside.sum() / region.sum(),
+                    "area": area,
+                    "ratio": shares[label] / area,
                     "others": float(np.mean(others)) if others else float("nan"),
                     **_inside_of(map, region, level),
                 }
             )
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def cover(mask, shape):
+    """What share of each pixel of a smaller copy is of a region: its area stays what it is.
+
+    Args:
+        mask: (H, W) bool.
+        shape: (h, w) of the copy.
+
+    Returns:
+        (h, w) float32 in [0, 1].
+    """
+    whole = np.asarray(mask, np.float32)
+    return np.clip(cv2.resize(whole, shape[::-1], interpolation=cv2.INTER_AREA), 0, 1)
 
 
 def ranks(table):
@@ -91,16 +109,16 @@ def _checked(label, map, inside):
 
 def _share(map, region):
     total = map.sum()
-    return float(map[region].sum() / total) if total else float("nan")
+    return float((map * region).sum() / total) if total else float("nan")
 
 
 def _inside_of(map, region, level):
     top = map.max()
     if not top:
         return dict.fromkeys(("mean", "largest", "covered"), float("nan"))
-    there = map[region] / top
+    there, weights = map[region > 0] / top, region[region > 0]
     return {
-        "mean": float(there.mean()),
+        "mean": float(np.average(there, weights=weights)),
         "largest": float(there.max()),
-        "covered": float((there >= level).mean()),
+        "covered": float(np.average(there >= level, weights=weights)),
     }

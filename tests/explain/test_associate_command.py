@@ -1,5 +1,7 @@
 """`associate`: regions of a table's masks, or of a segmenter, and labels of a run."""
 
+import shutil
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -78,20 +80,43 @@ def test_a_region_is_first_by_what_it_has_for_its_size():
         return {"image": image, "patient": image, "label": "D", "region": region, "y": y,
                 "region_rank": rank, "ratio": ratio}  # fmt: skip
 
+    nothing = float("nan")
     table = pd.DataFrame(
         [
             *(row("a", "EX", 1, 4.0), row("a", "HE", 2, 2.0), row("a", "disc", 3, 1.0)),
             *(row("b", "EX", 2, 1.5), row("b", "disc", 1, 3.0)),
             row("c", "EX", 1, 9.0),  # nothing else that it could be taken for
             *(row("d", "EX", 1, 9.0, y=0), row("d", "disc", 2, 1.0, y=0)),  # not ill
+            # A map that knows nothing is at chance, one of zeros has no first.
+            *(row("e", "EX", 2, 1.0), row("e", "HE", 2, 1.0), row("e", "disc", 2, 1.0)),
+            *(row("f", "EX", nothing, nothing), row("f", "disc", nothing, nothing)),
         ]
     )
-    firsts = first_of(table, {"D": ("EX", "HE")})
-    summary = summarise(firsts, "label", FIGURES, 100)
-    assert summary["n"].item() == 2
-    assert summary["first"].item() == 0.5
-    assert summary["chance"].item() == pytest.approx((2 / 3 + 1 / 2) / 2)
-    assert summary["ratio"].item() == pytest.approx((4.0 + 1.5) / 2)
+    firsts = first_of(table, {"D": ("EX", "HE")}).set_index("image")["first"]
+    assert firsts.to_dict() == pytest.approx(
+        {"a": 1, "b": 0, "e": 2 / 3, "f": nothing}, nan_ok=True
+    )
+    summary = summarise(first_of(table, {"D": ("EX", "HE")}), "label", FIGURES, 100)
+    assert summary["n"].item() == 4
+    assert summary["first"].item() == pytest.approx((1 + 0 + 2 / 3) / 3)
+    assert summary["first_undefined"].item() == 1
+    assert summary["chance"].item() == pytest.approx((2 / 3 + 1 / 2 + 2 / 3 + 1 / 2) / 4)
+    assert summary["ratio"].item() == pytest.approx((4.0 + 1.5 + 1.0) / 3)
+
+
+def test_a_mask_that_does_not_fit_is_said_before_anything_is_written(folder, tmp_path, capsys):
+    photographs = tmp_path / "photographs"
+    shutil.copytree(folder / "photographs", photographs)
+    last = pd.read_csv(photographs / "masked.csv")["mask_dark"].iloc[-1]
+    cv2.imwrite(str(photographs / last), np.zeros((48, 57), np.uint8))
+    command = words(folder, tmp_path / "out", "--regions", "A=bright")
+    command = [x.replace(str(folder / "photographs"), str(photographs)) for x in command]
+    capsys.readouterr()  # of the fixture
+    assert main(command) == 1
+    *progress, line = capsys.readouterr().err.strip().splitlines()
+    assert all(x.startswith("looking at photographs") for x in progress)
+    assert f"{last}: 57x48 pixels" in line
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

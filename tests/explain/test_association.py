@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fundus_diag.explain.association import COLUMNS, associations, ranks
+from fundus_diag.explain.association import COLUMNS, associations, cover, ranks
 
 
 def by_loops(map, region, inside):
@@ -62,6 +62,22 @@ def test_a_uniform_map_is_at_chance_and_one_on_the_region_is_first():
     assert cell["label_rank"]["disc", "G"] == 1
     assert cell["region_rank"]["EX", "N"] == cell["region_rank"]["disc", "N"] == 1.5
     assert cell["covered"]["disc", "G"] == 1
+
+
+def test_a_region_keeps_its_area_on_a_smaller_copy():
+    rng = np.random.default_rng(0)
+    mask = rng.random((63, 91)) < 0.02  # specks, less than a pixel of the copy
+    small = cover(mask, (9, 13))
+    assert small.mean() == pytest.approx(mask.mean(), rel=1e-5)
+    map = rng.random((9, 13))
+    inside = np.ones((9, 13), bool)
+    row = associations({"D": map}, {"MA": small}, inside).iloc[0]
+    # As on the photograph's own pixels, the map laid on it without smoothing.
+    whole = np.kron(map, np.ones((7, 7)))
+    assert row["area"] == pytest.approx(mask.mean())
+    assert row["share"] == pytest.approx(whole[mask].sum() / whole.sum())
+    assert row["mean"] == pytest.approx(whole[mask].mean() / whole.max())
+    assert row["covered"] == pytest.approx((whole[mask] >= 0.5 * whole.max()).mean())
 
 
 def test_what_is_undefined_stays_so():
