@@ -6,11 +6,10 @@ Lengths are in disc diameters where a disc was found: photographs have no scale.
 
 import math
 
-import cv2
 import numpy as np
 from scipy import ndimage
 
-from fundus_diag.explain.association import associations
+from fundus_diag.explain.association import associations, cover
 from fundus_diag.explain.explain import explain_batch
 from fundus_diag.explain.explainer import layers_of
 from fundus_diag.explain.laying import over_photograph
@@ -22,6 +21,10 @@ from fundus_diag.imaging.preprocess import load_photograph
 REGION = np.ones((3, 3), bool)  # pixels that touch by a corner are one region
 LEAST = 4  # pixels of a region that is counted: less is noise of the threshold
 NEAR = 1.0  # disc diameters from the macula's middle: what lies nearer threatens sight
+# Of the field of view a disc has a diameter of .154, with a deviation of .013 (see `regions`): what
+# is half as wide, or twice, is none to measure by.
+DISC = (0.077, 0.308)
+DISC_NAMES = ("disc", "OD")  # what masks of it are called
 
 
 def segments_of(segmenter, path, eye=""):
@@ -33,20 +36,24 @@ def segments_of(segmenter, path, eye=""):
         eye: "left", "right", or "" where nobody knows: then the macula's place is not.
 
     Returns:
-        (facts, masks {class: (H, W) bool}, `preprocess.Loaded`). Facts: "disc" {"middle" y and x in
-        px, "diameter" px} or None; "macula" {"middle", "how": "segmented" or "assumed"} or None;
-        "classes" {class: {"threshold", "regions", "area" px, "share_of_field", "disc_areas",
-        "nearest", "near"}}: the last two are the distance of the nearest region from the macula's
-        middle in disc diameters, and how many lie within `NEAR`; None where disc or macula are not
-        known.
+        (facts, masks {class: (H, W) bool}, `preprocess.Loaded`). Masks have no region of fewer than
+        `LEAST` pixels. Facts: "disc" {"middle" y and x in px, "diameter" px} or None, also where
+        what is called one is too small or too large for it; "macula" {"middle", "how": "segmented"
+        or "assumed"} or None; "classes" {class: {"threshold", "regions", "area" px,
+        "share_of_field", "disc_areas", "nearest", "near"}}: the last two are the distance of the
+        nearest region from the macula's middle in disc diameters, and how many lie within `NEAR`;
+        None where disc or macula are not known.
     """
     config = segmenter.config
     loaded = load_photograph(path, config["image_size"], config["crop"])
     field = field_on_photograph(loaded.field, *loaded.photograph.shape[:2]).numpy()
     said = segmenter.on_photograph(loaded) * field[..., None]
     called = segmenter.call(said)
-    masks = {name: called[..., k] for k, name in enumerate(segmenter.classes)}
-    disc = _disc(masks.get("disc"))
+    masks = {name: _regions(called[..., k]) for k, name in enumerate(segmenter.classes)}
+    wide = 2 * math.sqrt(max(1, int(field.sum())) / math.pi)
+    disc = _largest(next((masks[x] for x in DISC_NAMES if x in masks), None))
+    if disc and not DISC[0] <= disc["diameter"] / wide <= DISC[1]:
+        disc = None
     macula = _macula(masks.get("macula"), loaded, eye)
     classes = {
         name: _measured(mask, field, disc, macula, float(segmenter.thresholds[k]))
@@ -80,25 +87,30 @@ def maps_of(run, case, loaded, settings):
     return found
 
 
-def association_rows(maps, masks, loaded):
+def association_rows(maps, masks, loaded, level=0.5):
     """Rows of `association.associations`, dicts, of one photograph.
 
     Args:
         maps: of `maps_of`, of its eye.
         masks: {class: (H, W) bool} on the photograph's own pixels.
         loaded: `preprocess.Loaded`.
+        level: see `association.associations`.
     """
     photo, _, inside = shrunk(loaded)
-    size = photo.shape[1::-1]
-    small = {
-        name: cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0
-        for name, mask in masks.items()
-    }
-    rows = associations(maps, small, inside).to_dict("records")
+    covers = {name: cover(mask, photo.shape[:2]) for name, mask in masks.items()}
+    rows = associations(maps, covers, inside, level).to_dict("records")
     return [{k: _plain(x) for k, x in row.items()} for row in rows]
 
 
-def _disc(mask):
+def _regions(mask):
+    """A mask without the regions of fewer than `LEAST` pixels."""
+    labelled, _ = ndimage.label(mask, REGION)
+    sizes = np.bincount(labelled.ravel())
+    sizes[0] = 0  # all that is none
+    return (sizes >= LEAST)[labelled]
+
+
+def _largest(mask):
     """Middle and diameter of the largest region, by its area; None where there is none."""
     if mask is None or not mask.any():
         return None
@@ -110,7 +122,7 @@ def _disc(mask):
 
 
 def _macula(mask, loaded, eye):
-    found = _disc(mask)
+    found = _largest(mask)
     if found:
         return {"middle": found["middle"], "how": "segmented"}
     if eye not in ("left", "right"):
@@ -127,12 +139,10 @@ def _macula(mask, loaded, eye):
 
 def _measured(mask, field, disc, macula, threshold):
     labelled, count = ndimage.label(mask, REGION)
-    sizes = np.bincount(labelled.ravel(), minlength=count + 1)[1:]
-    kept = np.flatnonzero(sizes >= LEAST)
-    area = int(sizes[kept].sum())
+    area = int(mask.sum())
     facts = {
         "threshold": threshold,
-        "regions": len(kept),
+        "regions": count,
         "area": area,
         "share_of_field": area / max(1, int(field.sum())),
         "disc_areas": None,
@@ -143,10 +153,10 @@ def _measured(mask, field, disc, macula, threshold):
         facts["disc_areas"] = area / (math.pi * disc["diameter"] ** 2 / 4)
     if disc and macula:
         facts["near"] = 0
-    if disc and macula and len(kept):
+    if disc and macula and count:
         y, x = np.indices(mask.shape)
         away = np.hypot(y + 0.5 - macula["middle"][0], x + 0.5 - macula["middle"][1])
-        nearest = ndimage.minimum(away, labelled, kept + 1) / disc["diameter"]
+        nearest = ndimage.minimum(away, labelled, np.arange(1, count + 1)) / disc["diameter"]
         facts["nearest"] = float(nearest.min())
         facts["near"] = int((nearest <= NEAR).sum())
     return facts

@@ -1,5 +1,6 @@
 """`case`: a report about one person's photographs, a page and the JSON that it is made of."""
 
+import dataclasses
 import datetime
 import math
 
@@ -8,7 +9,7 @@ import numpy as np
 from markdown_it import MarkdownIt
 
 from fundus_diag.data.findings import find, read_vocabulary
-from fundus_diag.data.labels import label_text
+from fundus_diag.data.labels import EYES, OTHER, label_text
 from fundus_diag.explain.case import association_rows, maps_of, segments_of
 from fundus_diag.explain.explainer import layers_of
 from fundus_diag.explain.output import shrunk
@@ -19,7 +20,8 @@ from fundus_diag.report.answers import card_of
 from fundus_diag.report.environment import environment
 from fundus_diag.report.pictures import data_url, jpeg_url, resized, size_within
 from fundus_diag.report.segmented import COLOURS
-from fundus_diag.report.sentences import segment_name, sentences
+from fundus_diag.report.sentences import sentences
+from fundus_diag.report.wording import percent, segment_name, short
 from fundus_diag.runs.answers import answers, units_of, validation_of
 from fundus_diag.runs.cases import cases_of_answers, load_case
 from fundus_diag.utils.errors import UsageError
@@ -51,7 +53,8 @@ def write_case_report(run, photographs, out, card, *, segmenter=None, words=None
     """
     settings = settings or Settings()
     eyes = photographs["eye"].tolist()
-    if not 1 <= len(eyes) <= 2 or len(set(eyes)) < len(eyes):
+    # Of two photographs both eyes are known: else they may be of one.
+    if len(eyes) != 1 and sorted(eyes) != sorted(EYES):
         raise UsageError(
             "case: one photograph, or one of each eye (eyes are read from names, such as "
             "7_left.jpg and 7_right.jpg, or by --patient-pattern)"
@@ -67,19 +70,19 @@ def write_case_report(run, photographs, out, card, *, segmenter=None, words=None
     for case, answer in zip(cases_of_answers(found), found, strict=True):
         if not answer.pictures:
             continue
-        loaded = load_case(run, case)
+        loaded = load_case(run, case, bad=[])  # what cannot be read is said by its answer
         maps = maps_of(run, case, loaded, settings)
         for eye, seen in loaded.items():
             called = {
                 label: bool(yes) and answer.gradable
                 for label, yes in zip(run.labels, answer.called, strict=True)
             }
-            one, drawn = _photograph(
-                case.paths[eye], eye, seen, maps[eye], called, segmenter, words
-            )
+            one, drawn = _photograph(case, eye, seen, maps[eye], called, segmenter, words, settings)
             facts["photographs"][eye] = {"gradable": answer.gradable, **one}
             pictures[eye] = _shown(seen.photograph)
             layers[eye] = [*drawn, *_maps(seen, maps[eye], called)]
+    outlined = any(one["segments"] for one in facts["photographs"].values())
+    facts["not_looked_at"] = _left_out(run, segmenter if outlined else None, words, facts)
     facts["sentences"] = {x: sentences(facts, x) for x in ("en", "zh")}
     facts = _defined(facts)
     make_folder(out)
@@ -93,6 +96,8 @@ def write_case_report(run, photographs, out, card, *, segmenter=None, words=None
             layers=layers,
             titles={x: label_text(x) for x in run.labels},
             segment_name=segment_name,
+            short=short,
+            percent=percent,
             maps_by=next(iter(layers_of(run.model, settings))).replace("_", " "),
             card=MarkdownIt("commonmark", {"html": False}).enable("table").render(card),
         )
@@ -118,12 +123,7 @@ def _about(run, segmenter, words, found):
         ]
         # Names of files may be those of people: the page and its facts are of nobody.
         kept = {x: card[x] for x in card if x not in ("called", "names", "patient")}
-        answered.append({**kept, "rows": rows})
-    eyes = {eye for answer in found for eye in answer.images if eye}
-    missing = [["eye", [x]] for x in ("left", "right") if eyes and x not in eyes]
-    missing.append(["labels", list(run.labels)])
-    missing.append(["segments", list(segmenter.classes)] if segmenter else ["no_segments", []])
-    missing += [] if words else [["no_findings", []]]
+        answered.append({**kept, "rows": rows, "poor": answer.poor, "distance": answer.distance})
     return {
         "version": __version__,
         "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -132,16 +132,31 @@ def _about(run, segmenter, words, found):
         "segment": segmenter.run_dir.resolve().name if segmenter else None,
         "findings": words.run_dir.resolve().name if words else None,
         "drawn": bool(run.config["data"].get("drawn")),
+        "unit": run.config["unit"],
         "answers": answered,
         "photographs": {},
-        "not_looked_at": missing,
+        "not_looked_at": [],
     }
 
 
-def _photograph(path, eye, seen, maps, called, segmenter, words):
+def _left_out(run, segmenter, words, facts):
+    """[[kind, names]] of what nobody looked at, see `sentences`."""
+    eyes = {eye for answer in facts["answers"] for eye in answer["eyes"]}
+    left = [["eye", [x]] for x in EYES if eyes and x not in eyes]
+    if run.config["task"] == "grade":
+        left.append(["grades", []])
+    else:  # the label of any other disease names none
+        left.append(["labels", [x for x in run.labels if x != OTHER]])
+    left.append(["segments", list(segmenter.classes)] if segmenter else ["no_segments", []])
+    left += [] if words else [["no_findings", []]]
+    left += [["quality", []]] * all(x["poor"] is None for x in facts["answers"])
+    return left
+
+
+def _photograph(case, eye, seen, maps, called, segmenter, words, settings):
     """(facts of one photograph, [(id, title, colour, RGBA layer of the page)])."""
     facts = {"segments": [], "findings": [], "associations": [], "disc": None, "macula": None}
-    drawn, masks = [], {}
+    drawn, masks, path = [], {}, case.paths[eye]
     if segmenter:
         measured, masks, _ = segments_of(segmenter, path, eye)
         facts |= {name: measured[name] for name in ("disc", "macula")}
@@ -153,12 +168,37 @@ def _photograph(path, eye, seen, maps, called, segmenter, words):
                 colour = COLOURS[k % len(COLOURS)]
                 drawn.append((where, segment_name(name), colour, _outline(masks[name], colour)))
     if words:
-        facts["findings"] = _findings(words, path, eye)
+        facts["findings"] = _findings(words, path, eye, facts["segments"])
     if masks:
-        for k, row in enumerate(association_rows(maps, masks, seen)):
-            own = {"id": f"association-{eye}-{k}", "called": called[row["label"]]}
-            facts["associations"].append({**own, **row})
+        rows = [
+            {"phrase": None, "called": called[row["label"]], **row}
+            for row in association_rows(maps, masks, seen, settings.level)
+        ]
+        if words:
+            rows += _of_phrases(words, case, eye, masks, facts["findings"], settings)
+        ids = {row["class"]: row["id"] for row in facts["segments"]}
+        facts["associations"] = [
+            {"id": f"association-{eye}-{k}", "outline": ids[row["region"]], **row}
+            for k, row in enumerate(rows)
+        ]
     return facts, drawn
+
+
+def _of_phrases(words, case, eye, masks, findings, settings):
+    """Associations of the phrases that are called; the other phrases' maps are the others."""
+    called = {row["phrase"]: row["label"] for row in findings if row["called"]}
+    if not called:
+        return []
+    case = dataclasses.replace(case, images={eye: case.images[eye]}, paths={eye: case.paths[eye]})
+    loaded = load_case(words, case)
+    own = dataclasses.replace(settings, methods=("words",), layers=())
+    maps = maps_of(words, case, loaded, own)[eye]
+    rows = association_rows(maps, masks, loaded[eye], settings.level)
+    return [
+        {**row, "phrase": row["label"], "label": called[row["label"]], "called": True}
+        for row in rows
+        if row["label"] in called
+    ]
 
 
 def _defined(value):
@@ -170,12 +210,13 @@ def _defined(value):
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _findings(words, path, eye):
+def _findings(words, path, eye, segments):
     vocabulary, scores = read_vocabulary(), words.predict([str(path)])[0]
-    rows = []
+    by_name, rows = {segment_name(x["class"]): x for x in segments}, []
     for k in np.argsort(-scores, kind="stable"):
         phrase, threshold = words.labels[k], words.thresholds[k]
         known = find(vocabulary, phrase)
+        shown_by = [segment_name(x) for x in known.segment] if known else []
         rows.append(
             {
                 "id": f"finding-{eye}-{k}",
@@ -183,6 +224,11 @@ def _findings(words, path, eye):
                 "zh": known.zh[0] if known else None,
                 "label": known.label if known else None,
                 "where": list(known.where) if known else [],
+                "outlined": [
+                    {x: by_name[name][x] for x in ("id", "class", "regions")}
+                    for name in shown_by
+                    if name in by_name
+                ],
                 "score": float(scores[k]),
                 "threshold": None if np.isnan(threshold) else float(threshold),
                 "called": bool(scores[k] >= threshold),
@@ -197,7 +243,7 @@ def _shown(photograph):
 
 def _outline(mask, colour):
     """PNG of an outline, all else transparent, to lie over the photograph of the page."""
-    small = resized(mask.astype(np.float32), size_within(mask.shape, SIDE)) > 0.25
+    small = resized(mask.astype(np.float32), size_within(mask.shape, SIDE)) > 0
     wide = cv2.dilate(small.astype(np.uint8), np.ones((3, 3), np.uint8))
     layer = np.zeros((*small.shape, 4), np.uint8)
     layer[(wide > 0) & ~small] = (*colour, 255)

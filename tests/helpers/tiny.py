@@ -18,6 +18,7 @@ from keras import layers
 
 from fundus_diag import models
 from fundus_diag.cli import main
+from fundus_diag.data.findings import texts_of
 from fundus_diag.data.inputs import load_table
 from fundus_diag.data.manifest import read_manifest, summary
 from fundus_diag.metrics.calibration import fit_operating_points
@@ -119,14 +120,15 @@ def ready_run(manifest, run_dir, unit="eye", encoder="tiny", image_size=32, **fl
     In half the time of a training that learns next to nothing.
     """
     table = read_manifest(manifest)
-    labels, grade = list(table.labels), flags.get("task") == "grade"
+    labels, task = list(table.labels), flags.get("task", "multi_label")
     config = {
         "version": "0",
         "encoder": encoder,
         "image_size": image_size,
         "unit": unit,
-        "task": "grade" if grade else "multi_label",
+        "task": task,
         "labels": labels,
+        **({"phrases": texts_of(labels)} if task == "findings" else {}),
         "crop": flags.get("crop", "fundus"),
         "pretrained": False,
         "weights": "none",
