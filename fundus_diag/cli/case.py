@@ -30,9 +30,11 @@ def case(
     Args:
         run: Run directory.
         images: One photograph, or one of each eye; which is which is read from the names.
-        out: Folder to write to: case.html, whole in itself, and case.json, all that is in it.
+        out: Folder to write to: case.html, whole in itself, and case.json, all that is in it. Of
+            --rating-summary a CSV file.
         segment: Run of `segment train`: its classes are outlined, counted and measured.
-        findings: Run of `train --task findings`: what it calls is said in words.
+        findings: Run of `train --task findings`: what it calls is said in words, beside the regions
+            that show it.
         patient_pattern: Regular expression that finds (?P<patient>..) and (?P<eye>..) in the name
             of a photograph.
         rating: In place of a report: folder to write a page of blinded cases to, on which readers

@@ -5,8 +5,9 @@ readers say from 1 to 5 how far each map can be used, and save their answers as 
 which says what was where, stays with who made the page.
 """
 
+import hashlib
 import io
-import secrets
+import json
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from fundus_diag.metrics.summary import summarise
 from fundus_diag.report.environment import environment
 from fundus_diag.report.pictures import jpeg_url
 from fundus_diag.runs.cases import load_batches, stack_pictures, usable_cases
+from fundus_diag.runs.going_on import of_run
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import make_folder, write_bytes, write_csv
 
@@ -54,11 +56,14 @@ def write_rating(run, cases, out, settings, seed=0):
 
     Raises:
         DataError: no photograph can be read, or nothing can be written.
-        UsageError: there are fewer than two methods, or more than letters.
+        UsageError: there are fewer than two methods, or more than letters; or the folder holds the
+            key of another page, which its readers' files need.
     """
     layers = layers_of(run.model, settings)
     if not 2 <= len(layers) <= len(LETTERS):
         raise UsageError(f"--rating: compares 2 to {len(LETTERS)} --methods, not {len(layers)}")
+    page = _page(run, cases, layers, settings, seed)
+    _check_key(out / KEY, page)
     rng, shown, key = np.random.default_rng(seed), [], []
     for batch in load_batches(run, usable_cases(cases, "skip"), settings.batch_size, "skip"):
         chosen = _likeliest(run, batch)
@@ -68,7 +73,7 @@ def write_rating(run, cases, out, settings, seed=0):
                 who = {"label": label, "image": case.images[eye]}
                 who["patient"] = case.patient or case.images[eye]
                 shown.append((who, *_pictures(made, eye, loaded)))
-    cards, page = [], secrets.token_hex(4)  # which sheet it is: two may lie in one browser
+    cards = []
     for number, at in enumerate(rng.permutation(len(shown)), start=1):
         who, photograph, maps = shown[at]
         order = rng.permutation(list(maps))
@@ -87,6 +92,21 @@ def write_rating(run, cases, out, settings, seed=0):
     return out / PAGE, out / KEY
 
 
+def _page(run, cases, layers, settings, seed):
+    """Which page it is, since two may lie in one browser: the same whenever it is made again."""
+    named = [sorted(case.images.items()) for case in cases]
+    how = [settings.filters, settings.options, settings.level]
+    what = [of_run(run), named, sorted((k, list(x)) for k, x in layers.items()), how, seed]
+    # A letter first: else a spreadsheet may take it for a number.
+    return "p" + hashlib.sha256(json.dumps(what).encode()).hexdigest()[:10]
+
+
+def _check_key(path, page):
+    """Raises UsageError where another page's key lies: without it what its readers said is lost."""
+    if path.is_file() and page not in _columns(path, ("page",))["page"]:
+        raise UsageError(f"--rating: {path} is the key of another page; name another folder")
+
+
 def rating_summary(key, files, out=None, resamples=1000):
     """What the files of readers come to.
 
@@ -94,7 +114,7 @@ def rating_summary(key, files, out=None, resamples=1000):
         key: key.csv of the page.
         files: of the readers, as the page saves them: case, map, and a column a question.
         out: file to write the tables to, or None.
-        resamples: of the bootstrap over cases.
+        resamples: of the bootstrap over patients.
 
     Returns:
         (means: a row for each method and question, with an interval over patients; agreements: a

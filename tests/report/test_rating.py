@@ -18,11 +18,26 @@ def sheet(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rating")
     manifest = make_photographs(folder / "photographs", patients=20)
     ready_run(manifest, folder / "run")
-    images = sorted(map(str, manifest.parent.glob("*.png")))[:5]
-    words = ["--images", *images, "--rating", str(folder / "sheet"), "--seed", "3"]
-    methods = ["--methods", "layer_cam", "grad_cam", "grad_cam_pp"]
-    assert main(["case", str(folder / "run"), *words, *methods]) == 0
+    assert main(command(folder / "sheet")) == 0
     return folder / "sheet"
+
+
+def command(sheet, seed=3):
+    folder = sheet.parent
+    images = sorted(map(str, (folder / "photographs").glob("*.png")))[:5]
+    words = ["--images", *images, "--rating", str(sheet), "--seed", str(seed)]
+    methods = ["--methods", "layer_cam", "grad_cam", "grad_cam_pp"]
+    return ["case", str(folder / "run"), *words, *methods]
+
+
+def test_the_same_command_makes_the_same_key_and_another_does_not_replace_it(sheet, capsys):
+    key = (sheet / "key.csv").read_text()
+    assert main(command(sheet)) == 0
+    assert (sheet / "key.csv").read_text() == key
+    capsys.readouterr()
+    assert main(command(sheet, seed=4)) == 2
+    assert "key.csv is the key of another page" in capsys.readouterr().err
+    assert (sheet / "key.csv").read_text() == key
 
 
 def test_the_page_names_no_method_and_the_key_all(sheet):
