@@ -8,6 +8,7 @@ from fundus_diag.explain.laying import over_photograph
 from fundus_diag.explain.output import shrunk
 from fundus_diag.explain.overlay import blend
 from fundus_diag.explain.settings import Settings
+from fundus_diag.metrics.calibration import FEW_POSITIVES
 from fundus_diag.report.environment import environment
 from fundus_diag.report.pictures import jpeg_url
 from fundus_diag.runs.cases import load_batches, load_case, usable_cases
@@ -60,7 +61,8 @@ def retrieve(run, cases, out, top=8, batch_size=16):
             run=run.run_dir.resolve().name,
             number=len(cases),
             found=shown,
-            known={x: bool(run.points["labels"][x]["positives"]) for x in run.labels},
+            known=run.points["labels"],
+            FEW=FEW_POSITIVES,
         )
     )
     write_bytes(out / PAGE, text.encode())

@@ -92,6 +92,10 @@ def test_photographs_are_found_by_words(trained, tmp_path, capsys):
     assert page.count("<figure>") == 6
     assert "calibrated on the validation photographs" in page
     assert "are no probabilities" in page
+    seen = json.loads((trained / "run/thresholds.json").read_text())["labels"]["hard exudate"]
+    said = f"of which {seen['positives']} have it"
+    assert (said + ": little more than a guess" in page) == (seen["positives"] < 10)
+    assert said in page
     best = table[table["phrase"] == "hard exudate"].nlargest(3, "score")["image"]
     shown = [x.rsplit("/", 1)[-1].removesuffix(".png") for x in best]
     places = [page.index(f"{i + 1}. ") for i in range(3)]
