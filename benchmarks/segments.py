@@ -5,8 +5,9 @@
 
 For each fold a table with its own split (patients of the fold are test, an eighth of the others
 val), a training by `fundus-diag segment train` with the flags behind --, and its report on test;
-then all folds' photographs together, with intervals over patients. What is there already is used:
-the same command goes on after a kill.
+then all folds' photographs together, with intervals over patients: means over photographs, and Dice
+and area under precision-recall of all pixels pooled, as the challenges of lesions have it. What is
+there already is used: the same command goes on after a kill.
 """
 
 import argparse
@@ -18,9 +19,13 @@ import numpy as np
 import pandas as pd
 from common import machine
 
+from fundus_diag.data.outlined import WHOLE
+from fundus_diag.metrics.bootstrap import interval, resamples
+from fundus_diag.metrics.segmentation import average_precision_of
 from fundus_diag.metrics.summary import summarise
 from fundus_diag.report.segments import FIGURES
 
+RESAMPLES = 1000
 VAL = 8  # one patient in so many of those that are not test
 
 
@@ -45,7 +50,8 @@ def main():
         places = ["--manifest", path, "--image-root", args.image_root, "--run-dir", run]
         begun = ["--resume"] if (run / "config.json").is_file() else []
         command("segment", "train", *places, *args.flags, *begun)
-        command("segment", "report", run, "--precision", "auto")
+        if not (run / "segments_test_counts.npz").is_file():
+            command("segment", "report", run)
         found.append(pd.read_csv(run / "segments_test_images.csv").assign(fold=k))
     each = pd.concat(found, ignore_index=True)
     each.to_csv(args.out / "images.csv", index=False)
@@ -57,6 +63,44 @@ def main():
             for name in ("dice", "iou", "average_precision", "sensitivity", "precision")
         ]
         print(f"{row['class']}, {row['by']}, {row['n']} photographs: {', '.join(said)}")
+    together = pooled(args.out, args.folds, table)
+    together.to_csv(args.out / "pooled.csv", index=False)
+    for row in together.to_dict("records"):
+        said = [f"{x} {row[x]:.3f} ({row[f'{x}_low']:.3f} to {row[f'{x}_high']:.3f})"
+                for x in ("dice", "average_precision")]  # fmt: skip
+        print(f"{row['class']}, all pixels together: {', '.join(said)}")
+
+
+def pooled(out, folds, table):
+    """Dice, each fold's at its own threshold, and area under precision-recall, of all pixels."""
+    parts = [np.load(out / f"fold{k}" / "segments_test_counts.npz") for k in range(folds)]
+    image, name, threshold, hits, every = (
+        np.concatenate([x[key] for x in parts])
+        for key in ("image", "class", "threshold", "hits", "every")
+    )
+    patient = dict(zip(table["image"], table["patient"], strict=True))
+    patient = np.array([patient[x] for x in image])
+    called = np.arange(hits.shape[1]) >= np.ceil(threshold * WHOLE - 1e-6)[:, None]
+
+    def figures(weights, own):
+        """{figure: (R,)} of rows that weigh (N, R)."""
+        there = weights[own].T @ hits[own], weights[own].T @ every[own]
+        found = weights[own].T @ (hits * called)[own].sum(axis=1)
+        both = weights[own].T @ ((every * called)[own].sum(axis=1) + hits[own].sum(axis=1))
+        areas = [average_precision_of(*x) for x in zip(*there, strict=True)]
+        return {"dice": 2 * found / both, "average_precision": np.array(areas)}
+
+    rows = []
+    for one in dict.fromkeys(name):
+        own = name == one
+        value = figures(np.ones((len(name), 1), int), own)
+        drawn = [figures(x, own) for x in resamples(patient, RESAMPLES, 0)]
+        row = {"class": one, "photographs": int(own.sum())}
+        for figure, (x,) in value.items():
+            low, high = interval(np.concatenate([part[figure] for part in drawn]))[0]
+            row |= {figure: x, f"{figure}_low": low, f"{figure}_high": high}
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def splits(patients, folds, seed):

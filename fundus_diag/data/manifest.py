@@ -182,6 +182,22 @@ def without(manifest: Manifest, labels: Sequence[str]) -> Manifest:
     return dataclasses.replace(manifest, table=table, labels=left)
 
 
+def check_splits(manifest: Manifest) -> list[str]:
+    """Whether there are rows to train on and to choose by; returns warnings, one line each.
+
+    Raises:
+        DataError: a row has no split, or train or val has no row.
+    """
+    table, path = manifest.table, manifest.path
+    if "split" not in table or (table["split"] == "").any():
+        raise DataError(f"{path}: rows without a split: make one with `fundus-diag manifest split`")
+    for split in ("train", "val"):
+        if not (table["split"] == split).any():
+            raise DataError(f"{path}: no row in split {split!r}")
+    warnings = [] if (table["split"] == "test").any() else [f"{path}: no row in split 'test'"]
+    return warnings + [f"{path}: {text}" for text in patients.notes(table)]
+
+
 def check_trainable(manifest: Manifest, unit: str = "eye") -> list[str]:
     """Whether a run can be trained on the table; returns warnings, one line each.
 
@@ -196,20 +212,15 @@ def check_trainable(manifest: Manifest, unit: str = "eye") -> list[str]:
     table, path = manifest.table, manifest.path
     if not manifest.labels:
         raise DataError(f"{path}: no label column")
-    if "split" not in table or (table["split"] == "").any():
-        raise DataError(f"{path}: rows without a split: make one with `fundus-diag manifest split`")
-    for split in ("train", "val"):
-        if not (table["split"] == split).any():
-            raise DataError(f"{path}: no row in split {split!r}")
+    warnings = check_splits(manifest)
     train = table[table["split"] == "train"]
     for label in manifest.labels:
         if train[label].isna().all():
             raise DataError(f"{path}: label {label!r} has no graded row in split 'train'")
-    warnings = [] if (table["split"] == "test").any() else [f"{path}: no row in split 'test'"]
     warnings += labels_without_positive(table, manifest.labels, path)
     if unit == "patient" and manifest.task == "multi_label":
         warnings += [f"{path}: {text}" for text in without_healthy(manifest.labels)]
-    return warnings + [f"{path}: {text}" for text in patients.notes(table)]
+    return warnings
 
 
 def summary(table: pd.DataFrame, labels: Sequence[str]) -> dict:

@@ -251,6 +251,17 @@ def _read(path):
     return read_levels(path) > 0
 
 
+def levels_size(path):
+    """(height, width) of a mask, by its header; TIFF files may be turned yet.
+
+    Raises:
+        DataError: the file is no mask, or beyond the limits.
+    """
+    data = read_content(path)
+    _header(path, data)
+    return image_size(data)[:2]
+
+
 def read_levels(path):
     """(H, W) unsigned, the brightest channel of a mask as its file has it; 0 where transparent.
 

@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from fundus_diag.data.columns import MASK, NO_MASK
-from fundus_diag.data.masks import read_levels
+from fundus_diag.data.masks import levels_size, read_levels
 from fundus_diag.data.paths import inside
 from fundus_diag.imaging.image_file import image_size, read_bytes
 from fundus_diag.imaging.inside import field_on_photograph
 from fundus_diag.utils.errors import DataError, UsageError
 
 FOV = "fov"
+DISC = ("disc", "OD")  # what classes of the optic disc are called
 WHOLE = 255  # of a mask in an array: all of the pixel is of the class, or all observers say so
 SHARE_AT_MOST = 32  # brightest level of a mask below which it does not hold shares of 255
 LISTED = 5  # files named in an error; the rest are counted
@@ -155,18 +156,20 @@ def _mask(path, image, shape, soft):
     Raises:
         DataError: it is no mask, or of another size than its photograph, or of several levels.
     """
-    levels = read_levels(path)
-    if levels.shape != shape:
-        height, width = levels.shape
+    size = levels_size(path)  # before anything is decoded, but for what TIFF says of a turn
+    levels = read_levels(path) if sorted(size) == sorted(shape) else None
+    height, width = size if levels is None else levels.shape
+    if (height, width) != shape:
         raise DataError(
             f"{path}: {width}x{height} pixels, but {image} has {shape[1]}x{shape[0]}: a mask has "
             f"the size of its photograph ({width - shape[1]:+d} and {height - shape[0]:+d})"
         )
     if soft:
+        brightest, whole = int(levels.max()), np.iinfo(levels.dtype).max
         levels = (levels >> 8 * (levels.itemsize - 1)).astype(np.uint8)
-        if 0 < levels.max() < SHARE_AT_MOST:
+        if brightest and levels.max() < SHARE_AT_MOST:
             raise DataError(
-                f"{path}: levels from 0 to {levels.max()}: with --soft-masks {WHOLE} says that all "
+                f"{path}: levels from 0 to {brightest}: with --soft-masks {whole} says that all "
                 "agree; scale it, or leave --soft-masks out"
             )
         return levels

@@ -50,8 +50,8 @@ class Segments:
 
     @property
     def pixels(self):
-        """(K,) pixels of each class, at least by half, over all photographs."""
-        found = [(one[..., 3:-1] >= WHOLE / 2).sum(axis=(0, 1)) for one in self.array]
+        """(K,) pixels of each class, at least by half, where they count, over all photographs."""
+        found = [_pixels(one) for one in self.array]
         return np.sum(found, axis=0, dtype=np.int64) if found else _none(self.classes)
 
 
@@ -106,7 +106,11 @@ def load_segments(rows, classes, size, crop, *, soft=False, cache="ram", cache_d
     if not bad:
         return Segments(rows, classes, array, known), []
     kept = [i for i, reason in enumerate(reasons) if not reason]
-    return Segments(tuple(rows[i] for i in kept), classes, array[kept], known[kept]), bad
+    for to, index in enumerate(kept):  # in place: a copy of what lies on disk would not
+        if to != index:
+            array[to] = array[index]
+    rows = tuple(rows[i] for i in kept)
+    return Segments(rows, classes, array[: len(kept)], known[kept]), bad
 
 
 def look_at(rows, classes, size, crop, soft=False):
@@ -122,18 +126,18 @@ def look_at(rows, classes, size, crop, soft=False):
 
     def load(row):
         try:
-            return _decoded(row, classes, size, crop, soft)[..., 3:-1] >= WHOLE / 2, None
+            return _pixels(_decoded(row, classes, size, crop, soft)), None
         except DataError as error:
             return None, str(error).removeprefix(f"{row.path}: ")
 
     known, pixels, bad = [], _none(classes), []
     for row in track(rows, "looking at photographs and masks", len(rows)):
-        masks, reason = load(row)
+        counted, reason = load(row)
         if reason:
             bad.append([row.image, reason])
             continue
         known.append([file is not None for file in map(row.masks.get, classes)])
-        pixels += masks.sum(axis=(0, 1))
+        pixels += counted
     return np.array(known, bool).reshape(len(known), len(classes)), pixels, bad
 
 
@@ -145,6 +149,12 @@ def _decoded(row, classes, size, crop, soft):
     laid = preprocess.laid(np.concatenate([masks, field], axis=-1), loaded.box, size)
     laid[..., -1] = laid[..., -1] >= WHOLE / 2
     return np.concatenate([loaded.picture.astype(np.uint8), laid], axis=-1)
+
+
+def _pixels(one):
+    """(K,) pixels of each class of one photograph, as `Segments` has it, inside of its field."""
+    masks = (one[..., 3:-1] >= WHOLE / 2) & (one[..., -1:] > 0)
+    return masks.sum(axis=(0, 1))
 
 
 def _none(classes):

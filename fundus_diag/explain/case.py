@@ -9,6 +9,7 @@ import math
 import numpy as np
 from scipy import ndimage
 
+from fundus_diag.data.outlined import DISC
 from fundus_diag.explain.association import associations, cover
 from fundus_diag.explain.explain import explain_batch
 from fundus_diag.explain.explainer import layers_of
@@ -23,8 +24,7 @@ LEAST = 4  # pixels of a region that is counted: less is noise of the threshold
 NEAR = 1.0  # disc diameters from the macula's middle: what lies nearer threatens sight
 # Of the field of view a disc has a diameter of .154, with a deviation of .013 (see `regions`): what
 # is half as wide, or twice, is none to measure by.
-DISC = (0.077, 0.308)
-DISC_NAMES = ("disc", "OD")  # what masks of it are called
+DIAMETER = (0.077, 0.308)
 
 
 def segments_of(segmenter, path, eye=""):
@@ -51,8 +51,8 @@ def segments_of(segmenter, path, eye=""):
     called = segmenter.call(said)
     masks = {name: _regions(called[..., k]) for k, name in enumerate(segmenter.classes)}
     wide = 2 * math.sqrt(max(1, int(field.sum())) / math.pi)
-    disc = _largest(next((masks[x] for x in DISC_NAMES if x in masks), None))
-    if disc and not DISC[0] <= disc["diameter"] / wide <= DISC[1]:
+    disc = _largest(next((masks[x] for x in DISC if x in masks), None))
+    if disc and not DIAMETER[0] <= disc["diameter"] / wide <= DIAMETER[1]:
         disc = None
     macula = _macula(masks.get("macula"), loaded, eye)
     classes = {

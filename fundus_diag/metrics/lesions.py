@@ -75,7 +75,13 @@ def marks(truth, scores, steps, where=None, share=SHARE):
     """
     truth, scores, where = checked(truth, scores, where)
     labelled = ndimage.label(truth & where, EIGHT_NEIGHBOURS)
-    counts = [_matches(labelled, call(scores, x) & where, share) for x in steps]
+    counts, before = [], None
+    for step in steps:
+        called = call(scores, step) & where
+        if before is None or (called != before).any():
+            count = _matches(labelled, called, share)
+        counts.append(count)
+        before = called
     _, found, false_positives, _ = np.array(counts).reshape(-1, 4).T
     return found, false_positives, labelled[1]
 

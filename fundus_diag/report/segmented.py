@@ -6,7 +6,7 @@ from fundus_diag.data.labels import file_name
 from fundus_diag.explain.of_pixels import class_maps
 from fundus_diag.explain.overlay import blend, contour
 from fundus_diag.report.environment import environment
-from fundus_diag.report.pictures import data_url, jpeg, resized, size_within
+from fundus_diag.report.pictures import data_url, jpeg, jpeg_url, resized, size_within
 from fundus_diag.utils.files import make_folder, write_bytes
 
 PAGE = "segments.html"
@@ -15,6 +15,8 @@ MOST = 60  # photographs on the page; the others are in the table and the masks
 # Okabe and Ito's, which the colour-blind can tell; on a retina, which is red, the bluish first.
 COLOURS = ((86, 180, 233), (240, 228, 66), (0, 158, 115), (255, 255, 255), (204, 121, 167),
            (230, 159, 0), (0, 114, 178))  # fmt: skip
+
+BOTH, MISSED, FALSE = (240, 240, 240), (86, 180, 233), (230, 159, 0)  # the colour-blind can tell
 
 
 def outlined_jpeg(photograph, called):
@@ -75,3 +77,19 @@ def write_segmented(path, run, shown, rows, number):
         )
     )
     write_bytes(path, text.encode())
+
+
+def compared(photograph, calls):
+    """{class: data URL} of a photograph, what both outline, what is missed and what is false."""
+    size = size_within(photograph.shape, SIDE)
+    small = resized(photograph, size).astype(np.float32) * 0.6
+    found = {}
+    for name, (truth, called) in calls.items():
+        picture = small.copy()
+        parts = (truth & ~called, MISSED), (called & ~truth, FALSE), (truth & called, BOTH)
+        for mask, colour in parts:
+            cover = resized(mask.astype(np.float32), size)
+            cover = np.minimum(1.5 * cover, 0.9)[..., None]  # thin vessels stay seen
+            picture += cover * (np.float32(colour) - picture)
+        found[name] = jpeg_url(np.rint(picture).astype(np.uint8))
+    return found

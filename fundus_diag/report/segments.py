@@ -4,6 +4,7 @@ All is measured on the photographs' own pixels, inside of their field of view.
 """
 
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,18 +14,21 @@ import pandas as pd
 from fundus_diag.data.columns import MASK
 from fundus_diag.data.inputs import settle_bad
 from fundus_diag.data.manifest import read_photographs, resolve_images
-from fundus_diag.data.outlined import FOV, WHOLE, looked_at, outlined, read_masks
+from fundus_diag.data.outlined import DISC, FOV, WHOLE, looked_at, outlined, read_masks
 from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.metrics.lesions import froc_of, marks
 from fundus_diag.metrics.segmentation import average_precision_of, overlap, picture_figures
 from fundus_diag.metrics.summary import summarise
 from fundus_diag.report.environment import environment
 from fundus_diag.report.parts import what_was_seen
-from fundus_diag.report.pictures import jpeg_url, resized, size_within
+from fundus_diag.report.segmented import compared
 from fundus_diag.runs import photographs
+from fundus_diag.runs.lock import locked
 from fundus_diag.runs.run_files import leaks, own_table
+from fundus_diag.runs.scored import count_scoring
+from fundus_diag.runs.scored import said as said_again
 from fundus_diag.utils.errors import DataError, UsageError
-from fundus_diag.utils.files import make_folder, write_bytes, write_csv, write_json
+from fundus_diag.utils.files import atomic, make_folder, write_bytes, write_csv, write_json
 from fundus_diag.utils.progress import track
 
 FIGURES = ("dice", "iou", "sensitivity", "specificity", "precision", "average_precision",
@@ -42,9 +46,7 @@ TITLES = {
 AT = (1, 2, 4, 8)  # false positives a picture
 STEPS = np.unique(np.rint(np.geomspace(1, WHOLE, 60)).astype(int))  # thresholds of `marks`
 SECOND = "second observer"
-SHOWN = 640  # px, longest side of a photograph on the page
 MOST = 24  # photographs on the page: the best, the worst and those between
-BOTH, MISSED, FALSE = (240, 240, 240), (86, 180, 233), (230, 159, 0)  # the colour-blind can tell
 
 
 def segment_report(run, split="test", manifest=None, image_root=None, out=None, resamples=1000):
@@ -64,12 +66,17 @@ def segment_report(run, split="test", manifest=None, image_root=None, out=None, 
         DataError: photographs or masks cannot be read, or the run's own table is not here.
         UsageError: the table has no such split, or masks of none of the run's classes.
     """
+    with locked(out or run.run_dir):
+        return _report(run, split, manifest, image_root, Path(out or run.run_dir), resamples)
+
+
+def _report(run, split, manifest, image_root, out, resamples):
     table, root, path = _table(run, split, manifest, image_root)
     classes = [x for x in run.classes if MASK + x in table.columns]
     if not classes:
         raise UsageError(f"{path}: masks of none of the run's classes ({', '.join(run.classes)})")
     seconds = {x: f"{x}_2" for x in classes if f"{MASK}{x}_2" in table.columns}
-    disc = "disc" if f"{MASK}disc" in table.columns else None
+    disc = next((x for x in DISC if MASK + x in table.columns), None)
     wanted = [*classes, *seconds.values(), *([disc] if disc and disc not in classes else [])]
     rows = outlined(table, root, wanted, path)
     scored, bad = _Scores(run, classes, seconds, disc, wanted), []
@@ -85,14 +92,19 @@ def segment_report(run, split="test", manifest=None, image_root=None, out=None, 
     each = pd.DataFrame(scored.rows)
     means = summarise(each, ["class", "by"], list(FIGURES), resamples)
     pooled = pd.DataFrame(scored.pooled())
-    out, name = Path(out or run.run_dir), split or "all"
+    name, beware = split or "all", _beware(run, table, split, manifest)
+    if split == "test" and manifest is None:  # before anybody sees it
+        again = said_again(count_scoring(run.run_dir, split))
+        beware += [again] if again else []
     make_folder(out)
     write_csv(out / f"segments_{name}_images.csv", each)
     write_csv(out / f"segments_{name}.csv", means.merge(pooled, on=["class", "by"], how="left"))
+    with atomic(out / f"segments_{name}_counts.npz") as file:
+        np.savez_compressed(file, **scored.counts())
     page = out / f"report_segments_{name}.html"
     facts = {"split": name, "photographs": len(rows) - len(bad)}
     facts["patients"] = len({people[image] for image in each["image"]})
-    facts["beware"] = _beware(run, table, split, manifest)
+    facts["beware"] = beware
     facts |= {"figures": means.to_dict("records"), "pooled": pooled.to_dict("records")}
     write_json(out / f"segments_{name}.json", _plain(facts))
     text = (
@@ -106,7 +118,7 @@ def segment_report(run, split="test", manifest=None, image_root=None, out=None, 
             at=AT,
             cases=scored.shown(each, {row.image: row for row in rows}),
             thresholds=dict(zip(run.classes, run.thresholds, strict=True)),
-            pairs=[_pair(row, wanted) for row in rows],
+            pairs=[_pair(row, wanted, root) for row in rows],
             resamples=resamples,
             second=SECOND,
             own=manifest is None,
@@ -152,7 +164,7 @@ class _Scores:
         self.run, self.classes, self.seconds = run, classes, seconds
         self.disc, self.wanted = disc, wanted
         self.rows = []
-        self.hits, self.every = {}, {}
+        self.hits, self.every, self.counted = {}, {}, []
         self.marked = {name: [] for name in classes}
 
     def add(self, row, patient):
@@ -163,7 +175,7 @@ class _Scores:
             truth, scores, threshold = masks[name], *self._of(said, name)
             figures = picture_figures(truth, scores, threshold, where, across)
             self._keep(row, patient, name, "network", figures)
-            self._count(name, truth, scores, where)
+            self._count(row, name, truth, scores, where)
             second = self.seconds.get(name)
             if second and row.masks[second] is not None:
                 other = overlap(truth, masks[second], where)
@@ -193,12 +205,29 @@ class _Scores:
             {"image": row.image, "patient": patient, "class": name, "by": by, **figures}
         )
 
-    def _count(self, name, truth, scores, where):
+    def _count(self, row, name, truth, scores, where):
         hits = np.bincount(scores[truth & where], minlength=WHOLE + 1)
         every = np.bincount(scores[where], minlength=WHOLE + 1)
+        self.counted.append((row.image, name, hits, every))
         self.hits[name] = self.hits.get(name, 0) + hits
         self.every[name] = self.every.get(name, 0) + every
         self.marked[name].append(marks(truth, scores, STEPS, where))
+
+    def counts(self):
+        """Of each photograph and class, a row each: pixels by score, in 255ths, and hits of them.
+
+        With the threshold they give any figure of pixels of any photographs together, also such as
+        other runs scored.
+        """
+        image, name, hits, every = zip(*self.counted, strict=True)
+        thresholds = dict(zip(self.run.classes, self.run.thresholds, strict=True))
+        return {
+            "image": np.array(image, str),
+            "class": np.array(name, str),
+            "threshold": np.array([thresholds[x] for x in name], np.float64),
+            "hits": np.stack(hits),
+            "every": np.stack(every),
+        }
 
     def pooled(self):
         """Figures of all photographs together: by pixels and by lesions."""
@@ -244,33 +273,19 @@ class _Scores:
                     scores, threshold = self._of(said, name)
                     calls[name] = masks[name], (scores >= threshold) & where
             figures = by_image.loc[[image], ["class", "dice"]].itertuples(index=False)
-            pictures = _pictures(photograph, calls)
+            pictures = compared(photograph, calls)
             found.append({"image": image, "dice": dict(figures), "pictures": pictures})
         return found
 
 
-def _pictures(photograph, calls):
-    """{class: data URL} of a photograph, what both outline, what is missed and what is false."""
-    size = size_within(photograph.shape, SHOWN)
-    small = resized(photograph, size).astype(np.float32) * 0.6
-    found = {}
-    for name, (truth, called) in calls.items():
-        picture = small.copy()
-        parts = (truth & ~called, MISSED), (called & ~truth, FALSE), (truth & called, BOTH)
-        for mask, colour in parts:
-            cover = resized(mask.astype(np.float32), size)
-            cover = np.minimum(1.5 * cover, 0.9)[..., None]  # thin vessels stay seen
-            picture += cover * (np.float32(colour) - picture)
-        found[name] = jpeg_url(np.rint(picture).astype(np.uint8))
-    return found
-
-
-def _pair(row, wanted):
-    """What was held against what: a photograph and the files of its masks, as they are called."""
-    masks = {name: getattr(row.masks[name], "name", row.masks[name]) for name in wanted}
-    if row.fov is not None:
-        masks[FOV] = row.fov.name
-    return row.image, {name: file for name, file in masks.items() if file}
+def _pair(row, wanted, root):
+    """What was held against what: a photograph and the files of its masks, from the image root."""
+    masks = {name: row.masks[name] for name in wanted} | {FOV: row.fov}
+    return row.image, {
+        name: Path(os.path.relpath(file, root)).as_posix() if isinstance(file, Path) else file
+        for name, file in masks.items()
+        if file
+    }
 
 
 def _plain(value):

@@ -30,7 +30,7 @@ FILES = {
         CONFIG, WEIGHTS, ENCODER_WEIGHTS, HISTORY, THRESHOLDS, "thresholds_*.json", PHOTOGRAPHS,
         QUALITY, FAMILIARITY, SALT, LOG, SCORED, "loss.png",
         "predictions_*.csv", "predictions_*.csv.partial*", "metrics_*.json", "metrics_*.csv",
-        "segments_*.csv", "segments_*.json",
+        "segments_*.csv", "segments_*.json", "segments_*.npz",
         "report.html", "report_*.html", "explanations.html", "explanations_*.html",
     ),
     "checkpoint": ("epoch-*.npz", "best-*.npz"),

@@ -31,7 +31,8 @@ def count_scoring(run_dir, split):
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     known = counts.get(split)
     if known is None:
-        before = (run_dir / f"metrics_{split}.json").exists()  # by a version that did not count
+        names = (f"metrics_{split}.json", f"segments_{split}.json")
+        before = any((run_dir / name).exists() for name in names)  # by a version that did not count
         known = {"times": int(before), "first": UNKNOWN if before else today}
     counts[split] = known | {"times": known["times"] + 1}
     write_json(path, counts)

@@ -7,8 +7,8 @@ from scipy import ndimage
 from fundus_diag.data.labels import file_name
 from fundus_diag.imaging.inside import field_on_photograph
 from fundus_diag.imaging.preprocess import load_photograph
-from fundus_diag.utils.errors import DataError
-from fundus_diag.utils.files import csv_text, growing, make_folder, write_bytes
+from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.utils.files import csv_text, growing, make_folder, partial_of, write_bytes
 
 TABLE = "segments.csv"
 FIELDS = (
@@ -37,7 +37,9 @@ def segment(run, cases, out, probabilities=False):
 
     Raises:
         DataError: nothing can be written.
+        UsageError: the folder holds files of these names that are of no prediction.
     """
+    check_folder(out)
     make_folder(out)
     with growing(out / TABLE, "rows") as write:
         write(csv_text([dict(zip(FIELDS, FIELDS, strict=True))], FIELDS))
@@ -67,6 +69,14 @@ def segment(run, cases, out, probabilities=False):
                 )
             write(csv_text(rows, FIELDS), len(rows))
             yield case, loaded, called, field
+
+
+def check_folder(out):
+    """Raises UsageError where masks lie in a folder that no prediction made: maybe the truth."""
+    known = (out / TABLE).is_file() or partial_of(out / TABLE).is_file()
+    for name in ("masks", "probabilities"):
+        if not known and (out / name).exists():
+            raise UsageError(f"--out {out}: its {name} are of no prediction; name another folder")
 
 
 def _facts(run, k, said, called, field):

@@ -12,7 +12,7 @@ import numpy as np
 
 from fundus_diag.data.inputs import settle_bad
 from fundus_diag.data.labels import SPLITS
-from fundus_diag.data.manifest import read_photographs, resolve_images
+from fundus_diag.data.manifest import check_splits, read_photographs, resolve_images
 from fundus_diag.data.outlined import WHOLE, classes_of, outlined
 from fundus_diag.data.patches import patch_batches, places
 from fundus_diag.data.segments import load_segments, look_at
@@ -65,11 +65,8 @@ def _checked(config, dry_run, into):
     manifest = read_photographs(config.manifest)
     table, path = manifest.table, config.manifest
     classes = classes_of(table, config.classes, path)
-    for split in ("train", "val"):
-        if "split" not in table or not (table["split"] == split).any():
-            raise DataError(f"{path}: no row in split {split!r}")
-    if "test" not in set(table["split"]):
-        say(f"warning: {path}: no row in split 'test'")
+    for warning in check_splits(manifest):
+        say(f"warning: {warning}")
     check_possible(config.run_dir / THRESHOLDS, classes, "f1")
     resolve_images(manifest, config.image_root, missing_ok=config.on_bad_image == "skip")
     images = table["image"]
