@@ -209,6 +209,21 @@ def test_soft_masks_hold_shares_and_are_refused_without_the_word(tmp_path, depth
     assert bad == [["p.png", f"{tmp_path}/{reason} shares"]]
 
 
+@pytest.mark.parametrize(("depth", "most"), [(np.uint8, 4), (np.uint16, 4), (np.uint16, 255)])
+def test_counts_of_observers_are_no_shares(tmp_path, depth, most):
+    levels = np.resize(np.array([0, most], depth), (SIDE, SIDE))
+    with pytest.raises(DataError, match=f"levels from 0 to {most}: with --soft-masks") as caught:
+        read(write(tmp_path / "m.png", levels), soft=True)
+    assert f"{np.iinfo(depth).max} says that all agree" in str(caught.value)
+
+
+def test_a_mask_is_measured_before_it_is_decoded(tmp_path, monkeypatch):
+    path = write(tmp_path / "m.png", np.zeros((SIDE, 2 * SIDE), np.uint8))
+    monkeypatch.setattr("fundus_diag.data.outlined.read_levels", None)
+    with pytest.raises(DataError, match="96x48 pixels, but p.jpg has 48x48"):
+        read(path)
+
+
 def test_none_and_an_all_black_file_say_that_somebody_looked_and_nothing_does_not(tmp_path):
     image = write(tmp_path / "p.png", noise())
     black = write(tmp_path / "m.png", np.zeros((SIDE, SIDE), np.uint8))
@@ -300,6 +315,8 @@ def test_a_bad_photograph_and_a_bad_mask_are_listed_and_left_out(written, tmp_pa
     assert found.rows == tuple(rows)
     np.testing.assert_array_equal(found.array[..., 3:5], drawn * 255)
     np.testing.assert_array_equal(found.known, [[True, True], [True, False], [True, True]])
+    if cache == "disk":  # still the file: no copy of it in memory
+        assert isinstance(found.array.base, np.memmap) or isinstance(found.array, np.memmap)
     assert not folder.exists() or list(folder.iterdir()) == []  # never taken for whole
 
 

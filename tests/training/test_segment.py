@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 import tiny  # noqa: F401  (adds the encoder of that name)
+from sklearn.metrics import average_precision_score
 
 from fundus_diag.cli import main
 from fundus_diag.explain.of_pixels import class_maps
@@ -169,7 +170,129 @@ def test_report_measures_on_the_photographs_own_pixels(trained, tmp_path):
     page_of_all = (tmp_path / "other/report_segments_all.html").read_text()
     assert "6 of 12 rows name photographs or patients of the run&#39;s own train" in page_of_all
     assert "these figures are for choosing" not in page_of_all
-    assert "spot: 02.png" in page  # what was held against what
+    assert "spot: spot/02.png" in page  # what was held against what
+
+
+@pytest.fixture(scope="module")
+def enlarged(trained):
+    """The photographs thrice as large, with a field of view, a disc and a second observer."""
+    folder = trained / "enlarged"
+    table = pd.read_csv(trained / "photographs/manifest.csv", dtype=str, keep_default_na=False)
+    y, x = np.indices((3 * SIDE, 3 * SIDE))
+    made = {
+        "fov": (x - 95) ** 2 + (y - 95) ** 2 < 70**2,
+        "OD": (x - 60) ** 2 + (y - 90) ** 2 < 12**2,
+    }
+    for kind in ("images", "spot", "half", "spot_2", *made):
+        (folder / kind).mkdir(parents=True)
+    for name in (x.split("/")[1] for x in table["image"]):
+        for kind in ("images", "spot", "half"):
+            small = cv2.imread(str(trained / "photographs" / kind / name), cv2.IMREAD_UNCHANGED)
+            if small is not None:
+                cv2.imwrite(str(folder / kind / name), small.repeat(3, axis=0).repeat(3, axis=1))
+        for kind, mask in made.items():
+            cv2.imwrite(str(folder / kind / name), mask * np.uint8(255))
+    for i, row in table.iterrows():
+        name = row["image"].split("/")[1]
+        table.loc[i, ["mask_fov", "mask_OD"]] = [f"fov/{name}", f"OD/{name}"]
+        if row["mask_spot"] != "none":
+            spot = cv2.imread(str(folder / "spot" / name), 0)
+            cv2.imwrite(str(folder / "spot_2" / name), cv2.dilate(spot, np.ones((5, 5), np.uint8)))
+            table.loc[i, "mask_spot_2"] = f"spot_2/{name}"
+    table.fillna("").to_csv(folder / "manifest.csv", index=False)
+    return folder / "manifest.csv"
+
+
+def test_every_figure_of_the_report_comes_of_the_probabilities_that_predict_writes(
+    trained, enlarged, tmp_path
+):
+    places = ["--manifest", enlarged, "--image-root", enlarged.parent]
+    given = ["segment", "report", trained / "run", *places, "--out", tmp_path / "report"]
+    assert main([str(x) for x in given]) == 0
+    given = ["segment", "predict", trained / "run", enlarged, "--image-root", enlarged.parent]
+    given += ["--out", tmp_path / "said", "--probabilities"]
+    assert main([str(x) for x in given]) == 0
+    points = json.loads((trained / "run/thresholds.json").read_text())["labels"]
+    table = pd.read_csv(enlarged, dtype=str, keep_default_na=False).set_index("image")
+    each = pd.read_csv(tmp_path / "report/segments_all_images.csv")
+    with np.load(tmp_path / "report/segments_all_counts.npz") as file:
+        counts = {key: file[key] for key in file.files}
+    sums = {"spot": np.zeros(3), "half": np.zeros(3)}
+
+    def mask(cell):
+        if cell == "none":
+            return np.zeros((3 * SIDE, 3 * SIDE), bool)
+        return cv2.imread(str(enlarged.parent / cell), 0) > 0
+
+    where = mask(table["mask_fov"].iloc[0])
+    across = 2 * np.sqrt(mask(table["mask_OD"].iloc[0]).sum() / np.pi)
+    assert set(each["by"]) == {"network", "second observer"}
+    assert len(each) == 12 + 8 + (table["mask_spot_2"] != "").sum()
+    for row in each.to_dict("records"):
+        name = row["image"].split("/")[1]
+        truth = mask(table.at[row["image"], f"mask_{row['class']}"])[where]
+        scores = cv2.imread(str(tmp_path / "said/probabilities" / row["class"] / name), 0)[where]
+        threshold = np.ceil(points[row["class"]]["threshold"] * 255 - 1e-6)
+        called = scores >= threshold
+        if row["by"] == "second observer":
+            called = mask(table.at[row["image"], "mask_spot_2"])[where]
+        both, either = (truth & called).sum(), (truth | called).sum()
+        wanted = {
+            "dice": 2 * both / (truth.sum() + called.sum()) if either else np.nan,
+            "iou": both / either if either else np.nan,
+            "sensitivity": both / truth.sum() if truth.any() else np.nan,
+            "specificity": (~truth & ~called).sum() / (~truth).sum(),
+            "precision": both / called.sum() if called.any() else np.nan,
+        }
+        if row["by"] == "network":
+            area = average_precision_score(truth, scores) if truth.any() else np.nan
+            wanted["average_precision"] = area
+            sums[row["class"]] += both, truth.sum(), called.sum()
+            assert row["hausdorff95_discs"] == pytest.approx(
+                row["hausdorff95"] / across, nan_ok=True
+            )
+            (at,) = np.flatnonzero(
+                (counts["image"] == row["image"]) & (counts["class"] == row["class"])
+            )
+            assert (counts["every"][at] == np.bincount(scores, minlength=256)).all()
+            assert (counts["hits"][at] == np.bincount(scores[truth], minlength=256)).all()
+        assert {x: row[x] for x in wanted} == pytest.approx(wanted, nan_ok=True), row
+    means = pd.read_csv(tmp_path / "report/segments_all.csv").set_index(["class", "by"])
+    for name, (both, truth, called) in sums.items():
+        pooled = means.loc[(name, "network"), "pooled_dice"]
+        assert pooled == pytest.approx(2 * both / (truth + called))
+    assert means.loc[("spot", "network"), "lesions"] == (table["mask_spot"] != "none").sum()
+    page = (tmp_path / "report/report_segments_all.html").read_text()
+    assert "disc diameters" in page
+    assert "spot_2/00.png" in page  # which file was held against which
+
+
+def test_a_second_scoring_of_test_is_said(trained, tmp_path):
+    shutil.copytree(trained / "run", tmp_path / "run")
+    for path in (tmp_path / "run").glob("*scored*"):
+        path.unlink()
+    for path in (tmp_path / "run").glob("segments_test*"):
+        path.unlink()
+    said = []
+    for _ in range(2):
+        assert main(["segment", "report", str(tmp_path / "run")]) == 0
+        said.append(json.loads((tmp_path / "run/segments_test.json").read_text())["beware"])
+    assert said[0] == []
+    assert "scored 2 times" in said[1][0]
+
+
+def test_masks_that_no_prediction_made_are_not_written_over(trained, tmp_path, capsys):
+    shutil.copytree(trained / "photographs/images", tmp_path / "images")
+    (tmp_path / "masks/spot").mkdir(parents=True)
+    truth = tmp_path / "masks/spot/00.png"
+    shutil.copy(trained / "photographs/spot/00.png", truth)
+    before = truth.read_bytes()
+    command = ["segment", "predict", str(trained / "run"), str(tmp_path / "images"), "--out"]
+    assert main([*command, str(tmp_path)]) == 2
+    assert "its masks are of no prediction" in capsys.readouterr().err
+    assert truth.read_bytes() == before
+    for _ in range(2):  # its own it replaces
+        assert main([*command, str(tmp_path / "said")]) == 0
 
 
 def test_a_photograph_without_the_class_leaves_its_figures_undefined(trained, tmp_path):
@@ -178,7 +301,10 @@ def test_a_photograph_without_the_class_leaves_its_figures_undefined(trained, tm
     spot = each[each["class"] == "spot"]
     assert len(spot) == 3
     assert spot["sensitivity"].isna().all()
-    assert spot["dice"].isin([0]).sum() + spot["dice"].isna().sum() == 3
+    # Where some is called it is 0, where none is called there is none.
+    called = spot["precision"].notna()
+    assert (spot["dice"][called] == 0).all()
+    assert spot["dice"][~called].isna().all()
 
 
 def test_an_interrupted_training_goes_on_to_the_same_end(tmp_path, monkeypatch, capsys):
@@ -302,6 +428,29 @@ def test_val_without_a_pixel_of_any_class_is_refused(tmp_path, capsys):
     table.to_csv(manifest, index=False)
     assert main(words(manifest, tmp_path / "run")) == 1
     assert "no class has a pixel in split 'val'" in capsys.readouterr().err
+
+
+def test_pixels_that_nobody_looks_at_are_none_of_val(tmp_path, capsys):
+    manifest = make_masked(tmp_path / "photographs", count=8)
+    folder = manifest.parent / "fov"
+    folder.mkdir()
+    table = pd.read_csv(manifest, keep_default_na=False)
+    for i, row in table.iterrows():
+        seen = row["split"] != "val"
+        cv2.imwrite(str(folder / f"{i}.png"), np.full((SIDE, SIDE), 255 * seen, np.uint8))
+        table.loc[i, "mask_fov"] = f"fov/{i}.png"
+    table.to_csv(manifest, index=False)
+    assert main(words(manifest, tmp_path / "run")) == 1
+    assert "no class has a pixel in split 'val'" in capsys.readouterr().err
+
+
+def test_a_row_without_a_split_is_refused(tmp_path, capsys):
+    manifest = make_masked(tmp_path / "photographs", count=8)
+    table = pd.read_csv(manifest, keep_default_na=False)
+    table.loc[3, "split"] = ""
+    table.to_csv(manifest, index=False)
+    assert main(words(manifest, tmp_path / "run", "--dry-run")) == 1
+    assert "rows without a split" in capsys.readouterr().err
 
 
 def test_a_class_is_no_folder_outside(tmp_path):
