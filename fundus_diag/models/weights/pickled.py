@@ -108,6 +108,7 @@ class _Machine:
 
     def __init__(self):
         self.stack, self.memory, self.parts = [], {}, {}
+        self.copied = 0
 
     def run(self, file):
         """What is left at the end of the pickle in `file`, and the parts."""
@@ -191,13 +192,22 @@ class _Machine:
 
     def call(self, _):
         given, name = _is(self.pop(), tuple), self.pop()
+        if name == ("collections", "OrderedDict") and given:
+            self.copies(_is(given[0], list, tuple))
         self.stack.append(_answer(name, given))
+
+    def copies(self, given):
+        """Counts what is copied: a file of two bytes a time could have it copied for ever."""
+        self.copied += len(given)
+        if self.copied > MAX_OPERATIONS:
+            raise Refused(f"a pickle of more than {MAX_OPERATIONS} operations")
 
     def build(self, _):
         parts, built = self.pop(), self.pop()
         # Parts of an object; what PyTorch hangs on a dictionary of weights says nothing of them.
         if isinstance(built, _Object):
-            built.update(_is(parts, dict))
+            self.copies(_is(parts, dict))
+            built.update(parts)
         elif not isinstance(built, dict):
             raise Refused(DAMAGED)
         self.stack.append(built)
@@ -256,7 +266,10 @@ def _answer(name, given):
         pairs = [_is(pair, list, tuple) for pair in (given[0] if given else ())]
         return {_key(key): value for key, value in pairs}
     if name == ("torch", "Size") and len(given) == 1:
-        return tuple(given[0])
+        sides = _is(given[0], list, tuple)
+        if len(sides) > MAX_AXES or not all(map(_whole, sides)):
+            raise Refused(DAMAGED)
+        return tuple(sides)
     if name == ("argparse", "Namespace") and not given:
         return _Object()
     raise Refused(f"it calls {_shown(name)}")

@@ -233,6 +233,22 @@ def test_tuples_within_tuples_and_long_programs_end(tmp_path):
         pickled.read(endless)
 
 
+def test_what_a_pickle_has_copied_again_and_again_is_bounded():
+    def text(letters):
+        return b"X" + struct.pack("<I", len(letters)) + letters
+
+    size = b"\x80\x02]ctorch\nSize\nq\x000" + text(b"a" * 2**20) + b"q\x010"
+    with pytest.raises(
+        Refused, match="damaged"
+    ):  # a text is no size, however often it is asked for
+        pickled.read(io.BytesIO(size + b"h\x00h\x01\x85Ra" * 3 + b"."))
+    many = b"".join(b"J" + struct.pack("<i", i) + b"N" for i in range(20_000))
+    parts = b"\x80\x02]}q\x00(" + many + b"u0cargparse\nNamespace\nq\x010"
+    pickled.read(io.BytesIO(parts + b"h\x01)Rh\x00ba" + b"."))
+    with pytest.raises(Refused, match="operations"):
+        pickled.read(io.BytesIO(parts + b"h\x01)Rh\x00ba" * 30 + b"."))
+
+
 def rewritten(path, change):
     """The archive with its entries (name, content) changed, not compressed."""
     with zipfile.ZipFile(GOLDENS / "checkpoint.pth") as archive:
