@@ -238,9 +238,7 @@ def test_what_a_pickle_has_copied_again_and_again_is_bounded():
         return b"X" + struct.pack("<I", len(letters)) + letters
 
     size = b"\x80\x02]ctorch\nSize\nq\x000" + text(b"a" * 2**20) + b"q\x010"
-    with pytest.raises(
-        Refused, match="damaged"
-    ):  # a text is no size
+    with pytest.raises(Refused, match="damaged"):  # a text is no size
         pickled.read(io.BytesIO(size + b"h\x00h\x01\x85Ra" * 3 + b"."))
     many = b"".join(b"J" + struct.pack("<i", i) + b"N" for i in range(20_000))
     parts = b"\x80\x02]}q\x00(" + many + b"u0cargparse\nNamespace\nq\x010"
