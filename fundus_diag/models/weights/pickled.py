@@ -9,50 +9,23 @@ else is refused by its name.
 
 import pickletools
 import warnings
-from typing import NamedTuple
+
+from fundus_diag.models.weights.pickled_values import (
+    DAMAGED,
+    Name,
+    Parts,
+    Refused,
+    Stored,
+    answer,
+    is_whole,
+    key_of,
+    only,
+    shown,
+)
 
 MAX_OPERATIONS = 500_000  # a checkpoint of ViT-Large with its optimizer has 60,000
 MAX_TEXT = 2**20  # bytes of one text or number
-MAX_AXES = 16
-DAMAGED = "a damaged pickle"
 _MARK = object()
-
-
-class Refused(Exception):
-    """The pickle is damaged, or holds what is not read; says which."""
-
-
-class Name(NamedTuple):
-    """Something that the pickle names, and that is not looked up."""
-
-    module: str
-    name: str
-
-    def __str__(self):
-        return f"{self.module}.{self.name}"
-
-
-class Stored(NamedTuple):
-    """Numbers that lie in the file beside the pickle.
-
-    Attributes:
-        kind: name of the storage's type, such as "FloatStorage".
-        key: which of the file's parts.
-        count: numbers in it.
-    """
-
-    kind: str
-    key: str
-    count: int
-
-
-class Tensor(NamedTuple):
-    """An array as a view of what is stored: `offset`, `shape` and `strides` in numbers."""
-
-    stored: Stored
-    offset: int
-    shape: tuple
-    strides: tuple
 
 
 def read(file):
@@ -169,32 +142,32 @@ class _Machine:
 
     def append(self, _):
         value = self.pop()
-        _is(self.stack[-1], list).append(value)
+        only(self.stack[-1], list).append(value)
 
     def extend(self, _):
         values = self.since_mark()
-        _is(self.stack[-1], list).extend(values)
+        only(self.stack[-1], list).extend(values)
 
     def set_item(self, _):
         value, key = self.pop(), self.pop()
-        _is(self.stack[-1], dict)[_key(key)] = value
+        only(self.stack[-1], dict)[key_of(key)] = value
 
     def set_items(self, _):
         found = _pairs(self.since_mark())
-        _is(self.stack[-1], dict).update(found)
+        only(self.stack[-1], dict).update(found)
 
     def named(self, argument):
         self.stack.append(Name(*argument.split(" ", 1)))
 
     def named_on_stack(self, _):
-        name, module = _is(self.pop(), str), _is(self.pop(), str)
+        name, module = only(self.pop(), str), only(self.pop(), str)
         self.stack.append(Name(module, name))
 
     def call(self, _):
-        given, name = _is(self.pop(), tuple), self.pop()
+        given, name = only(self.pop(), tuple), self.pop()
         if name == ("collections", "OrderedDict") and given:
-            self.copies(_is(given[0], list, tuple))
-        self.stack.append(_answer(name, given))
+            self.copies(only(given[0], list, tuple))
+        self.stack.append(answer(name, given))
 
     def copies(self, given):
         """Counts what is copied: a file of two bytes a time could have it copied for ever."""
@@ -205,30 +178,26 @@ class _Machine:
     def build(self, _):
         parts, built = self.pop(), self.pop()
         # Parts of an object; what PyTorch hangs on a dictionary of weights says nothing of them.
-        if isinstance(built, _Object):
-            self.copies(_is(parts, dict))
+        if isinstance(built, Parts):
+            self.copies(only(parts, dict))
             built.update(parts)
         elif not isinstance(built, dict):
             raise Refused(DAMAGED)
         self.stack.append(built)
 
     def stored(self, _):
-        found = _is(self.pop(), tuple)
+        found = only(self.pop(), tuple)
         if len(found) not in (5, 6) or found[0] != "storage" or found[5:] not in ((), (None,)):
             raise Refused(DAMAGED)
         kind, key, count = found[1], found[2], found[4]
-        if not isinstance(kind, Name) or not isinstance(key, str) or not _whole(count):
+        if not isinstance(kind, Name) or not isinstance(key, str) or not is_whole(count):
             raise Refused(DAMAGED)
         if kind.module not in ("torch", "torch.cuda"):
-            raise Refused(f"numbers of the kind {_shown(kind)}")
+            raise Refused(f"numbers of the kind {shown(kind)}")
         found = Stored(kind.name, key, count)
         if self.parts.setdefault(key, found) != found:
             raise Refused(DAMAGED)
         self.stack.append(found)
-
-
-class _Object(dict):
-    """The parts of an object without code."""
 
 
 _OPERATIONS = {
@@ -254,58 +223,7 @@ _OPERATIONS = {
 }
 
 
-def _answer(name, given):
-    """What a call of `name` stands for."""
-    if not isinstance(name, Name):
-        raise Refused(DAMAGED)
-    if name in (("torch._utils", "_rebuild_tensor_v2"), ("torch._utils", "_rebuild_tensor")):
-        return _tensor(*given[:4])
-    if name == ("torch._utils", "_rebuild_parameter") and given:
-        return _is(given[0], Tensor)
-    if name == ("collections", "OrderedDict"):
-        pairs = [_is(pair, list, tuple) for pair in (given[0] if given else ())]
-        return {_key(key): value for key, value in pairs}
-    if name == ("torch", "Size") and len(given) == 1:
-        sides = _is(given[0], list, tuple)
-        if len(sides) > MAX_AXES or not all(map(_whole, sides)):
-            raise Refused(DAMAGED)
-        return tuple(sides)
-    if name == ("argparse", "Namespace") and not given:
-        return _Object()
-    raise Refused(f"it calls {_shown(name)}")
-
-
-def _tensor(stored, offset, shape, strides):
-    stored, shape, strides = _is(stored, Stored), _is(shape, tuple), _is(strides, tuple)
-    numbers = (offset, *shape, *strides)
-    if len(shape) != len(strides) or len(shape) > MAX_AXES or not all(map(_whole, numbers)):
-        raise Refused(DAMAGED)
-    return Tensor(stored, offset, shape, strides)
-
-
 def _pairs(values):
     if len(values) % 2:
         raise Refused(DAMAGED)
-    return {_key(key): value for key, value in zip(values[::2], values[1::2], strict=True)}
-
-
-def _key(key):
-    # No tuples: a few operations nest them so deep that comparing them never ends.
-    long = isinstance(key, int) and abs(key) >= 2**63  # Python writes none of many digits
-    if long or not isinstance(key, str | int | float | bytes | None):
-        raise Refused("a pickle with keys other than texts and numbers")
-    return key
-
-
-def _is(value, *kinds):
-    if type(value) not in kinds:  # a `Name` is a tuple, but none of the pickle's
-        raise Refused(DAMAGED)
-    return value
-
-
-def _whole(number):
-    return isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 2**63
-
-
-def _shown(name):
-    return "".join(x if x.isprintable() else "?" for x in str(name)[:80])
+    return {key_of(key): value for key, value in zip(values[::2], values[1::2], strict=True)}

@@ -15,7 +15,7 @@ import ml_dtypes
 import numpy as np
 
 from fundus_diag.models.weights import pickled
-from fundus_diag.models.weights.pickled import Refused
+from fundus_diag.models.weights.pickled_values import Refused
 
 KINDS = {
     "FloatStorage": np.dtype("<f4"),
@@ -42,7 +42,7 @@ def load(path):
 
     Returns:
         (value, read): the value as `pickled.read` gives it; `read(tensor)` is the array of a
-        `pickled.Tensor` in it.
+        `pickled_values.Tensor` in it.
 
     Raises:
         Refused: the file is damaged, or holds more than plain values and arrays. OSError: see

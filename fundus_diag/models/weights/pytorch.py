@@ -8,7 +8,7 @@ import numpy as np
 
 from fundus_diag.models.weights import pth
 from fundus_diag.models.weights.h5 import reading
-from fundus_diag.models.weights.pickled import Refused, Tensor
+from fundus_diag.models.weights.pickled_values import Refused, Tensor
 from fundus_diag.models.weights.strict import Array, shown
 from fundus_diag.utils.errors import DataError
 

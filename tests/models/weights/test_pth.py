@@ -12,7 +12,7 @@ import pytest
 from narrow import GOLDENS
 
 from fundus_diag.models.weights import pickled, pth
-from fundus_diag.models.weights.pickled import Refused, Tensor
+from fundus_diag.models.weights.pickled_values import Refused, Tensor
 
 FILES = ("checkpoint.pth", "checkpoint_older.pth")
 ALLOWED = (Refused, OSError)
