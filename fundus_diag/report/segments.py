@@ -164,7 +164,7 @@ class _Scores:
         self.run, self.classes, self.seconds = run, classes, seconds
         self.disc, self.wanted = disc, wanted
         self.rows = []
-        self.hits, self.every, self.counted = {}, {}, []
+        self.counted = []
         self.marked = {name: [] for name in classes}
 
     def add(self, row, patient):
@@ -209,8 +209,6 @@ class _Scores:
         hits = np.bincount(scores[truth & where], minlength=WHOLE + 1)
         every = np.bincount(scores[where], minlength=WHOLE + 1)
         self.counted.append((row.image, name, hits, every))
-        self.hits[name] = self.hits.get(name, 0) + hits
-        self.every[name] = self.every.get(name, 0) + every
         self.marked[name].append(marks(truth, scores, STEPS, where))
 
     def counts(self):
@@ -233,9 +231,10 @@ class _Scores:
         """Figures of all photographs together: by pixels and by lesions."""
         found = []
         for name in self.classes:
-            if name not in self.hits:
+            own = [x for x in self.counted if x[1] == name]
+            if not own:
                 continue
-            hits, every = self.hits[name], self.every[name]
+            hits, every = (np.sum([x[k] for x in own], axis=0) for k in (2, 3))
             at = int(np.ceil(self.run.thresholds[self.run.classes.index(name)] * WHOLE - 1e-6))
             below = every[at:].sum() + hits.sum()
             found.append(
