@@ -19,12 +19,14 @@ from fundus_diag.models.weights.pickled_values import (
     answer,
     is_whole,
     key_of,
+    named,
     only,
     shown,
 )
 
 MAX_OPERATIONS = 500_000  # a checkpoint of ViT-Large with its optimizer has 60,000
 MAX_TEXT = 2**20  # bytes of one text or number
+MAX_BYTES = 64 * 2**20  # of a pickle
 _MARK = object()
 
 
@@ -50,19 +52,26 @@ def read(file):
 
 
 class _Short:
-    """A file of which nothing long is read at once, whatever a pickle says of lengths."""
+    """A file of which nothing long is read at once, nor much in all, whatever a pickle says."""
 
     def __init__(self, file):
         self.file = file
         self.tell = file.tell
+        self.left = MAX_BYTES
 
     def read(self, count):
         if not 0 <= count <= MAX_TEXT:
             raise Refused(f"a pickle with a text of more than {MAX_TEXT} bytes")
-        return self.file.read(count)
+        return self.counted(self.file.read(count))
 
     def readline(self):
-        return self.file.readline(MAX_TEXT)
+        return self.counted(self.file.readline(MAX_TEXT))
+
+    def counted(self, content):
+        self.left -= len(content)
+        if self.left < 0:
+            raise Refused(f"a pickle of more than {MAX_BYTES} bytes")
+        return content
 
 
 _CONSTANTS = {
@@ -157,11 +166,11 @@ class _Machine:
         only(self.stack[-1], dict).update(found)
 
     def named(self, argument):
-        self.stack.append(Name(*argument.split(" ", 1)))
+        self.stack.append(named(*argument.split(" ", 1)))
 
     def named_on_stack(self, _):
         name, module = only(self.pop(), str), only(self.pop(), str)
-        self.stack.append(Name(module, name))
+        self.stack.append(named(module, name))
 
     def call(self, _):
         given, name = only(self.pop(), tuple), self.pop()

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 MAX_AXES = 16
 DAMAGED = "a damaged pickle"
+MODULES = ("torch", "torch.cuda", "torch._utils")  # of types and of storages
+CALLED = (("collections", "OrderedDict"), ("argparse", "Namespace"))
 
 
 class Refused(Exception):
@@ -45,6 +47,14 @@ class Tensor(NamedTuple):
 
 class Parts(dict):
     """The parts of an object without code."""
+
+
+def named(module, name):
+    """The `Name` of what checkpoints name. Raises Refused: it is of anywhere else."""
+    found = Name(module, name)
+    if module not in MODULES and found not in CALLED:
+        raise Refused(f"it names {shown(found)}")
+    return found
 
 
 def answer(name, given):

@@ -32,8 +32,7 @@ KINDS = {
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of the older form
 DAMAGED = "a damaged archive"
 MISSING = "numbers are missing: the file is cut off or damaged"
-MAX_PICKLE = 64 * 2**20  # bytes
-MAX_PARTS = 100_000
+MAX_DIRECTORY = 4 * 2**20  # bytes of a ZIP archive's list of entries; each takes 46 and its name
 MAX_EMPTY = 2**40  # numbers that an array without any would have, were its empty sides 1
 
 
@@ -128,7 +127,7 @@ def _archive(path):
     with _opened(path) as archive:
         entries = _entries(archive)
         found = [name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]
-        if len(found) != 1 or entries[found[0]].file_size > MAX_PICKLE:
+        if len(found) != 1 or entries[found[0]].file_size > pickled.MAX_BYTES:
             raise Refused(DAMAGED)
         root = found[0].removesuffix("data.pkl")
         order = entries.get(f"{root}byteorder")
@@ -148,12 +147,28 @@ def _archive(path):
     return value, bytes_of
 
 
+class _Whole(io.BufferedReader):
+    """A file of which no more than `most` bytes are read at once: `zipfile` makes an object of
+    each entry that a directory lists, before any can be counted."""
+
+    most = MAX_DIRECTORY
+
+    def read(self, size=-1):
+        if self.most is None:
+            return super().read(size)
+        content = super().read(self.most + 1 if size < 0 else min(size, self.most + 1))
+        if len(content) > self.most:
+            raise Refused(DAMAGED)
+        return content
+
+
 @contextlib.contextmanager
 def _opened(path):
     # All that `zipfile` raises of what it reads: damage, a version or compression that it does not
     # know, an end too early, a name that is no UTF-8. Nothing else happens while it is open.
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _Whole(open(path, "rb", buffering=0)) as file, zipfile.ZipFile(file) as archive:
+            file.most = None
             yield archive
     except (zipfile.BadZipFile, NotImplementedError, EOFError, UnicodeDecodeError) as error:
         raise Refused(DAMAGED) from error
@@ -162,19 +177,19 @@ def _opened(path):
 def _entries(archive):
     """{name: entry} of an archive, of which no two may share bytes or a name."""
     infos = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
-    if len(infos) > MAX_PARTS:
-        raise Refused(DAMAGED)
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in infos):
         raise Refused("compressed, which PyTorch's files are not")
     ends = [entry.header_offset for entry in infos[1:]] + [archive.start_dir]
     for entry, end in zip(infos, ends, strict=True):
-        least = 30 + len(entry.orig_filename)  # the header in front of the numbers
         if entry.flag_bits & 1 or entry.file_size != entry.compress_size:
             raise Refused(DAMAGED)
         # A directory that lies about its own place puts entries before the file's first byte.
         if entry.header_offset < 0:
             raise Refused(DAMAGED)
-        if entry.header_offset + least + entry.file_size > end:
+        archive.fp.seek(entry.header_offset)
+        header = archive.fp.read(30)  # and behind it a name, and more, in front of the numbers
+        around = sum(int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
+        if entry.header_offset + len(header) + around + entry.file_size > end:
             raise Refused(DAMAGED)
     entries = {entry.filename: entry for entry in infos}
     if len(entries) != len(infos):
