@@ -5,7 +5,7 @@ import json
 import tomllib
 from pathlib import Path
 
-from fundus_diag.training.config import TrainConfig
+from fundus_diag.training.config import BEFORE, TrainConfig
 from fundus_diag.training.segment_config import SegmentConfig
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.flags import words_of
@@ -74,7 +74,8 @@ def _flags(path, kind):
             from fundus_diag.runs.run_files import FIRST_FLAGS
 
             first = {name: content[name] for name in FIRST_FLAGS if name in content}
-            return {**first, **content["flags"]}
+            before = BEFORE if kind is TrainConfig else {}  # of runs older than these flags
+            return {**before, **first, **content["flags"]}
         content = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, no TOML
         raise DataError(f"{path}: neither JSON nor TOML: {error}") from error

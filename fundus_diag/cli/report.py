@@ -48,6 +48,10 @@ def report(
     check_arguments(split, predictions, out, resamples, bool(others))
     # What is mistyped is said before TensorFlow is imported.
     configs = [(one, read_config(one)) for one in (run, *others)]
+    places = [one.resolve() for one, _ in configs]
+    for place, (one, _) in zip(places, configs, strict=True):
+        if places.count(place) > 1:
+            raise UsageError(f"{one}: stands twice")
     if others:
         return _compared(configs, out, split, resamples, mean)
     if mean:
@@ -74,7 +78,7 @@ def _compared(configs, out, split, resamples, mean):
     from fundus_diag.report.comparison import compare
     from fundus_diag.runs.variants import Variant, check_same
 
-    check_same(configs)
+    check_same(configs, split)
     from fundus_diag.report.report import report_run
 
     for run, _ in configs:

@@ -21,22 +21,26 @@ def macro_auc_influence(y_true, y_score):
 
     Returns:
         (AUC, (N,) influences): the sum of the squares of the influences of independent rows
-        estimates the AUC's variance, which of a single label is DeLong's. NaN where no label has
-        two positives and two negatives; only those that have are in the mean.
+        estimates the AUC's variance, which of a single label is DeLong's. All labels with both
+        classes are in the mean; NaN where there is none. Of a label with a single positive or
+        negative no variance is known: the influences are NaN then.
     """
     areas, influences = [], []
     for truth, score in zip(np.transpose(y_true), np.transpose(y_score), strict=True):
         positive, negative = truth == 1, truth == 0
         m, n = positive.sum(), negative.sum()
-        if min(m, n) < 2:
+        if not min(m, n):
             continue
         influence = np.zeros(len(truth))
         both = stats.rankdata(np.concatenate([score[positive], score[negative]]))
         won = (both[:m] - stats.rankdata(score[positive])) / n  # share of negatives below each
         lost = 1 - (both[m:] - stats.rankdata(score[negative])) / m  # .. of positives above
         area = won.mean()
-        influence[positive] = (won - area) / np.sqrt(m * (m - 1))
-        influence[negative] = (lost - area) / np.sqrt(n * (n - 1))
+        if min(m, n) < 2:
+            influence[:] = np.nan
+        else:
+            influence[positive] = (won - area) / np.sqrt(m * (m - 1))
+            influence[negative] = (lost - area) / np.sqrt(n * (n - 1))
         areas.append(area)
         influences.append(influence)
     if not areas:
@@ -65,7 +69,7 @@ def auc_difference(y_true, first, second, patients, level=bootstrap.LEVEL):
     _, cluster = np.unique(np.asarray(patients, "str"), return_inverse=True)
     sums = np.bincount(cluster, means[0][1] - means[1][1])
     error = np.sqrt((sums**2).sum())
-    if np.isnan(difference):
+    if np.isnan(error):
         p = np.nan
     elif error < 1e-12:
         p = float(abs(difference) < 1e-12)

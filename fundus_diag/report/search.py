@@ -29,12 +29,10 @@ def write_search(plan, study, out):
     table = _table(plan, study, best)
     pictures = {}
     if finished and len(plan.objectives) > 1:
-        pictures["pareto"] = pareto_png(
-            [x.number for x in finished],
-            np.array([x.values[:2] for x in finished]),
-            best,
-            [OBJECTIVES[x] for x in plan.objectives[:2]],
-        )
+        axes = [OBJECTIVES[x] for x in plan.objectives[:2]]
+        values = np.array([x.values[:2] for x in finished])
+        front = [finished[k].number for k in _unbeaten(values, axes)]  # of the two that are drawn
+        pictures["pareto"] = pareto_png([x.number for x in finished], values, front, axes)
     importance = _importance(plan, study, finished)
     if importance:
         pictures["importance"] = bars_png(importance)
@@ -62,6 +60,16 @@ def write_search(plan, study, out):
     return out / "search.html"
 
 
+def _unbeaten(values, axes):
+    """Places of the rows of two objectives than which no other is as good in both, and better."""
+    losses = values * [-1 if more_is_better else 1 for _, more_is_better in axes]
+    return [
+        k
+        for k, own in enumerate(losses)
+        if not ((losses <= own).all(axis=1) & (losses < own).any(axis=1)).any()
+    ]
+
+
 def _table(plan, study, best):
     """One row a trial, the best in the first objective first."""
     rows = []
@@ -74,7 +82,7 @@ def _table(plan, study, best):
                 "best": trial.number in best,
                 **dict(zip(plan.objectives, values, strict=True)),
                 **{name: trial.params.get(name) for name in plan.space},
-                "epochs": len(trial.user_attrs.get("curve", ())) or None,
+                "epochs": trial.user_attrs.get("epochs"),
                 "run": trial.user_attrs.get("run", ""),
                 "reason": trial.user_attrs.get("reason", ""),
             }

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from fundus_diag.data.manifest import read_manifest
 from fundus_diag.data.paths import inside
@@ -102,6 +103,14 @@ def check_same(run_dir, rows):
         raise DataError(
             f"{run_dir}: the photographs have changed since the run in it was started{named}"
         )
+
+
+def check_place(run_dir, image_root):
+    """Raises DataError where a folder holds other photographs than those that a run has seen."""
+    rows = read(run_dir)
+    if rows:
+        table = pd.DataFrame(rows)
+        check_same(run_dir, take(table, image_root, set(table["split"])))
 
 
 def numbers(rows):

@@ -12,7 +12,7 @@ import pandas as pd
 from fundus_diag.data.labels import LABELS, is_healthy
 from fundus_diag.metrics.calibration import threshold_of, thresholds_array
 from fundus_diag.metrics.distributions import distributions
-from fundus_diag.runs import run_files
+from fundus_diag.runs import photographs, run_files
 from fundus_diag.runs.thresholds import load_operating_points
 from fundus_diag.utils.errors import DataError
 
@@ -79,11 +79,12 @@ class Scored:
     draws: dict
 
 
-def check_same(runs):
-    """What can be said before anything is scored: that runs have labels, task and split alike.
+def check_same(runs, split=None):
+    """What can be said before anything is scored: that runs have labels, task and rows alike.
 
     Args:
         runs: list of (path, config.json).
+        split: that they are compared on; of runs of one unit its photographs have to be the same.
 
     Raises:
         DataError: they have not.
@@ -94,6 +95,19 @@ def check_same(runs):
             raise DataError(f"{path}: has other labels than {first}")
         if config["task"] == "grade" and other["unit"] != config["unit"]:
             raise DataError(f"{path}: grades of eyes and of patients cannot be compared ({first})")
+        own, theirs = _images(path, split), _images(first, split)
+        if own and theirs and own != theirs and other["unit"] == config["unit"]:
+            (odd, *_) = sorted(own ^ theirs)
+            raise DataError(_other_rows(path, split, "photographs", first, odd))
+
+
+def _images(run, split):
+    """Names of a split's photographs, as far as a run says."""
+    return {x["image"] for x in photographs.read(run) or () if x["split"] == split}
+
+
+def _other_rows(path, split, what, first, odd):
+    return f"{path}: its {split} holds other {what} than that of {first}, such as {odd}"
 
 
 @dataclass(frozen=True)
@@ -192,9 +206,7 @@ class _Aligned:
         odd = sorted(set(own) ^ set(keys))
         if odd:
             what = "photographs" if rows.unit == "eye" else "patients"
-            raise DataError(
-                f"{path}: its {split} holds other {what} than that of {first}, such as {odd[0][0]}"
-            )
+            raise DataError(_other_rows(path, split, what, first, odd[0][0]))
         places = {key: place for place, key in enumerate(own)}
         table = table.iloc[[places[key] for key in keys]]
         if config["unit"] == rows.unit:

@@ -1,16 +1,12 @@
 """Looks for settings: trials drawn by Optuna, each a training of its own, poor ones ended early.
 
 The study lies in a database, so that several machines may share it: each runs the same command.
-A trial that was killed goes on where its training stopped. Optuna's own pruners know one objective
-only; here a trial is ended where its best score so far lies below the median of what the finished
-ones had after as many epochs (Golovin et al. 2017, section 3.2.2,
-https://doi.org/10.1145/3097983.3098043), of those that cost no more: a small network is not ended
-because large ones do better.
+A trial that was killed goes on where its training stopped.
 """
 
 import hashlib
 import json
-import os
+import re
 import subprocess
 import time
 from contextlib import contextmanager
@@ -19,29 +15,29 @@ import numpy as np
 import pandas as pd
 
 from fundus_diag.data.manifest import read_manifest
-from fundus_diag.runs.contents import HISTORY
+from fundus_diag.runs.contents import CONFIG, HISTORY
 from fundus_diag.runs.run import OWN_FLAGS
 from fundus_diag.runs.run_files import read_config
 from fundus_diag.runs.speed import costs_apart
+from fundus_diag.training import trials
 from fundus_diag.training.config import TrainConfig
+from fundus_diag.training.epochs import say
 from fundus_diag.training.search_plan import OBJECTIVES
-from fundus_diag.training.trainings import Training, last_line, look, placed, waited, with_weights
+from fundus_diag.training.trainings import (
+    Training,
+    check_place,
+    last_line,
+    look,
+    placed,
+    waited,
+    with_weights,
+)
+from fundus_diag.training.trials import SCORES
 from fundus_diag.training.watch import shown
 from fundus_diag.utils.errors import DataError, UsageError
 from fundus_diag.utils.files import make_folder
 from fundus_diag.utils.flags import words_of
-from fundus_diag.utils.processes import alive, host, started
-
-SCORES = {
-    "roc_auc": "val_macro_roc_auc",
-    "average_precision": "val_macro_average_precision",
-    "f1": "val_macro_f1",
-    "accuracy": "val_accuracy",
-    "kappa": "val_kappa",
-}
-FIRST = 5  # trials that are finished before any is ended early
-SPARED = 0.3  # share of a trial's phase 2 in which it is not; of phase 1 where it has no other
-ALIKE = 1.05  # two costs up to this ratio are taken for the same
+from fundus_diag.utils.processes import host
 
 
 def open_study(plan, storage):
@@ -58,7 +54,8 @@ def open_study(plan, storage):
     """
     optuna = import_optuna()
     directions = ["maximize" if OBJECTIVES[x][1] else "minimize" for x in plan.objectives]
-    with _said(storage, RuntimeError):  # a database of another version, or none at all
+    # A database of another version, one without its driver, or none at all.
+    with _said(storage, RuntimeError, ImportError, ValueError):
         study = optuna.create_study(
             storage=storage,
             study_name=plan.title,
@@ -67,13 +64,15 @@ def open_study(plan, storage):
             # Of each process another: machines that share a study must not draw the same.
             sampler=optuna.samplers.TPESampler(seed=None, multivariate=True, constant_liar=True),
         )
+    with _said(storage):
         known = study.user_attrs.get("search")
         if known is None and not study.trials:
             study.set_user_attr("search", plan.digest)
         elif known != plan.digest:
             raise DataError(
-                f"{storage}: the study {plan.title!r} in it looks for something else "
-                f"(other objectives, flags, space or seed than {plan.path}); give another title"
+                f"{_without_password(storage)}: the study {plan.title!r} in it looks for something "
+                f"else (other objectives, flags, space, seed, table or weights than {plan.path}); "
+                "give another title"
             )
     return study
 
@@ -89,27 +88,41 @@ def search(plan, out, storage):
     Raises:
         DataError: the table is not fit to train on, or the database cannot be used.
     """
-    optuna = import_optuna()
     table = read_manifest(plan.manifest, need_split=True)
     study = open_study(plan, storage)
+    made = [out / "runs" / str(x.user_attrs.get("run")) for x in study.trials]
+    for run_dir in [x for x in made if (x / CONFIG).is_file()][:1]:
+        check_place(run_dir, plan.image_root)
     found = []
     with shown(found) as show, _said(storage):
-        for left in _left_behind(study):  # what they drew stands in the study
-            again = optuna.trial.Trial(study, left._trial_id)
-            _trial(plan, out, table, study, again, found, show)
-        while True:
-            counted = [x for x in study.trials if x.state.name != "FAIL"]
-            failed = len(study.trials) - len(counted)
-            if len(counted) >= plan.trials or failed >= plan.trials:
-                return study
-            _trial(plan, out, table, study, study.ask(), found, show)
+        while _one_more(plan, out, table, study, found, show):
+            pass
+    for line in trials.others_at_work(study):
+        say(line)
+    return study
+
+
+def _one_more(plan, out, table, study, found, show):
+    """Trains a trial that was left behind, or another one; False where there are enough."""
+    optuna = import_optuna()
+    with trials.one_left_behind(study, out / "runs") as number:
+        if number is not None:  # what it has drawn stands in the study
+            left = optuna.trial.Trial(study, study.trials[number]._trial_id)
+            _trial(plan, out, table, study, left, found, show)
+            return True
+    states = [x.state.name for x in study.trials]
+    failed = states.count("FAIL")
+    if len(states) - failed >= plan.trials or failed >= plan.trials:
+        return False
+    _trial(plan, out, table, study, study.ask(), found, show)
+    return True
 
 
 def _trial(plan, out, table, study, trial, found, show):
     """Trains what a trial says, and tells the study."""
     optuna = import_optuna()
     # First of all: what is nobody's when it is killed is never gone on with.
-    trial.set_user_attr("owner", [host(), os.getpid(), started(os.getpid())])
+    trials.owned(trial)
     drawn = {name: _drawn(trial, name, space) for name, space in plan.space.items()}
     flags, facts = with_weights({**plan.flags, **drawn}, plan.path.parent, plan.title)
     config = TrainConfig(plan.manifest, plan.image_root, out, seed=plan.seed, **flags)
@@ -123,14 +136,16 @@ def _trial(plan, out, table, study, trial, found, show):
     look(one)
     one.started, one.done_before = time.monotonic(), one.done
     costs = _costs(plan, full, len(table.labels), study, trial)
-    status, poor = 0, _pruning(study, trial, plan.objectives[0], costs, full)
+    status, poor = 0, trials.poor(study, trial.number, plan.objectives[0], costs, full)
     if one.state != "reused":
         one.state = "running"
         with one.log.open("ab") as log:
             status = waited(one, ["train", *words_of(config)], log, show, poor)
     one.seconds = time.monotonic() - one.started
     look(one)
-    trial.set_user_attr("curve", _curve(one.run_dir, plan.objectives[0]))
+    phases = full.phase1_epochs, full.phase2_epochs
+    trial.set_user_attr("curve", trials.scores_so_far(one.run_dir, plan.objectives[0], *phases))
+    trial.set_user_attr("epochs", one.done)
     if status is None:
         one.state = "ended early"
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
@@ -198,60 +213,6 @@ def _reached(run_dir, objective, costs):
     return float(kept[SCORES[objective]])
 
 
-def _curve(run_dir, objective):
-    """The best value of a score so far, epoch by epoch; [] of what is no score, or not begun."""
-    column, path = SCORES.get(objective), run_dir / HISTORY
-    if column is None or not path.is_file():
-        return []
-    history = pd.read_csv(path)
-    if column not in history:
-        return []
-    return [float(x) for x in np.maximum.accumulate(history[column].to_numpy("float64"))]
-
-
-def _pruning(study, trial, objective, costs, config):
-    """Whether a training is worth no more epochs, as a function of its `Training`."""
-    # Phase 1 is cheap, and tells little of phase 2.
-    first, second = config.phase1_epochs, config.phase2_epochs
-    spared = first + SPARED * second if second else SPARED * first
-
-    def cheaper(other):
-        theirs = other.user_attrs.get("costs", {})
-        return all(theirs.get(x, np.inf) <= ALIKE * value for x, value in costs.items())
-
-    seen = {"epochs": 0}
-
-    def poor(one):
-        if one.done == seen["epochs"] or one.done < max(1, spared):
-            return False
-        seen["epochs"] = one.done
-        curve = _curve(one.run_dir, objective)
-        if not curve:
-            return False
-        others = [
-            other.user_attrs["curve"]
-            for other in study.trials
-            if other.number != trial.number
-            and other.state.name == "COMPLETE"
-            and len(other.user_attrs.get("curve", ())) >= len(curve)
-            and cheaper(other)
-        ]
-        if len(others) < FIRST:
-            return False
-        return curve[-1] < float(np.median([x[len(curve) - 1] for x in others]))
-
-    return poor
-
-
-def _left_behind(study):
-    """Trials that processes of this machine which are gone were at."""
-    for trial in study.trials:
-        owner = trial.user_attrs.get("owner")
-        if trial.state.name == "RUNNING" and owner and owner[0] == host():
-            if not alive(owner[1], owner[2]):
-                yield trial
-
-
 def import_optuna():
     """The module. Raises UsageError where it is not installed."""
     try:
@@ -273,7 +234,12 @@ def _said(storage, *more):
     except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError, *more) as error:
         cause = error.__cause__ or error
         reason = " ".join(str(getattr(cause, "orig", None) or cause).split())[:200]
-        raise DataError(f"{storage}: the database cannot be used: {reason}") from error
+        name = _without_password(storage)
+        raise DataError(f"{name}: the database cannot be used: {reason}") from error
+
+
+def _without_password(storage):
+    return re.sub(r"(://[^:/@]*):[^/]*@", r"\1:..@", storage)
 
 
 def best_configuration(plan, study, number=None):

@@ -3,7 +3,7 @@
 title = "Lite0 on little pictures"
 objectives = ["roc_auc", "ms"]    # see `OBJECTIVES`
 trials = 30
-seed = 0                          # of the trainings and of the draws
+seed = 0                          # of the trainings; what is drawn differs from time to time
 manifest = "odir_split.csv"       # or --manifest; from the plan's folder
 image_root = "ODIR"               # or --image-root
 
@@ -23,7 +23,9 @@ from pathlib import Path
 
 from fundus_diag.training import plan as plans
 from fundus_diag.training.config import TrainConfig
+from fundus_diag.training.trainings import with_weights
 from fundus_diag.utils.errors import DataError, UsageError
+from fundus_diag.utils.files import sha256
 
 # {name: (how it is called, whether more is better)}; scores are of val, of the epoch that is kept.
 OBJECTIVES = {
@@ -56,8 +58,19 @@ class SearchPlan:
 
     @property
     def digest(self):
-        """16 digits that differ between searches whose trials cannot stand in one study."""
-        said = [self.objectives, self.seed, self.flags, self.space]
+        """16 digits that differ between searches whose trials cannot stand in one study.
+
+        Raises:
+            DataError: the table or weights are missing.
+        """
+        files = [sha256(self.manifest)]
+        drawn = self.space.get("weights", [])
+        for name in [
+            self.flags.get("weights", "none"),
+            *(drawn if isinstance(drawn, list) else []),
+        ]:
+            files += with_weights({"weights": name}, self.path.parent, self.title)[1].values()
+        said = [self.objectives, self.seed, self.flags, self.space, files]
         text = json.dumps(said, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

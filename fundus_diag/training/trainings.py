@@ -21,7 +21,7 @@ from fundus_diag.data.labels import SPLITS
 from fundus_diag.data.manifest import read_manifest
 from fundus_diag.data.splits import split_manifest
 from fundus_diag.data.write import write_manifest
-from fundus_diag.runs import same_flags
+from fundus_diag.runs import photographs, same_flags
 from fundus_diag.runs.contents import CONFIG, ENCODER_WEIGHTS, HISTORY
 from fundus_diag.training.config import TrainConfig
 from fundus_diag.training.plan import PRETRAINED
@@ -214,11 +214,22 @@ def look(one):
         one.done = max(0, lines - 1)
     if one.state == "waiting" and (one.run_dir / CONFIG).is_file():
         try:
-            finished = read_json(one.run_dir / CONFIG).get("finished")
+            known = read_json(one.run_dir / CONFIG)
         except DataError:  # damaged: what trains says so
-            finished = None
-        if finished:
+            return
+        if known.get("finished"):
+            check_place(one.run_dir, one.config.image_root)
             one.state = "reused"
+
+
+def check_place(run_dir, image_root):
+    """Raises DataError where a finished run was made of other photographs than lie there now.
+
+    They are compared where they lie elsewhere than then.
+    """
+    data = read_json(run_dir / CONFIG).get("data", {})
+    if data.get("image_root") not in (None, str(Path(image_root).resolve())):
+        photographs.check_place(run_dir, image_root)
 
 
 def _scored(one, split):

@@ -57,6 +57,8 @@ def test_the_config_of_a_run_makes_another_of_the_same_flags(tmp_path):
     config = parsed("--config", path, "--run-dir", "new", "--seed", "6")
     assert (config.encoder, config.image_size, config.unit) == ("efficientnet_lite0", 48, "patient")
     assert (config.seed, config.dropout, config.mixup) == (6, 0.3, None)
+    # Of flags that there were not: what such a run did.
+    assert (config.select, config.most_repeats, config.phase1_views) == ("composite", 0, 0)
     assert (str(config.manifest), str(config.run_dir)) == ("/data/m.csv", "new")
     assert (config.resume, config.overwrite, config.deterministic) == (False, False, True)
 

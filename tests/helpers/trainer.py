@@ -39,7 +39,9 @@ def train(words):
     (run / "config.json").write_text(json.dumps(config))
     for epoch in range(done + 1, epochs + 1):
         rows = "".join(f"{e},2,{score - 0.01 * (epochs - e)}\n" for e in range(1, epoch + 1))
-        begun.write_text(f"epoch,phase,val_macro_roc_auc\n{rows}")
+        part = run / "history.csv.part"
+        part.write_text(f"epoch,phase,val_macro_roc_auc\n{rows}")
+        part.replace(begun)
         if value(words, "--label-smoothing") == "0.5" and done == 0:
             os.kill(os.getpid(), 9)
         time.sleep(float(os.environ.get("TRAINER_EPOCH", 0.02)))

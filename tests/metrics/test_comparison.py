@@ -98,6 +98,18 @@ def test_labels_that_lack_a_class_are_left_out_and_what_is_alike_differs_by_noth
     assert np.isnan([nothing["difference"], nothing["p"]]).all()
 
 
+def test_a_label_of_one_positive_is_in_the_difference_and_takes_its_interval():
+    y, first, second = scores()
+    rare = np.zeros(80)
+    rare[7] = 1
+    both = np.stack([y, rare], axis=1)
+    shown = [np.stack([x, x[::-1]], axis=1) for x in (first, second)]
+    found = auc_difference(both, shown[0][None], shown[1][None], np.arange(80))
+    wanted = roc_auc_score(both, shown[0]) - roc_auc_score(both, shown[1])
+    assert found["difference"] == pytest.approx(wanted)
+    assert np.isnan([found["low"], found["high"], found["p"]]).all()
+
+
 def test_a_bootstrap_counts_the_resamples_on_the_other_side():
     first = np.arange(100.0)
     found = bootstrap_difference(50.0, 45.0, first, np.full(100, 4.5))

@@ -17,6 +17,7 @@ from tiny import main, make_photographs, ready_run
 from fundus_diag.metrics.calibration import threshold_of, thresholds_array
 from fundus_diag.report import compared_figures
 from fundus_diag.report.comparison import compare
+from fundus_diag.runs.photographs import write as write_photographs
 from fundus_diag.runs.run_files import read_predictions
 from fundus_diag.runs.thresholds import load_operating_points
 from fundus_diag.runs.variants import MULTI_LABEL, Variant, _of_patients
@@ -271,8 +272,20 @@ def test_what_cannot_be_compared_is_refused_in_a_line(folder, capsys):
     assert refused(run, folder / "run1", status=2).endswith("in a folder of its own: --out DIR")
     line = refused(run, folder / "run1", "--predictions", "x.csv", "--out", "x", status=2)
     assert "--predictions: of one run" in line
-    fewer = copy(folder, "eye", "fewer", edit=lambda t: t.iloc[2:])
     out = ("--out", folder / "refused")
+    assert refused(run, folder / "run1", run, *out, status=2).endswith(f"{run}: stands twice")
+    # Of other photographs: before any of the two is scored, which test is but once.
+    whole, apart = (copy(folder, "eye", x) for x in ("whole", "less"))
+    names = list(pd.read_csv(run / "predictions_test.csv", dtype=str)["image"])
+    facts = {"split": "test", "patient": "x", "fingerprint": "0"}
+    for one, images in ((whole, names), (apart, names[1:])):
+        write_photographs(one, [{**facts, "image": x} for x in images])
+        (one / "predictions_test.csv").unlink()
+    line = refused(whole, apart, *out)
+    assert f"{apart}: its test holds other photographs than that of {whole}" in line
+    assert line.endswith(f"such as {names[0]}")
+    assert not (whole / "predictions_test.csv").exists()
+    fewer = copy(folder, "eye", "fewer", edit=lambda t: t.iloc[2:])
     line = refused(run, fewer, *out)
     assert f"{fewer}: its test holds other photographs than that of {run}, such as 0" in line
     turned = copy(folder, "eye", "turned", edit=lambda t: t.assign(y_A=1 - t["y_A"]))

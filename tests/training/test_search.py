@@ -14,11 +14,12 @@ import trainer
 from tiny import main, make_photographs
 
 from fundus_diag.cli.config_file import expanded
+from fundus_diag.report import search as report_search
 from fundus_diag.report.search import write_search
 from fundus_diag.runs import speed
 from fundus_diag.runs.run import build_model
 from fundus_diag.training import search as module
-from fundus_diag.training import trainings
+from fundus_diag.training import trainings, trials
 from fundus_diag.training.plan import SEARCHES, find_plan
 from fundus_diag.training.search import best_configuration, open_study, search
 from fundus_diag.training.search_plan import read_search
@@ -136,7 +137,7 @@ def test_a_trial_that_was_killed_goes_on_with_what_it_had_drawn(folder, monkeypa
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "waited", killed)
-        patch.setattr(module.os, "getpid", lambda: 999_999_999)  # which is gone afterwards
+        patch.setattr(trials.os, "getpid", lambda: 999_999_999)  # which is gone afterwards
         with pytest.raises(KeyboardInterrupt):
             search(plan, folder / "out", database(folder))
     (left,) = open_study(plan, database(folder)).trials
@@ -169,11 +170,50 @@ def test_an_undefined_score_is_a_failure_that_says_so(folder, monkeypatch):
     assert trial.user_attrs["reason"] == "undefined: macro ROC AUC on val, parameters"
 
 
-def test_those_of_other_machines_and_of_the_living_are_left_alone(folder):
+def test_those_of_other_machines_and_of_the_living_are_left_alone(folder, capsys):
     study = open_study(plan_of(folder), database(folder))
-    for owner in (["elsewhere", 999_999_999, "1"], [module.host(), os.getpid(), ""]):
+    for owner in (["elsewhere", 999_999_999, "1"], [trials.host(), os.getpid(), ""]):
         study.ask().set_user_attr("owner", owner)
-    assert list(module._left_behind(study)) == []
+    with trials.one_left_behind(study, folder) as number:
+        assert number is None
+    study = search(plan_of(folder, trials=3), folder / "out", database(folder))
+    assert [x.state.name for x in study.trials] == ["RUNNING", "RUNNING", "COMPLETE"]
+    said = capsys.readouterr().err
+    assert "trial 0: begun by process 999999999 on elsewhere, not finished\n" in said
+
+
+def test_two_that_look_at_once_take_two_trials(folder):
+    study = open_study(plan_of(folder), database(folder))
+    for _ in range(2):
+        study.ask().set_user_attr("owner", [trials.host(), 999_999_999, "1"])
+    look = f"""
+from pathlib import Path
+import optuna
+from fundus_diag.training.trials import one_left_behind
+study = optuna.load_study(study_name="little ones", storage={database(folder)!r})
+with one_left_behind(study, Path({str(folder)!r})) as number:
+    print(number)
+"""
+
+    def elsewhere():
+        return subprocess.run([sys.executable, "-c", look], capture_output=True, text=True).stdout
+
+    with trials.one_left_behind(study, folder) as number:
+        assert number == 0
+        assert elsewhere() == "1\n"
+    assert elsewhere() == "0\n"
+    # One that was finished after the look at all.
+    before = study.trials
+    study.tell(0, state=optuna.trial.TrialState.FAIL)
+    looks = iter([before])
+
+    class Seen:
+        user_attrs = study.user_attrs
+        trials = property(lambda _: next(looks, study.trials))
+
+    seen = Seen()
+    with trials.one_left_behind(seen, folder) as number:
+        assert number == 1
 
 
 @pytest.mark.parametrize(("parameters", "state"), [(30, "PRUNED"), (70, "COMPLETE")])
@@ -198,8 +238,8 @@ def test_poor_trials_are_ended_early_where_cheaper_ones_do_better(
     assert (len(last.user_attrs["curve"]) < 4) == (state == "PRUNED")
 
 
-@pytest.mark.parametrize(("second", "first_looked_at"), [(4, 12), (0, 3)])
-def test_no_trial_is_ended_in_phase_1_that_has_another(folder, second, first_looked_at):
+@pytest.mark.parametrize(("second", "looked_at"), [(4, (12, 13)), (0, range(3, 10))])
+def test_no_trial_is_ended_in_phase_1_that_has_another_nor_at_its_end(folder, second, looked_at):
     study = open_study(plan_of(folder), database(folder))
     for _ in range(5):
         study.add_trial(
@@ -211,12 +251,34 @@ def test_no_trial_is_ended_in_phase_1_that_has_another(folder, second, first_loo
             )  # fmt: skip
         )
     config = SimpleNamespace(phase1_epochs=10, phase2_epochs=second)
-    poor = module._pruning(study, study.ask(), "roc_auc", {"parameters": 1}, config)
+    poor = trials.poor(study, 99, "roc_auc", {"parameters": 1}, config)
     for done in range(1, 11 + second):
         rows = "".join(f"{e},1,0.5\n" for e in range(1, done + 1))
         (folder / "history.csv").write_text(f"epoch,phase,val_macro_roc_auc\n{rows}")
         one = SimpleNamespace(done=done, run_dir=folder)
-        assert poor(one) == (done >= first_looked_at)
+        assert poor(one) == (done in looked_at)
+
+
+def test_epochs_of_phase_2_are_held_against_epochs_of_phase_2(folder):
+    study = open_study(plan_of(folder), database(folder))
+    for _ in range(5):  # trials whose phase 1 was long
+        study.add_trial(
+            optuna.trial.create_trial(
+                params={},
+                distributions={},
+                values=[0.9, 1],
+                user_attrs={"curve": [0.5, 0.6, 0.7, 0.8], "costs": {"parameters": 1}},
+            )  # fmt: skip
+        )
+    config = SimpleNamespace(phase1_epochs=1, phase2_epochs=4)
+    for second, ended in ((0.59, True), (0.61, False)):
+        rows = f"1,1,0.3\n2,2,0.4\n3,2,{second}\n"
+        (folder / "history.csv").write_text(f"epoch,phase,val_macro_roc_auc\n{rows}")
+        poor = trials.poor(study, 99, "roc_auc", {"parameters": 1}, config)
+        assert poor(SimpleNamespace(done=3, run_dir=folder)) == ended
+    assert trials.scores_so_far(folder, "roc_auc", 1, 4) == [0.4, 0.61]
+    assert trials.scores_so_far(folder, "roc_auc", 3, 0) == [0.3, 0.4, 0.61]
+    assert trials.scores_so_far(folder, "parameters", 1, 4) == []
 
 
 def test_a_network_is_measured_once_and_one_that_is_none_fails_with_its_reason(folder, monkeypatch):
@@ -261,25 +323,36 @@ def test_what_a_network_costs_is_measured_on_it(apart):
 def test_one_that_fails_says_why_and_does_not_count(folder, capsys):
     text = PLAN.replace("mixup = [0.0, 0.2]", "label_smoothing = [0.0, 0.9]")
     plan = plan_of(folder, text, trials=4)
+    study = open_study(plan, database(folder))
+    for value in (0.9, 0.0, 0.9):
+        study.enqueue_trial({"label_smoothing": value})
     study = search(plan, folder / "out", database(folder))
     states = [x.state.name for x in study.trials]
+    assert states[:3] == ["FAIL", "COMPLETE", "FAIL"]
     assert states.count("COMPLETE") == 4 or states.count("FAIL") == 4
     for trial in study.trials:
         assert (trial.state.name == "FAIL") == (trial.params["label_smoothing"] == 0.9)
         if trial.state.name == "FAIL":
             assert trial.user_attrs["reason"] == "x.png: it is broken"
     page = write_search(plan, study, folder / "out").read_text()
-    assert ("x.png: it is broken" in page) == ("FAIL" in states)
+    assert "x.png: it is broken" in page
 
 
 def test_a_study_of_another_search_or_a_locked_one_is_left_as_it_is(folder):
     plan = plan_of(folder, trials=1)
     search(plan, folder / "out", database(folder))
-    other = plan_of(folder, PLAN.replace("high = 0.5", "high = 0.6"))
     before = (folder / "study.db").read_bytes()
-    with pytest.raises(DataError, match="the study 'little ones' in it looks for something else"):
-        search(other, folder / "out", database(folder))
-    assert (folder / "study.db").read_bytes() == before
+    table = folder / "photographs" / "manifest.csv"
+    whole = table.read_text()
+    for text, rows in (
+        (PLAN.replace("high = 0.5", "high = 0.6"), whole),
+        (PLAN, "".join(whole.splitlines(keepends=True)[:-1])),
+    ):
+        table.write_text(rows)
+        with pytest.raises(DataError, match="study 'little ones' in it looks for something else"):
+            search(plan_of(folder, text), folder / "out", database(folder))
+        assert (folder / "study.db").read_bytes() == before
+    table.write_text(whole)
     renamed = plan_of(
         folder, PLAN.replace('"little ones"', '"others"').replace("0.5", "0.6"), trials=1
     )
@@ -292,6 +365,43 @@ def test_a_study_of_another_search_or_a_locked_one_is_left_as_it_is(folder):
     (folder / "no.db").write_bytes(b"no database" * 100)
     with pytest.raises(DataError, match="no.db: the database cannot be used: "):
         open_study(plan, f"sqlite:///{folder / 'no.db'}")
+    for place, said in (
+        ("mysql+nothing://me:secret@here/x", "nothing://me:..@here/x: the database cannot be used"),
+        ("redis://me:secret@here", "redis://me:..@here: the database cannot be used"),
+        ("study.db", "study.db: the database cannot be used"),
+    ):
+        with pytest.raises(DataError) as caught:
+            open_study(plan, place)
+        assert said in str(caught.value)
+        assert "secret" not in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_of_three_objectives_the_line_is_through_what_is_drawn(folder, monkeypatch):
+    axes = [("area", True), ("ms", False)]
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 6, (40, 2)).astype(float)
+    found = report_search._unbeaten(values, axes)
+    for k, (area, ms) in enumerate(values):
+        beaten = any(a >= area and m <= ms and (a > area or m < ms) for a, m in values)
+        assert (k in found) == (not beaten)
+    drawn = {}
+
+    def picture(numbers, points, best, axes):
+        drawn["best"], drawn["values"] = list(best), points
+        return (folder / "a.png").read_bytes()
+
+    (folder / "a.png").write_bytes(b"\x89PNG".ljust(100, b"\0"))
+    monkeypatch.setattr(report_search, "pareto_png", picture)
+    plan = plan_of(folder, PLAN.replace('"parameters"]', '"parameters", "ms"]'), trials=1)
+    study = open_study(plan, database(folder))
+    for reached in ([0.9, 10, 5], [0.8, 20, 1], [0.7, 5, 9]):  # the second is best in ms alone
+        study.add_trial(
+            optuna.trial.create_trial(params={}, distributions={}, values=reached, user_attrs={})
+        )
+    write_search(plan, study, folder / "out")
+    assert drawn["best"] == [0, 2]
+    assert list(pd.read_csv(folder / "out" / "search.csv")["best"]) == [True] * 3
 
 
 @pytest.mark.parametrize(

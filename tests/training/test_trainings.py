@@ -1,6 +1,7 @@
 """The runs of a plan: begun, gone on with, used again, and lost one at a time."""
 
 import dataclasses
+import shutil
 import sys
 import time
 
@@ -11,6 +12,8 @@ from tiny import make_photographs
 
 from fundus_diag.cli.parsing import parse
 from fundus_diag.cli.train import train
+from fundus_diag.data.manifest import read_manifest
+from fundus_diag.runs import photographs
 from fundus_diag.training import trainings
 from fundus_diag.training.config import TrainConfig
 from fundus_diag.training.plan import read_plan
@@ -82,6 +85,23 @@ def test_each_run_is_trained_and_scored_once_whatever_is_asked_again(folder, cap
     assert calls(folder) == []
     assert {x.state for x in run(folder, split="test").values()} == {"done"}
     assert calls(folder) == [("report", name) for name in names]  # scored, not trained
+
+
+def test_runs_of_other_photographs_of_the_same_names_are_not_used(folder):
+    done = next(iter(run(folder).values()))
+    here = folder / "photographs"
+    table = read_manifest(here / "manifest.csv", need_split=True).table
+    photographs.write(done.run_dir, photographs.take(table, here, ("train", "val", "test")))
+    moved = here.rename(folder / "moved")
+    plan = read_plan(folder / "plan.toml", moved / "manifest.csv", moved)
+    again = trainings.trainings(plan, folder / "out")
+    run_all(again, "val")
+    assert {x.state for x in again} == {"reused"}
+    one = moved / table["image"][3]
+    shutil.copyfile(moved / table["image"][4], one)
+    again = trainings.trainings(plan, folder / "out")
+    with pytest.raises(DataError, match=f"photographs have changed .*: {table['image'][3]}"):
+        run_all(again, "val")
 
 
 def test_what_decides_a_run_is_in_its_name_and_what_does_not_is_not(folder):
