@@ -3,6 +3,7 @@
 import inspect
 
 import keras
+import numpy as np
 from keras import layers
 
 from fundus_diag.models import transunet, unet, unetr
@@ -55,6 +56,21 @@ def build_segmenter(
     if weights is not None:
         copy_encoder_weights(weights, model)
     return model
+
+
+def set_shares(model, shares):
+    """Makes an untrained segmenter call each class as often as it is there, by its bias.
+
+    From one half everywhere a class of few pixels would have to be unlearned first. Source: Lin et
+    al. 2017, "Focal Loss for Dense Object Detection", section 4.1,
+    https://arxiv.org/abs/1708.02002.
+
+    Args:
+        model: of `build_segmenter`.
+        shares: (K,) of all pixels, in (0, 1).
+    """
+    shares = np.asarray(shares, "float32")
+    model.get_layer("head_logits").bias.assign(np.log(shares / (1 - shares)))
 
 
 def of_classes(model):

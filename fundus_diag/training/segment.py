@@ -5,19 +5,16 @@ The epochs, phases, state and everything that survives a kill are those of class
 """
 
 import dataclasses
-import hashlib
-from pathlib import Path
 
 import numpy as np
 
-from fundus_diag.data.inputs import settle_bad
 from fundus_diag.data.labels import SPLITS
 from fundus_diag.data.manifest import check_splits, read_photographs, resolve_images
-from fundus_diag.data.outlined import WHOLE, classes_of, outlined
+from fundus_diag.data.outlined import WHOLE, classes_of
 from fundus_diag.data.patches import patch_batches, places
-from fundus_diag.data.segments import load_segments, look_at
 from fundus_diag.metrics.segmentation import average_precision_of, best_threshold_of
 from fundus_diag.models.options import parse_options
+from fundus_diag.models.segmenter import set_shares
 from fundus_diag.models.weights import h5
 from fundus_diag.models.weights.load import load_encoder
 from fundus_diag.runs import directory, photographs
@@ -35,7 +32,7 @@ from fundus_diag.training.loop import STATISTICS_BATCHES, Fitting, Learner, Task
 from fundus_diag.training.losses import OverlapCrossentropy
 from fundus_diag.training.phases import check_block
 from fundus_diag.training.seen import learned_by, start_record
-from fundus_diag.utils.errors import DataError
+from fundus_diag.training.segment_inputs import check_masks, load_splits, shares
 from fundus_diag.utils.mixed_precision import precision
 
 JUDGE = "val_dice"
@@ -88,7 +85,7 @@ def _train(config, manifest, classes, before, into, dry_run):
     say("\n".join(_first_screen(config, manifest.table, classes, model, arithmetic)))
     if dry_run:
         return
-    splits, counts, bad = _load(config, manifest, classes)
+    splits, counts, bad = load_splits(config, manifest, classes)
     seen = photographs.take(manifest.table, config.image_root, SPLITS, {x for x, _ in bad})
     facts = {
         "kind": SEGMENTER,
@@ -103,11 +100,12 @@ def _train(config, manifest, classes, before, into, dry_run):
         say(f"warning: {warning}")
     if before and not before.get(directory.REPLACING):
         photographs.check_same(config.run_dir, seen)
-        _check_masks(config.run_dir, before["data"]["splits"], counts)
+        check_masks(config.run_dir, before["data"]["splits"], counts)
     facts = directory.begin(config, facts, before)
     into(config.run_dir)
     photographs.write(config.run_dir, seen)
     with at_work(config, strategy, decoder=True):
+        set_shares(model, shares(counts["train"], config.image_size))
         task = segmentation(config, model, splits["train"], splits["val"])
         state = fit(Fitting(config, model, pretrained, task))
         h5.save(model, config.run_dir / WEIGHTS, *learned)
@@ -140,59 +138,6 @@ def _network(config, classes):
     names = ("encoder", "network", "patch_size", "overlap", "soft_masks")
     own = {name: getattr(config, name) for name in names}
     return {**own, "classes": list(classes), "flags": dataclasses.asdict(config)}
-
-
-def _load(config, manifest, classes):
-    """({"train", "val": `Segments`}, counts of all splits for config.json, what is bad)."""
-    splits, counts, bad, table = {}, {}, [], manifest.table
-    how = {"soft": config.soft_masks}
-    for split in SPLITS:
-        rows = table[table["split"] == split]
-        if not len(rows):
-            continue
-        files = outlined(rows, config.image_root, classes, config.manifest)
-        if split == "test":  # looked at once, not kept
-            known, pixels, wrong = look_at(files, classes, config.image_size, config.crop, **how)
-        else:
-            splits[split], wrong = load_segments(
-                files, classes, config.image_size, **how, **config.reading
-            )
-            known, pixels = splits[split].known, splits[split].pixels
-        bad += wrong
-        counts[split] = {
-            "rows": len(known),
-            "patients": int(rows["patient"].nunique()),
-            "looked_at": dict(zip(classes, known.sum(axis=0).tolist(), strict=True)),
-            "pixels": dict(zip(classes, pixels.tolist(), strict=True)),
-            "masks": _fingerprint_of_masks(files),
-        }
-    settle_bad(bad, config.on_bad_image)
-    for split in ("train", "val"):
-        if not len(splits[split].rows):
-            raise DataError(f"{config.manifest}: no readable photograph in split {split!r}")
-    for name, pixels in counts["train"]["pixels"].items():
-        if not pixels:
-            raise DataError(f"{config.manifest}: class {name!r} has no pixel in split 'train'")
-    if not any(counts["val"]["pixels"].values()):
-        raise DataError(f"{config.manifest}: no class has a pixel in split 'val'")
-    return splits, counts, bad
-
-
-def _fingerprint_of_masks(files):
-    """One hash of the masks of a split: of all classes, and of where they were looked for."""
-    every = [x for row in files for x in (*row.masks.values(), row.fov)]
-    own = [photographs.fingerprint(x) if isinstance(x, Path) else str(x) for x in every]
-    return hashlib.sha256("\n".join(own).encode()).hexdigest()
-
-
-def _check_masks(run_dir, before, counts):
-    """Raises DataError where a run to go on with had other masks."""
-    for split, count in counts.items():
-        if before.get(split, {}).get("masks", count["masks"]) != count["masks"]:
-            raise DataError(
-                f"{run_dir}: the masks of split {split!r} have changed since the run in it was "
-                "started"
-            )
 
 
 def segmentation(config, model, train, val):

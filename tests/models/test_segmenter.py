@@ -22,7 +22,12 @@ from fundus_diag.models import ENCODERS
 from fundus_diag.models.batch_norm import calibrate_batch_norm
 from fundus_diag.models.classifier import encoder_layers
 from fundus_diag.models.layers.decoding import joined
-from fundus_diag.models.segmenter import NETWORKS, build_segmenter, parse_decoder_options
+from fundus_diag.models.segmenter import (
+    NETWORKS,
+    build_segmenter,
+    parse_decoder_options,
+    set_shares,
+)
 from fundus_diag.models.weights.load import load_classifier
 from fundus_diag.training import phases
 from fundus_diag.training.losses import OverlapCrossentropy
@@ -340,6 +345,17 @@ def test_a_unetr_reads_the_depths_of_the_paper():
     assert sides == {f"head_up{j}.conv2": (32 >> j, 32 >> j, 2 << j) for j in range(4)} | {
         "head_fine.conv2": (32, 32, 2)
     }
+
+
+def test_an_untrained_segmenter_calls_each_class_as_often_as_it_is_there():
+    keras.utils.set_random_seed(0)
+    model = build("unet, odd")
+    head = model.get_layer("head_logits")
+    head.kernel.assign(head.kernel * 1e-3)
+    shares = np.linspace(0.001, 0.4, CLASSES)
+    set_shares(model, shares)
+    p = 1 / (1 + np.exp(-output(model, pictures(CASES["unet, odd"][2]))))
+    np.testing.assert_allclose(p.mean(axis=(0, 1, 2)), shares, rtol=0.05)
 
 
 @pytest.mark.parametrize("network", ["unet", "transunet"])

@@ -95,6 +95,27 @@ def test_it_learns_and_its_run_says_how(trained):
     assert rows["split"].value_counts().to_dict() == {"train": 6, "val": 3, "test": 3}
 
 
+def test_it_starts_from_how_much_there_is_of_each_class(tmp_path, monkeypatch):
+    manifest = make_masked(tmp_path / "photographs")
+    seen = []
+
+    def stop(fitting):
+        seen.append(fitting.model.get_layer("head_logits").bias.numpy())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fundus_diag.training.segment.fit", stop)
+    assert main(words(manifest, tmp_path / "run")) == 130
+    table = pd.read_csv(manifest, keep_default_na=False)
+    table = table[table["split"] == "train"]
+    share = []
+    for name in ("spot", "half"):
+        looked = [x for x in table[f"mask_{name}"] if x]
+        files = [cv2.imread(str(manifest.parent / x), 0) for x in looked if x != "none"]
+        share.append(sum((x > 0).mean() for x in files) / len(looked))
+    (bias,) = seen
+    np.testing.assert_allclose(1 / (1 + np.exp(-bias)), share, rtol=0.2)  # the field is cut out
+
+
 def test_a_dry_run_counts_photographs_with_masks_and_writes_nothing(tmp_path, capsys):
     manifest = make_masked(tmp_path / "photographs")
     assert main(words(manifest, tmp_path / "run", "--dry-run")) == 0
