@@ -4,10 +4,12 @@ import math
 import time
 
 import keras
+import numpy as np
 
 from fundus_diag.utils.progress import bar
 
 ENOUGH = 5.0  # s of steps that tell how long the others will take
+MOST_SHOWN, LOWEST_SHOWN = 12, 3  # labels whose scores a line has; of more the lowest
 
 
 class EpochBar(keras.callbacks.Callback):
@@ -49,10 +51,18 @@ class EpochBar(keras.callbacks.Callback):
 
 
 def label_scores(history, labels):
-    """ROC AUC on `val` of each label after the last epoch of a history; empty for grades."""
+    """ROC AUC on `val` of each label after the last epoch of a history; empty for grades.
+
+    Of many labels, such as findings, the lowest few: all are in history.csv.
+    """
     if not history or f"val_roc_auc_{labels[0]}" not in history[-1]:
         return ""
-    return " ".join(f"{x} {history[-1][f'val_roc_auc_{x}']:.2f}" for x in labels)
+    scores = {x: history[-1][f"val_roc_auc_{x}"] for x in labels}
+    if len(labels) <= MOST_SHOWN:
+        return " ".join(f"{x} {value:.2f}" for x, value in scores.items())
+    known = sorted((x for x in labels if not np.isnan(scores[x])), key=scores.get)[:LOWEST_SHOWN]
+    lowest = ", ".join(f"{x} {scores[x]:.2f}" for x in known)
+    return f"lowest of {len(labels)} labels {lowest}"
 
 
 def summary_line(row, labels):

@@ -237,6 +237,23 @@ def test_the_first_step_which_traces_does_not_count(monkeypatch):
     assert told == [1.0]
 
 
+@pytest.mark.parametrize("count", [12, 41])
+def test_a_line_has_the_scores_of_few_labels_and_of_many_the_lowest(count):
+    from fundus_diag.training.callbacks import summary_line
+
+    labels = [f"finding {k}" for k in range(count)]
+    row = {f"val_roc_auc_{x}": 0.9 - k / 100 for k, x in enumerate(labels)}
+    row |= {"loss": 1, "val_loss": 1, "val_macro_f1": 0.5, "val_macro_roc_auc": 0.7}
+    row["val_roc_auc_finding 11"] = float("nan")
+    line = summary_line(row, labels)
+    if count == 12:
+        assert line.endswith(": " + " ".join(f"{x} {row[f'val_roc_auc_{x}']:.2f}" for x in labels))
+    else:
+        assert line.endswith(
+            ": lowest of 41 labels finding 40 0.50, finding 39 0.51, finding 38 0.52"
+        )
+
+
 def test_a_bar_keeps_count_and_time_at_80_columns(monkeypatch):
     shown = io.StringIO()
     monkeypatch.setattr(shown, "isatty", lambda: True, raising=False)
