@@ -16,6 +16,7 @@ Sources:
     Davis and Goadrich 2006 (precision and recall)
 """
 
+import cv2
 import numpy as np
 from scipy import ndimage
 
@@ -70,9 +71,16 @@ def hausdorff(truth, called, percentile=95, where=None):
     # All edges lie in the box about both masks, and the transform takes time by the pixel.
     box = ndimage.find_objects((truth | called).view("uint8"))[0]
     edges = [mask & ~ndimage.binary_erosion(mask) for mask in (truth[box], called[box])]
-    away = [ndimage.distance_transform_edt(~edge) for edge in edges]
-    ways = ((away[1], edges[0]), (away[0], edges[1]))
-    return float(max(np.percentile(there[edge], percentile) for there, edge in ways))
+    away = [
+        cv2.distanceTransform((~edge).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        for edge in edges
+    ]
+    # OpenCV has them in float32. Their squares are whole numbers, which rounding finds again.
+    ways = [
+        np.sqrt(np.rint(np.square(there[edge], dtype=np.float64)))
+        for there, edge in ((away[1], edges[0]), (away[0], edges[1]))
+    ]
+    return float(max(np.percentile(x, percentile) for x in ways))
 
 
 def average_precision(truth, scores, where=None):
