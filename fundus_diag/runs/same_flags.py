@@ -73,8 +73,7 @@ def flags(config):
 
 def _placed(weights):
     """`--weights`, a file by its absolute path: a run goes on from whatever folder."""
-    is_file = str(weights).endswith(".weights.h5")
-    return str(Path(weights).resolve()) if is_file else weights
+    return weights if weights in ("none", "imagenet") else str(Path(weights).resolve())
 
 
 def _plain(value):

@@ -206,12 +206,13 @@ def test_a_run_that_was_begun_before_a_flag_was_there_goes_on(tmp_path):
     assert claim(config(run, tmp_path, resume=True)) is not None
 
 
-def test_weights_are_known_by_their_place_from_every_folder(tmp_path, monkeypatch):
-    run, flags = tmp_path / "run", {"weights": "pre/encoder.weights.h5"}
+@pytest.mark.parametrize("file", ["encoder.weights.h5", "efficientnet-lite0-deadbeef.pth"])
+def test_weights_are_known_by_their_place_from_every_folder(tmp_path, monkeypatch, file):
+    run, flags = tmp_path / "run", {"weights": f"pre/{file}"}
     monkeypatch.chdir(tmp_path)
     given = config(run, tmp_path)
     placed = same_flags.flags(dataclasses.replace(given, **flags))
-    assert placed["weights"] == str(tmp_path / "pre" / "encoder.weights.h5")
+    assert placed["weights"] == str(tmp_path / "pre" / file)
     begun(run, tmp_path)
     facts, again = facts_of(run), dataclasses.replace(given, resume=True)
     for then in (placed["weights"], flags["weights"]):  # the second by an older version
