@@ -27,6 +27,7 @@ from fundus_diag.runs.run_files import read_config, read_predictions
 
 RESAMPLES = 1000
 POSITIVES = 10  # in train, of a phrase that is scored
+ENOUGH = 5  # in the split, of one that counts in the mean: of fewer, some resamples have none
 
 
 def main():
@@ -97,9 +98,14 @@ def mean_of(rows, scores):
             f"{name}: {truth[:, k].sum():.0f} positives; average precision "
             f"{shown(precision[1][k])}, chance {chance[k]:.3f}; ROC AUC {shown(area[1][k])}"
         )
+    often = truth.sum(axis=0) >= ENOUGH
+    precision, area = (
+        figures(truth[:, often], scores[:, often], rows["patient"], x)[0]
+        for x in ("average_precision", "roc_auc")
+    )
     print(
-        f"mean of {len(names)}: average precision {shown(precision[0])}, chance "
-        f"{chance.mean():.3f}; ROC AUC {shown(area[0])}"
+        f"mean of the {often.sum()} with {ENOUGH} positives at least: average precision "
+        f"{shown(precision)}, chance {chance[often].mean():.3f}; ROC AUC {shown(area)}"
     )
 
 

@@ -144,11 +144,13 @@ def look_at(rows, classes, size, crop, soft=False):
 def _decoded(row, classes, size, crop, soft):
     """(S, S, 3 + K + 1) uint8 of a photograph, see `Segments`."""
     loaded = preprocess.load_photograph(row.path, size, crop)
-    masks = read_masks(row, classes, loaded.photograph.shape[:2], soft)
+    shape, parts = loaded.photograph.shape[:2], [loaded.picture.astype(np.uint8)]
+    for k in range(0, len(classes), 3):  # not all at once, which of a large photograph are much
+        masks = read_masks(row, classes[k : k + 3], shape, soft)
+        parts.append(preprocess.laid(masks, loaded.box, size))
     field = looked_at(row, loaded)[..., None].astype(np.uint8) * WHOLE
-    laid = preprocess.laid(np.concatenate([masks, field], axis=-1), loaded.box, size)
-    laid[..., -1] = laid[..., -1] >= WHOLE / 2
-    return np.concatenate([loaded.picture.astype(np.uint8), laid], axis=-1)
+    parts.append(preprocess.laid(field, loaded.box, size) >= WHOLE / 2)
+    return np.concatenate(parts, axis=-1, dtype=np.uint8)
 
 
 def _pixels(one):
