@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+LEAST = 0.01  # pixels that are taken for found of a class, so that its logarithm is finite
+
 
 class WeightedBinaryCrossentropy(keras.losses.Loss):
     """Binary cross-entropy on logits with weighted positives, NaN-masked.
@@ -39,17 +41,20 @@ class WeightedBinaryCrossentropy(keras.losses.Loss):
 
 
 class OverlapCrossentropy(keras.losses.Loss):
-    """Binary cross-entropy on logits of pixels, plus one minus the Tversky index of each class.
+    """Binary cross-entropy on logits of pixels, minus the logarithm of each class's Tversky index.
 
-    The index is taken over all pixels of a batch, which a lesion of few pixels weighs in as much as
-    a disc:
+    The index is taken over all pixels of a batch,
 
-        T = (tp + 1) / (tp + m fn + (1 - m) fp + 1),
+        T = (tp + e) / (tp + m fn + (1 - m) fp + e),
 
-    with soft counts. At m = .5 it is the Dice coefficient (Milletari et al. 2016, equation 1, with
-    its pixels not squared, https://arxiv.org/abs/1606.04797); above it, missed pixels count more
-    (Salehi et al. 2017, equation 3, https://arxiv.org/abs/1706.05721). Cross-entropy is the mean
-    over the entries that are known. Both weigh the same. NaN in the masks weighs nothing.
+    with soft counts and e = .01 pixels. At m = .5 it is the Dice coefficient (Milletari et al.
+    2016, equation 1, with its pixels not squared, https://arxiv.org/abs/1606.04797); above it,
+    missed pixels count more (Salehi et al. 2017, equation 3, https://arxiv.org/abs/1706.05721). By
+    its logarithm (Wong et al. 2018, equation 2 with an exponent of 1,
+    https://arxiv.org/abs/1809.00076) a class that is hardly found yet pulls as hard as a disc does:
+    the gradient of T itself is as small as T is. A class of less than a pixel in the batch has no
+    index. Cross-entropy is the mean over the entries that are known. NaN in the masks weighs
+    nothing.
 
     Args:
         miss_weight: m in [0, 1].
@@ -68,9 +73,9 @@ class OverlapCrossentropy(keras.losses.Loss):
         p, over = known * ops.sigmoid(y_pred), tuple(range(len(y_pred.shape) - 1))
         tp, fn, fp = (ops.sum(x, axis=over) for x in (p * y, (known - p) * y, p * (1.0 - y)))
         m = self.miss_weight
-        index = (tp + 1.0) / (tp + m * fn + (1.0 - m) * fp + 1.0)
-        looked_for = ops.cast(ops.sum(known, axis=over) > 0, y_pred.dtype)
-        lost = ops.sum(looked_for * (1.0 - index)) / ops.maximum(ops.sum(looked_for), 1.0)
+        index = (tp + LEAST) / (tp + m * fn + (1.0 - m) * fp + LEAST)
+        there = ops.cast(ops.sum(y, axis=over) >= 1.0, y_pred.dtype)
+        lost = -ops.sum(there * ops.log(index)) / ops.maximum(ops.sum(there), 1.0)
         return ops.broadcast_to(entropy + lost, (ops.shape(y_pred)[0],))
 
 

@@ -180,8 +180,8 @@ def _score(config, score, val):
         if every.any():
             others = every - hits
             entropy = -(hits @ np.log(levels) + others @ np.log(1 - levels)) / every.sum()
-            soft = (2 * hits @ levels + 1) / (every @ levels + hits.sum() + 1)
-            losses.append(entropy + 1 - soft)
+            soft = 2 * hits @ levels / (every @ levels + hits.sum())
+            losses.append(entropy - (np.log(soft) if hits.any() else 0))
         figures[f"{JUDGE}_{name}"] = best_threshold_of(hits, every)[1]
         figures[f"val_average_precision_{name}"] = average_precision_of(hits, every)
     each = [figures[f"{JUDGE}_{name}"] for name in val.classes]

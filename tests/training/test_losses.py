@@ -96,8 +96,8 @@ def overlap_by_hand(y, logits, m):
             entropies.append(-truth * np.log(p) - (1 - truth) * np.log(1 - p))
             tp, fn, fp = tp + p * truth, fn + (1 - p) * truth, fp + p * (1 - truth)
             known += 1
-        if known:
-            lost.append(1 - (tp + 1) / (tp + m * fn + (1 - m) * fp + 1))
+        if tp + fn >= 1:
+            lost.append(-np.log((tp + 0.01) / (tp + m * fn + (1 - m) * fp + 0.01)))
     return np.mean(entropies) + np.mean(lost)
 
 
@@ -164,9 +164,9 @@ def test_the_weight_of_misses_moves_the_overlap_as_the_formula_says():
     logits = (2 * said - 1) * np.float32(100)
     entropy = 60 * 100 / 400  # forty and twenty pixels, each wrong by a hundred
     for m in (0, 0.25, 0.5, 1):
-        index = (60 + 1) / (60 + m * 40 + (1 - m) * 20 + 1)
+        index = (60 + 0.01) / (60 + m * 40 + (1 - m) * 20 + 0.01)
         got = float(OverlapCrossentropy(m)(y, logits))
-        assert got == pytest.approx(entropy + 1 - index, rel=1e-5), m
+        assert got == pytest.approx(entropy - np.log(index), rel=1e-5), m
 
 
 def test_what_is_sure_and_right_costs_nothing_and_what_is_sure_and_wrong_all():
@@ -174,10 +174,10 @@ def test_what_is_sure_and_right_costs_nothing_and_what_is_sure_and_wrong_all():
     y = (rng.random((4, 16, 16, 2)) < 0.4).astype("float32")
     right = (2 * y - 1) * np.float32(30)
     assert float(OverlapCrossentropy()(y, right)) == pytest.approx(0, abs=1e-6)
-    # The entropy is the logit; of the overlap all is lost but what the 1 in both terms leaves.
+    # The entropy is the logit; of the overlap all is lost but what is taken for found.
     pixels = 4 * 16 * 16
     got = float(OverlapCrossentropy()(y, -right))
-    assert got == pytest.approx(30 + 1 - 1 / (pixels / 2 + 1), rel=1e-5)
+    assert got == pytest.approx(30 + np.log(pixels / 2 / 0.01 + 1), rel=1e-5)
     nothing = np.zeros_like(y)
     assert float(OverlapCrossentropy()(nothing, nothing - 30)) == pytest.approx(0, abs=1e-6)
 
@@ -186,11 +186,31 @@ def test_the_overlap_is_taken_over_the_whole_batch_and_a_small_class_weighs_as_a
     """A picture without the class would else be lost whole with the first pixel that is called."""
     y, logits = np.zeros((2, 8, 8, 2), "float32"), np.full((2, 8, 8, 2), -30, "float32")
     y[0, :, :, 0], logits[0, :, :, 0] = 1, 30
-    y[0, 0, 0, 1] = 1  # one pixel, missed: half of its index is lost, of one class of two
-    expected = 30 / y.size + (1 - 1 / 1.5) / 2
+    y[0, 0, 0, 1] = 1  # one pixel, missed: all of its index is lost, of one class of two
+    expected = 30 / y.size - np.log(0.01 / 0.51) / 2
     assert float(OverlapCrossentropy()(y, logits)) == pytest.approx(expected, rel=1e-5)
     y[1], logits[1] = y[0].copy(), logits[0].copy()
     y[1, 0, 0, 1], logits[1, 0, 0, 1] = 0, -30
     y[1, 0, 1, 1], logits[1, 0, 1, 1] = 1, 30  # found in the other picture
-    expected = 30 / y.size + (1 - 2 / 2.5) / 2
+    expected = 30 / y.size - np.log(1.01 / 1.51) / 2
     assert float(OverlapCrossentropy()(y, logits)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_class_of_less_than_a_pixel_in_the_batch_has_no_index():
+    y, logits = np.zeros((1, 4, 4, 2), "float32"), np.full((1, 4, 4, 2), -9, "float32")
+    y[0, :2, 0, 0], y[0, 0, 0, 1] = 0.5, 0.9
+    tp = 1 / (1 + np.exp(9.0))
+    alone = -np.log((tp + 0.01) / (tp / 2 + 1 / 2 + 16 * tp / 2 + 0.01))
+    entropy = (np.log1p(np.exp(-9.0)) * 32 + 9 * 1.9) / 32
+    assert float(OverlapCrossentropy()(y, logits)) == pytest.approx(entropy + alone, rel=1e-3)
+
+
+def test_a_class_of_few_pixels_that_is_not_found_yet_pulls_as_hard_as_a_large_one():
+    rng = np.random.default_rng(0)
+    shares = np.array([0.2, 0.01, 0.001])
+    y = (rng.random((4, 128, 128, 3)) < shares).astype("float32")
+    logits = tf.Variable(np.broadcast_to(np.log(shares / (1 - shares)), y.shape).astype("float32"))
+    with tf.GradientTape() as tape:
+        value = OverlapCrossentropy()(y, logits)
+    pull = -np.where(y == 1, tape.gradient(value, logits), 0).sum(axis=(0, 1, 2))
+    assert pull.max() < 2 * pull.min()
