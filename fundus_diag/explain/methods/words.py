@@ -2,8 +2,9 @@
 
 A phrase attends to the cells of the network's map (`models.layers.words`). What it finds is a sum
 over cells of attention times value, and its logit grows with that sum's share along the phrase's
-own direction: so each cell adds a number of its own, and this is the map, what lies below 0 left
-out. With what the mean of the map adds, and a constant of the phrase, they make up the whole.
+own direction: so each cell adds a number of its own. The map is by how much that is above what the
+average cell of the photograph would add in its place, what lies below left out: with what the mean
+of the map adds, and constants of phrase and photograph, these numbers make up the whole.
 """
 
 import keras

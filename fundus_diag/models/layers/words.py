@@ -105,7 +105,8 @@ class WordsHead(layers.Layer):
 
         Logits (B, P). Attention (B, P, 1 + h w), of the mean of the map first, then row by row of
         its cells; its sum is 1. Parts, of the same shape, are what each of them adds to what the
-        phrase finds, along the phrase's own direction.
+        phrase finds, along the phrase's own direction, beyond what the average cell of the map
+        would add in its place: of a rare phrase all cells speak against it, some less than others.
         """
         x, mean = (ops.cast(one, "float32") for one in inputs)
         b, n, c = ops.shape(x)[0], 1 + x.shape[1] * x.shape[2], x.shape[3]
@@ -126,7 +127,9 @@ class WordsHead(layers.Layer):
         logits = ops.exp(self.log_scale) * cosine + self._dense("bias", text)[:, 0]
         out = ops.reshape(self.maps["out"][0], (self.heads, share, self.width))
         own = ops.einsum("hsd,pd->phs", out, direction)
-        parts = ops.einsum("bhpn,bnhs,phs->bpn", weights, value, own)
+        speaks = ops.einsum("bnhs,phs->bhpn", value, own)
+        speaks = speaks - ops.mean(speaks[..., 1:], axis=-1, keepdims=True)
+        parts = ops.sum(weights * speaks, axis=1)
         return logits, ops.mean(weights, axis=1), parts
 
     def _dense(self, name, x):
