@@ -78,7 +78,8 @@ def _compared(configs, out, split, resamples, mean):
     from fundus_diag.report.comparison import compare
     from fundus_diag.runs.variants import Variant, check_same
 
-    check_same(configs, split)
+    for name in dict.fromkeys((split, "val") if mean else (split,)):
+        check_same(configs, name)
     from fundus_diag.report.report import report_run
 
     for run, _ in configs:

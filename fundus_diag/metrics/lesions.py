@@ -111,6 +111,8 @@ def froc_of(marked, at=(1, 2, 4, 8)):
 
 def _lesions_of(truth):
     """(places of all pixels of lesions in the flat picture, which lesion each is of, lesions)."""
+    if not truth.size:  # of which OpenCV dies
+        return np.zeros(0, np.int64), np.zeros(0, np.int32), 0
     n, lesion = cv2.connectedComponents(truth.view(np.uint8), connectivity=EIGHT_NEIGHBOURS)
     places = np.flatnonzero(truth)
     return places, lesion.ravel()[places], n - 1
@@ -121,6 +123,8 @@ def _matches(known, called, share):
     if not 0 < share <= 1:
         raise ValueError(f"share must lie in (0, 1]; got {share}")
     places, lesion, n = known
+    if not called.size:
+        return 0, 0, 0
     n_marks, mark, facts, _ = cv2.connectedComponentsWithStats(
         called.view(np.uint8), connectivity=EIGHT_NEIGHBOURS
     )

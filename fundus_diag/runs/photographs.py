@@ -12,9 +12,9 @@ from fundus_diag.data.manifest import read_manifest
 from fundus_diag.data.paths import inside
 from fundus_diag.data.tables import read_table
 from fundus_diag.imaging.frames import split_frame
-from fundus_diag.runs.contents import PHOTOGRAPHS
+from fundus_diag.runs.contents import CONFIG, PHOTOGRAPHS
 from fundus_diag.utils.errors import DataError
-from fundus_diag.utils.files import csv_text, reason, write_text
+from fundus_diag.utils.files import csv_text, read_json, reason, write_text
 from fundus_diag.utils.processes import cores
 from fundus_diag.utils.version import __version__
 
@@ -106,8 +106,12 @@ def check_same(run_dir, rows):
 
 
 def check_place(run_dir, image_root):
-    """Raises DataError where a folder holds other photographs than those that a run has seen."""
-    rows = read(run_dir)
+    """Raises DataError where a run was made of other photographs than a folder holds now.
+
+    They are compared where the folder is not that of the run.
+    """
+    then = read_json(run_dir / CONFIG).get("data", {}).get("image_root")
+    rows = read(run_dir) if then not in (None, str(Path(image_root).resolve())) else None
     if rows:
         table = pd.DataFrame(rows)
         check_same(run_dir, take(table, image_root, set(table["split"])))

@@ -84,7 +84,8 @@ def check_same(runs, split=None):
 
     Args:
         runs: list of (path, config.json).
-        split: that they are compared on; of runs of one unit its photographs have to be the same.
+        split: that they are compared on; of runs of one unit its photographs, or patients, have to
+            be the same.
 
     Raises:
         DataError: they have not.
@@ -95,18 +96,20 @@ def check_same(runs, split=None):
             raise DataError(f"{path}: has other labels than {first}")
         if config["task"] == "grade" and other["unit"] != config["unit"]:
             raise DataError(f"{path}: grades of eyes and of patients cannot be compared ({first})")
-        own, theirs = _images(path, split), _images(first, split)
+        own, theirs = _rows_of(path, split, other["unit"]), _rows_of(first, split, config["unit"])
         if own and theirs and own != theirs and other["unit"] == config["unit"]:
             (odd, *_) = sorted(own ^ theirs)
-            raise DataError(_other_rows(path, split, "photographs", first, odd))
+            raise DataError(_other_rows(path, split, other["unit"], first, odd))
 
 
-def _images(run, split):
-    """Names of a split's photographs, as far as a run says."""
-    return {x["image"] for x in photographs.read(run) or () if x["split"] == split}
+def _rows_of(run, split, unit):
+    """Names of a split's photographs, or of its patients, as far as a run says."""
+    name = "image" if unit == "eye" else "patient"
+    return {x[name] for x in photographs.read(run) or () if x["split"] == split}
 
 
-def _other_rows(path, split, what, first, odd):
+def _other_rows(path, split, unit, first, odd):
+    what = "photographs" if unit == "eye" else "patients"
     return f"{path}: its {split} holds other {what} than that of {first}, such as {odd}"
 
 
@@ -205,8 +208,7 @@ class _Aligned:
         own = _keys(table, rows.unit)
         odd = sorted(set(own) ^ set(keys))
         if odd:
-            what = "photographs" if rows.unit == "eye" else "patients"
-            raise DataError(_other_rows(path, split, what, first, odd[0][0]))
+            raise DataError(_other_rows(path, split, rows.unit, first, odd[0][0]))
         places = {key: place for place, key in enumerate(own)}
         table = table.iloc[[places[key] for key in keys]]
         if config["unit"] == rows.unit:

@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from fundus_diag.data.manifest import read_manifest
-from fundus_diag.runs.contents import CONFIG, HISTORY
+from fundus_diag.runs import photographs
+from fundus_diag.runs.contents import HISTORY
 from fundus_diag.runs.run import OWN_FLAGS
 from fundus_diag.runs.run_files import read_config
 from fundus_diag.runs.speed import costs_apart
@@ -25,7 +26,7 @@ from fundus_diag.training.epochs import say
 from fundus_diag.training.search_plan import OBJECTIVES
 from fundus_diag.training.trainings import (
     Training,
-    check_place,
+    is_finished,
     last_line,
     look,
     placed,
@@ -91,8 +92,8 @@ def search(plan, out, storage):
     table = read_manifest(plan.manifest, need_split=True)
     study = open_study(plan, storage)
     made = [out / "runs" / str(x.user_attrs.get("run")) for x in study.trials]
-    for run_dir in [x for x in made if (x / CONFIG).is_file()][:1]:
-        check_place(run_dir, plan.image_root)
+    for run_dir in [x for x in made if is_finished(x)][:1]:
+        photographs.check_place(run_dir, plan.image_root)
     found = []
     with shown(found) as show, _said(storage):
         while _one_more(plan, out, table, study, found, show):
@@ -143,8 +144,8 @@ def _trial(plan, out, table, study, trial, found, show):
             status = waited(one, ["train", *words_of(config)], log, show, poor)
     one.seconds = time.monotonic() - one.started
     look(one)
-    phases = full.phase1_epochs, full.phase2_epochs
-    trial.set_user_attr("curve", trials.scores_so_far(one.run_dir, plan.objectives[0], *phases))
+    curve = trials.scores_so_far(one.run_dir, plan.objectives[0], full.phase2_epochs)
+    trial.set_user_attr("curve", curve)
     trial.set_user_attr("epochs", one.done)
     if status is None:
         one.state = "ended early"
@@ -239,7 +240,8 @@ def _said(storage, *more):
 
 
 def _without_password(storage):
-    return re.sub(r"(://[^:/@]*):[^/]*@", r"\1:..@", storage)
+    hidden = re.sub(r"(//[^:/@]*):.*@", r"\1:..@", storage)
+    return re.sub(r"(password=)[^&]*", r"\1..", hidden)
 
 
 def best_configuration(plan, study, number=None):

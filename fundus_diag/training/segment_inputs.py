@@ -76,7 +76,7 @@ def check_masks(run_dir, before, counts):
 
 
 def shares(counts, side):
-    """(K,) shares of the pixels of a split that are of each class, never 0.
+    """(K,) shares of the pixels of its pictures that are of each class in a split, never 0.
 
     Args:
         counts: of the split, see `load_splits`.

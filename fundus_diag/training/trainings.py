@@ -212,24 +212,17 @@ def look(one):
     if history.is_file():
         lines = history.read_bytes().count(b"\n")
         one.done = max(0, lines - 1)
-    if one.state == "waiting" and (one.run_dir / CONFIG).is_file():
-        try:
-            known = read_json(one.run_dir / CONFIG)
-        except DataError:  # damaged: what trains says so
-            return
-        if known.get("finished"):
-            check_place(one.run_dir, one.config.image_root)
-            one.state = "reused"
+    if one.state == "waiting" and is_finished(one.run_dir):
+        photographs.check_place(one.run_dir, one.config.image_root)
+        one.state = "reused"
 
 
-def check_place(run_dir, image_root):
-    """Raises DataError where a finished run was made of other photographs than lie there now.
-
-    They are compared where they lie elsewhere than then.
-    """
-    data = read_json(run_dir / CONFIG).get("data", {})
-    if data.get("image_root") not in (None, str(Path(image_root).resolve())):
-        photographs.check_place(run_dir, image_root)
+def is_finished(run_dir):
+    """Whether a finished run is in a folder; of a damaged one, what goes on with it says so."""
+    try:
+        return bool(read_json(run_dir / CONFIG).get("finished"))
+    except (OSError, DataError):
+        return False
 
 
 def _scored(one, split):

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from fundus_diag.runs.contents import HISTORY
-from fundus_diag.runs.lock import locked
+from fundus_diag.runs.lock import holder, locked
 from fundus_diag.utils.errors import UsageError
 from fundus_diag.utils.processes import alive, host, started
 
@@ -46,44 +46,46 @@ def one_left_behind(study, folder):
         Its number, or None where there is none.
     """
     with contextlib.ExitStack() as stack:
-        for number in [x.number for x in study.trials if _is_left(x)]:
+        for number in [x.number for x in study.trials if _is_left(x, folder)]:
             try:
                 stack.enter_context(locked(folder / f"trial-{number}-{study.user_attrs['search']}"))
             except UsageError:  # another one took it
                 continue
             # It may be finished by now, or another one's that began after the look at all.
-            if _is_left(study.trials[number]):
+            if _is_left(study.trials[number], folder):
                 yield number
                 return
         yield None
 
 
-def _is_left(trial):
-    owner = trial.user_attrs.get("owner")
+def _is_left(trial, folder):
+    owner, run = (trial.user_attrs.get(x) for x in ("owner", "run"))
     mine = trial.state.name == "RUNNING" and owner and owner[0] == host()
-    return bool(mine) and not alive(owner[1], owner[2])
+    if not mine or alive(owner[1], owner[2]):
+        return False
+    return run is None or holder(folder / run) is None  # its training may have outlived it
 
 
 def others_at_work(study):
     """[line]: trials that other processes have begun, and not finished so far."""
     found = []
     for trial in study.trials:
-        place, pid, _ = trial.user_attrs.get("owner") or ("", 0, "")
-        if trial.state.name == "RUNNING" and place:
+        if trial.state.name == "RUNNING":
+            place, pid, _ = trial.user_attrs.get("owner") or ("a machine unknown", "unknown", "")
             found.append(f"trial {trial.number}: begun by process {pid} on {place}, not finished")
     return found
 
 
-def scores_so_far(run_dir, objective, first, second):
+def scores_so_far(run_dir, objective, second):
     """The best value of a score so far, epoch by epoch of the phase that trials are compared in.
 
     Args:
         run_dir: folder of the run.
         objective: of the search.
-        first, second: epochs of its two phases.
+        second: whether it has a phase 2.
 
     Returns:
-        A list, of phase 2 if the run has one; [] of what is no score, or not begun.
+        A list, of phase 2 if the run is to have one; [] of what is no score, or not begun.
     """
     column, path = SCORES.get(objective), run_dir / HISTORY
     if column is None or not path.is_file():
@@ -91,8 +93,8 @@ def scores_so_far(run_dir, objective, first, second):
     history = pd.read_csv(path)
     if column not in history:
         return []
-    best = np.maximum.accumulate(history[column].to_numpy("float64"))
-    return [float(x) for x in best[first if second else 0 :]]
+    best = np.fmax.accumulate(history[column].to_numpy("float64"))  # some may be undefined
+    return [float(x) for x in best[history["phase"] == (2 if second else 1)]]
 
 
 def poor(study, number, objective, costs, config):
@@ -108,7 +110,7 @@ def poor(study, number, objective, costs, config):
     first, second = config.phase1_epochs, config.phase2_epochs
     # Phase 1 is cheap, and tells little of phase 2: epochs of phase 2 are compared, each with
     # those of the others, whatever phase 1 they have had.
-    spared = (first if second else 0) + max(1, SPARED * (second or first))
+    spared, whole = max(1, SPARED * (second or first)), second or first
     seen = {"epochs": 0}
 
     def cheaper(other):
@@ -116,11 +118,11 @@ def poor(study, number, objective, costs, config):
         return all(theirs.get(x, np.inf) <= ALIKE * value for x, value in costs.items())
 
     def is_poor(one):
-        if one.done == seen["epochs"] or not spared <= one.done < first + second:
-            return False  # what is trained is scored
+        if one.done == seen["epochs"] or one.done < spared:
+            return False
         seen["epochs"] = one.done
-        curve = scores_so_far(one.run_dir, objective, first, second)
-        if not curve:
+        curve = scores_so_far(one.run_dir, objective, second)
+        if not spared <= len(curve) < whole:  # what is trained is scored
             return False
         others = [
             other.user_attrs["curve"]

@@ -453,3 +453,11 @@ def test_masks_that_are_not_bool_and_shapes_that_differ_are_refused():
         segmentation.average_precision(mask, score, mask[1:])
     with pytest.raises(ValueError, match="shorter"):
         lesions.froc([mask, mask], [score])
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (0, 5), (5, 0)])
+def test_pictures_without_a_pixel_have_no_lesions(shape):
+    nothing = np.zeros(shape, bool)
+    assert lesions.lesions(nothing, nothing) == (0, 0, 0)
+    found, false_positives, n = lesions.marks(nothing, np.zeros(shape), [0.5])
+    assert (found.tolist(), false_positives.tolist(), n) == ([0], [0], 0)

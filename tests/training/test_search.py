@@ -216,6 +216,30 @@ with one_left_behind(study, Path({str(folder)!r})) as number:
         assert number == 1
 
 
+def test_a_trial_whose_training_outlived_its_search_is_left_to_it(folder):
+    study = open_study(plan_of(folder), database(folder))
+    trial = study.ask()
+    trial.set_user_attr("owner", [trials.host(), 999_999_999, "1"])
+    trial.set_user_attr("run", "run")
+    with trials.one_left_behind(study, folder) as number:
+        assert number == 0
+    begun = [sys.executable, "-c", f"""
+from pathlib import Path
+from fundus_diag.runs.lock import locked
+with locked(Path({str(folder)!r}) / "run"):
+    print("held", flush=True)
+    input()
+"""]  # fmt: skip
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(begun, **pipes) as held:
+        assert held.stdout.readline() == "held\n"
+        with trials.one_left_behind(study, folder) as number:
+            assert number is None
+        held.communicate("\n")
+    with trials.one_left_behind(study, folder) as number:
+        assert number == 0
+
+
 @pytest.mark.parametrize(("parameters", "state"), [(30, "PRUNED"), (70, "COMPLETE")])
 def test_poor_trials_are_ended_early_where_cheaper_ones_do_better(
     folder, monkeypatch, parameters, state
@@ -253,7 +277,7 @@ def test_no_trial_is_ended_in_phase_1_that_has_another_nor_at_its_end(folder, se
     config = SimpleNamespace(phase1_epochs=10, phase2_epochs=second)
     poor = trials.poor(study, 99, "roc_auc", {"parameters": 1}, config)
     for done in range(1, 11 + second):
-        rows = "".join(f"{e},1,0.5\n" for e in range(1, done + 1))
+        rows = "".join(f"{e},{1 if e <= 10 else 2},0.5\n" for e in range(1, done + 1))
         (folder / "history.csv").write_text(f"epoch,phase,val_macro_roc_auc\n{rows}")
         one = SimpleNamespace(done=done, run_dir=folder)
         assert poor(one) == (done in looked_at)
@@ -270,15 +294,18 @@ def test_epochs_of_phase_2_are_held_against_epochs_of_phase_2(folder):
                 user_attrs={"curve": [0.5, 0.6, 0.7, 0.8], "costs": {"parameters": 1}},
             )  # fmt: skip
         )
-    config = SimpleNamespace(phase1_epochs=1, phase2_epochs=4)
+    config = SimpleNamespace(phase1_epochs=3, phase2_epochs=4)  # of which it stopped after one
     for second, ended in ((0.59, True), (0.61, False)):
         rows = f"1,1,0.3\n2,2,0.4\n3,2,{second}\n"
         (folder / "history.csv").write_text(f"epoch,phase,val_macro_roc_auc\n{rows}")
         poor = trials.poor(study, 99, "roc_auc", {"parameters": 1}, config)
         assert poor(SimpleNamespace(done=3, run_dir=folder)) == ended
-    assert trials.scores_so_far(folder, "roc_auc", 1, 4) == [0.4, 0.61]
-    assert trials.scores_so_far(folder, "roc_auc", 3, 0) == [0.3, 0.4, 0.61]
-    assert trials.scores_so_far(folder, "parameters", 1, 4) == []
+    assert trials.scores_so_far(folder, "roc_auc", 4) == [0.4, 0.61]
+    assert trials.scores_so_far(folder, "roc_auc", 0) == [0.3]
+    assert trials.scores_so_far(folder, "parameters", 4) == []
+    rows = "1,1,0.3\n2,2,\n3,2,0.2\n4,2,0.4\n"
+    (folder / "history.csv").write_text(f"epoch,phase,val_macro_roc_auc\n{rows}")
+    assert trials.scores_so_far(folder, "roc_auc", 4) == [0.3, 0.3, 0.4]
 
 
 def test_a_network_is_measured_once_and_one_that_is_none_fails_with_its_reason(folder, monkeypatch):
@@ -368,12 +395,15 @@ def test_a_study_of_another_search_or_a_locked_one_is_left_as_it_is(folder):
     for place, said in (
         ("mysql+nothing://me:secret@here/x", "nothing://me:..@here/x: the database cannot be used"),
         ("redis://me:secret@here", "redis://me:..@here: the database cannot be used"),
+        ("postgresql+nothing://me:sec/ret@here/x", "//me:..@here/x: the database cannot be used"),
+        ("mysql+nothing://here/x?password=secret&a=1", "x?password=..&a=1: the database cannot"),
         ("study.db", "study.db: the database cannot be used"),
     ):
         with pytest.raises(DataError) as caught:
             open_study(plan, place)
         assert said in str(caught.value)
         assert "secret" not in str(caught.value)
+        assert "sec/ret" not in str(caught.value)
         assert "\n" not in str(caught.value)
 
 

@@ -184,7 +184,7 @@ def _entries(archive):
         if entry.flag_bits & 1 or entry.file_size != entry.compress_size:
             raise Refused(DAMAGED)
         # A directory that lies about its own place puts entries before the file's first byte.
-        if entry.header_offset < 0:
+        if entry.header_offset < 0 or entry.header_offset + entry.file_size > end:
             raise Refused(DAMAGED)
         archive.fp.seek(entry.header_offset)
         header = archive.fp.read(30)  # and behind it a name, and more, in front of the numbers

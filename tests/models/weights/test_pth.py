@@ -357,6 +357,24 @@ def test_a_directory_that_lies_about_its_place_is_refused(tmp_path):
         pth.load(file)
 
 
+def test_a_directory_that_places_an_entry_beyond_all_files_is_refused(tmp_path):
+    file = tmp_path / "a.pth"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a/data.pkl", b"N.")
+    data = bytearray(file.read_bytes())
+    entry, end = data.rindex(b"PK\1\2"), data.rindex(b"PK\5\6")
+    for offset in (2**62, 2**64 - 1):  # in a field of ZIP64
+        extra = struct.pack("<HHQ", 1, 8, offset)
+        changed = data[:end] + extra + data[end:]
+        changed[entry + 30 : entry + 32] = struct.pack("<H", len(extra))
+        changed[entry + 42 : entry + 46] = b"\xff" * 4
+        size = end + len(extra) - entry
+        changed[end + len(extra) + 12 : end + len(extra) + 16] = struct.pack("<I", size)
+        file.write_bytes(changed)
+        with pytest.raises(Refused, match="damaged archive"):
+            pth.load(file)
+
+
 def test_a_changed_number_is_found_by_its_checksum(tmp_path):
     content = bytearray((GOLDENS / "checkpoint.pth").read_bytes())
     with np.load(GOLDENS / "checkpoint.npz") as arrays:
