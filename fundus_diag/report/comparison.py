@@ -4,7 +4,6 @@ Figures are means over the runs of a variant; their intervals cover other patien
 drawn together. Differences and their p values are about other patients, with the runs as they are.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from fundus_diag.report.environment import environment
 from fundus_diag.report.pictures import data_url
 from fundus_diag.runs.variants import SEED, score, score_apart
 from fundus_diag.utils.errors import UsageError
-from fundus_diag.utils.files import make_folder, write_bytes
+from fundus_diag.utils.files import make_folder, plain, write_bytes, write_json
 
 MOST_CURVES = 7  # in one panel: more could not be told apart
 
@@ -76,7 +75,7 @@ def compare(variants, split, out, *, baseline=None, resamples=1000, title="Compa
     make_folder(out)
     text = {"split": split, "baseline": baseline, "figures": table.to_dict("records"),
             "differences": differences.to_dict("records")}  # fmt: skip
-    write_bytes(out / "comparison.json", (_json(text) + "\n").encode())
+    write_json(out / "comparison.json", plain(text))
     write_bytes(out / "comparison.csv", table.to_csv(index=False).encode())
     write_bytes(out / "differences.csv", differences.to_csv(index=False).encode())
     for name, png in pictures.items():
@@ -198,18 +197,3 @@ def _difference_cells(differences, rows):
     for row in differences.to_dict("records"):
         found.setdefault((row["variant"], row["baseline"]), {})[row["figure"]] = row
     return [(*names, [cells[x] for x in rows.names]) for names, cells in found.items()]
-
-
-def _json(value):
-    """JSON of tables; what is undefined is null."""
-
-    def plain(x):
-        if isinstance(x, dict):
-            return {k: plain(v) for k, v in x.items()}
-        if isinstance(x, list):
-            return [plain(v) for v in x]
-        if isinstance(x, float) and np.isnan(x):
-            return None
-        return x.item() if isinstance(x, np.generic) else x
-
-    return json.dumps(plain(value), indent=2, allow_nan=False, ensure_ascii=False)

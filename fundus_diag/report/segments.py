@@ -28,7 +28,14 @@ from fundus_diag.runs.run_files import leaks, own_table
 from fundus_diag.runs.scored import count_scoring
 from fundus_diag.runs.scored import said as said_again
 from fundus_diag.utils.errors import DataError, UsageError
-from fundus_diag.utils.files import atomic, make_folder, write_bytes, write_csv, write_json
+from fundus_diag.utils.files import (
+    atomic,
+    make_folder,
+    plain,
+    write_bytes,
+    write_csv,
+    write_json,
+)
 from fundus_diag.utils.progress import track
 
 FIGURES = ("dice", "iou", "sensitivity", "specificity", "precision", "average_precision",
@@ -44,7 +51,9 @@ TITLES = {
     "hausdorff95_discs": "the same in disc diameters",
 }
 AT = (1, 2, 4, 8)  # false positives a picture
-STEPS = np.unique(np.rint(np.geomspace(1, WHOLE, 60)).astype(int))  # thresholds of `marks`
+# Thresholds of `marks`, evenly in the logit: a network that is sure has many levels near 1.
+FINE = 2**16 - 1
+STEPS = np.unique(np.rint(FINE / (1 + np.exp(-np.linspace(-5.5, 11, 60)))).astype(int))
 SECOND = "second observer"
 MOST = 24  # photographs on the page: the best, the worst and those between
 
@@ -106,7 +115,7 @@ def _report(run, split, manifest, image_root, out, resamples):
     facts["patients"] = len({people[image] for image in each["image"]})
     facts["beware"] = beware
     facts |= {"figures": means.to_dict("records"), "pooled": pooled.to_dict("records")}
-    write_json(out / f"segments_{name}.json", _plain(facts))
+    write_json(out / f"segments_{name}.json", plain(facts))
     text = (
         environment()
         .get_template("segments.html.j2")
@@ -168,7 +177,7 @@ class _Scores:
         self.marked = {name: [] for name in classes}
 
     def add(self, row, patient):
-        masks, where, said, across, _ = self._read(row)
+        masks, where, said, fine, across, _ = self._read(row)
         for name in self.classes:
             if row.masks[name] is None:
                 continue
@@ -176,6 +185,8 @@ class _Scores:
             figures = picture_figures(truth, scores, threshold, where, across)
             self._keep(row, patient, name, "network", figures)
             self._count(row, name, truth, scores, where)
+            level = fine[..., self.run.classes.index(name)]
+            self.marked[name].append(marks(truth, level, STEPS, where))
             second = self.seconds.get(name)
             if second and row.masks[second] is not None:
                 other = overlap(truth, masks[second], where)
@@ -193,11 +204,13 @@ class _Scores:
         masks = read_masks(row, self.wanted, shape, config["soft_masks"])
         masks = {name: masks[..., k] >= WHOLE / 2 for k, name in enumerate(self.wanted)}
         where = looked_at(row, loaded)
-        said = np.rint(self.run.on_photograph(loaded) * WHOLE).astype(np.uint8)
+        shares = self.run.on_photograph(loaded)
+        said = np.rint(shares * WHOLE).astype(np.uint8)
+        fine = np.rint(shares * FINE).astype(np.uint16)
         across = None
         if self.disc and row.masks[self.disc] is not None and masks[self.disc].any():
             across = 2 * math.sqrt(masks[self.disc].sum() / math.pi)
-        return masks, where, said, across, loaded.photograph
+        return masks, where, said, fine, across, loaded.photograph
 
     def _keep(self, row, patient, name, by, figures):
         figures = dict.fromkeys(FIGURES, np.nan) | figures
@@ -209,7 +222,6 @@ class _Scores:
         hits = np.bincount(scores[truth & where], minlength=WHOLE + 1)
         every = np.bincount(scores[where], minlength=WHOLE + 1)
         self.counted.append((row.image, name, hits, every))
-        self.marked[name].append(marks(truth, scores, STEPS, where))
 
     def counts(self):
         """Of each photograph and class, a row each: pixels by score, in 255ths, and hits of them.
@@ -265,7 +277,7 @@ class _Scores:
             ranked = [ranked[i] for i in at]
         by_image, found = own.set_index("image"), []
         for image in ranked:
-            masks, where, said, _, photograph = self._read(rows[image])
+            masks, where, said, _, _, photograph = self._read(rows[image])
             calls = {}
             for name in self.classes:
                 if rows[image].masks[name] is not None:
@@ -285,13 +297,3 @@ def _pair(row, wanted, root):
         for name, file in masks.items()
         if file
     }
-
-
-def _plain(value):
-    if isinstance(value, dict):
-        return {k: _plain(x) for k, x in value.items()}
-    if isinstance(value, list):
-        return [_plain(x) for x in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -229,6 +229,17 @@ def write_text(path, text):
     write_bytes(path, text.encode("utf-8"))
 
 
+def plain(value):
+    """A value as JSON has it: NumPy's numbers are Python's, and what is undefined is None."""
+    if isinstance(value, dict):
+        return {k: plain(x) for k, x in value.items()}
+    if isinstance(value, list):
+        return [plain(x) for x in value]
+    if hasattr(value, "item"):  # NumPy itself is not imported here: commands start without it
+        value = value.item()
+    return None if isinstance(value, float) and value != value else value
+
+
 def write_json(path, value):
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 

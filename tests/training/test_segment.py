@@ -16,6 +16,8 @@ from fundus_diag.explain.of_pixels import class_maps
 from fundus_diag.export.onnx import load_onnx
 from fundus_diag.export.openvino import load_openvino
 from fundus_diag.imaging.preprocess import load_photograph
+from fundus_diag.metrics.lesions import froc_of, marks
+from fundus_diag.report import segments
 from fundus_diag.runs.segmenter import load_segmenter
 from fundus_diag.training import checkpoint, loop
 
@@ -286,6 +288,20 @@ def test_every_figure_of_the_report_comes_of_the_probabilities_that_predict_writ
     page = (tmp_path / "report/report_segments_all.html").read_text()
     assert "disc diameters" in page
     assert "spot_2/00.png" in page  # which file was held against which
+
+
+def test_lesions_are_counted_at_levels_that_a_sure_network_still_tells_apart():
+    """A lesion and four false marks, all above the highest of 255 levels."""
+    scores, truth = np.zeros((20, 20)), np.zeros((20, 20), bool)
+    truth[:3, :3], scores[:3, :3] = True, 0.9999
+    for k in range(4):
+        scores[6 + 3 * k, 10] = 0.999 - k / 1e4
+    fine = np.rint(scores * segments.FINE).astype(np.uint16)
+    assert len(np.unique(np.rint(scores * 255))) == 2
+    found = [marks(truth, fine, segments.STEPS)]
+    assert froc_of(found, [0, 1, 4]).tolist() == [1, 1, 1]
+    coarse = [marks(truth, np.rint(scores * 255), np.arange(1, 256))]
+    assert froc_of(coarse, [0, 1, 4]).tolist() == [0, 0, 1]
 
 
 def test_a_second_scoring_of_test_is_said(trained, tmp_path):
