@@ -10,12 +10,12 @@ import numpy as np
 from scipy import ndimage
 
 from fundus_diag.data.outlined import DISC
+from fundus_diag.explain import regions
 from fundus_diag.explain.association import associations, cover
 from fundus_diag.explain.explain import explain_batch
 from fundus_diag.explain.explainer import layers_of
 from fundus_diag.explain.laying import over_photograph
 from fundus_diag.explain.output import shrunk
-from fundus_diag.explain.regions import MACULA
 from fundus_diag.imaging.inside import field_on_photograph
 from fundus_diag.imaging.preprocess import load_photograph
 
@@ -24,7 +24,10 @@ LEAST = 4  # pixels of a region that is counted: less is noise of the threshold
 NEAR = 1.0  # disc diameters from the macula's middle: what lies nearer threatens sight
 # Of the field of view a disc has a diameter of .154, with a deviation of .013 (see `regions`): what
 # is half as wide, or twice, is none to measure by.
-DIAMETER = (0.077, 0.308)
+USUAL, DIAMETER = 0.154, (0.077, 0.308)
+# From the middle of the disc to that of the macula, down and right in a right eye, in disc
+# diameters: as both lie on the average of photographs.
+TO_MACULA = [(regions.MACULA[k] - regions.DISC[k]) / USUAL for k in (0, 1)]
 
 
 def segments_of(segmenter, path, eye=""):
@@ -38,8 +41,8 @@ def segments_of(segmenter, path, eye=""):
     Returns:
         (facts, masks {class: (H, W) bool}, `preprocess.Loaded`). Masks have no region of fewer than
         `LEAST` pixels. Facts: "disc" {"middle" y and x in px, "diameter" px} or None, also where
-        what is called one is too small or too large for it; "macula" {"middle", "how": "segmented"
-        or "assumed"} or None; "classes" {class: {"threshold", "regions", "area" px,
+        what is called one is too small or too large for it; "macula" {"middle", "how": "segmented",
+        "by the disc" or "assumed"} or None; "classes" {class: {"threshold", "regions", "area" px,
         "share_of_field", "disc_areas", "nearest", "near"}}: the last two are the distance of the
         nearest region from the macula's middle in disc diameters, and how many lie within `NEAR`;
         None where disc or macula are not known.
@@ -54,7 +57,7 @@ def segments_of(segmenter, path, eye=""):
     disc = _largest(next((masks[x] for x in DISC if x in masks), None))
     if disc and not DIAMETER[0] <= disc["diameter"] / wide <= DIAMETER[1]:
         disc = None
-    macula = _macula(masks.get("macula"), loaded, eye)
+    macula = _macula(masks.get("macula"), disc, loaded, eye)
     classes = {
         name: _measured(mask, field, disc, macula, float(segmenter.thresholds[k]))
         for k, (name, mask) in enumerate(masks.items())
@@ -121,13 +124,18 @@ def _largest(mask):
     return {"middle": [float(y), float(x)], "diameter": 2 * math.sqrt(sizes.max() / math.pi)}
 
 
-def _macula(mask, loaded, eye):
+def _macula(mask, disc, loaded, eye):
     found = _largest(mask)
     if found:
         return {"middle": found["middle"], "how": "segmented"}
     if eye not in ("left", "right"):
         return None
-    y, x, _ = MACULA
+    if disc:  # a photograph may be centred on it, and then the average misleads
+        down, right = (disc["diameter"] * x for x in TO_MACULA)
+        y, x = disc["middle"]
+        middle = [y + down, x + (right if eye == "right" else -right)]
+        return {"middle": middle, "how": "by the disc"}
+    y, x, _ = regions.MACULA
     x = x if eye == "right" else 1 - x
     # As `regions` has it, of the square about the field of view, whatever the picture was cut to.
     y0, x0, y1, x1 = map(float, loaded.field[:4])

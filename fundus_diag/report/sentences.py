@@ -252,7 +252,8 @@ class _Chinese:
 
 
 def _assumed(row):
-    return " (where it lies on average)" if row["macula"] == "assumed" else ""
+    """How the macula's place is known, where it was not outlined."""
+    return "" if row["macula"] == "segmented" else " (taken to lie where it does by the disc)"
 
 
 def _counted(row, language):

@@ -79,6 +79,16 @@ def test_regions_are_counted_and_measured_from_the_macula(outlined):
     assert found["near"] == 1
     segmenter.masks["macula"] = np.zeros((128, 128), bool)
     facts, _, _ = segments_of(segmenter, path, "right")
+    # By the disc, wherever the photograph is centred: a little below it, towards the temple.
+    assert facts["macula"]["how"] == "by the disc"
+    (y, x), disc = facts["macula"]["middle"], facts["disc"]["middle"]
+    away = (y - disc[0]) / diameter, (x - disc[1]) / diameter
+    assert away == pytest.approx((0.045 / 0.154, -0.35 / 0.154))
+    assert facts["classes"]["EX"]["near"] is not None
+    facts, _, _ = segments_of(segmenter, path, "left")
+    assert facts["macula"]["middle"] == pytest.approx([y, 2 * disc[1] - x])
+    segmenter.masks["disc"] = np.zeros((128, 128), bool)
+    facts, _, _ = segments_of(segmenter, path, "right")
     assert facts["macula"]["how"] == "assumed"
     assert facts["macula"]["middle"][1] < 64  # of a right eye to the left of the middle
     facts, _, _ = segments_of(segmenter, path, "left")
@@ -349,7 +359,7 @@ def test_what_nobody_measured_is_not_said():
     (one,) = sentences(facts, "zh")
     assert one["text"] == "左眼：糖尿病视网膜病变，概率0.80，阈值0.30。"
     segment = {"id": "s", "class": "EX", "regions": 14, "disc_areas": 0.5, "near": 9,
-               "nearest": 0.4, "macula": "assumed", "share_of_field": 0.01}  # fmt: skip
+               "nearest": 0.4, "macula": "by the disc", "share_of_field": 0.01}  # fmt: skip
     eye["segments"] = [segment, {**segment, "class": "HE", "regions": 0}]
     own = {"share": 0.3, "label": "D", "region": "EX", "outline": "s", "phrase": None}
     eye["associations"] = [
@@ -364,7 +374,7 @@ def test_what_nobody_measured_is_not_said():
     assert {x["region"] for x in sentences(facts)} == {None, "s"}
     assert texts["s"] == (
         "Left eye: hard exudates, 14, 0.50 disc areas in all; 9 within one disc diameter of the "
-        "macula (where it lies on average), the nearest 0.4 away."
+        "macula (taken to lie where it does by the disc), the nearest 0.4 away."
     )
     assert "30% lies in hard exudates, 3.0 times what chance gives" in texts["a"]
     # Of what cannot be graded nothing is said but that.
