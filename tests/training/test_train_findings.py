@@ -81,27 +81,6 @@ def test_maps_of_words_are_what_cells_add_to_the_logit(run):
     cells = parts[:, :, 1:].reshape(maps.shape)
     np.testing.assert_allclose(maps, np.maximum(cells, 0), atol=1e-5)
     assert (maps.max(axis=(-2, -1)) > 0).all()
-    # One head after the other and cell by cell, in NumPy.
-    w = {name: [x.numpy() for x in pair] for name, pair in head.maps.items()}
-    gelu = np.asarray(tf.nn.gelu(bags @ w["text1"][0] + w["text1"][1]))
-    text = gelu @ w["text2"][0] + w["text2"][1]
-    map, mean = (np.asarray(x) for x in inputs)
-    tokens = np.concatenate([mean[:, None], map.reshape(len(map), -1, map.shape[-1])], axis=1)
-    tokens = tokens - tokens.mean(axis=-1, keepdims=True)
-    tokens /= np.sqrt((tokens**2).mean(axis=-1, keepdims=True) + 1e-6)
-    tokens = tokens * head.gamma.numpy() + head.beta.numpy()
-    side, wanted = head.width // head.heads, np.zeros(parts.shape)
-    for j, phrase in enumerate(text):
-        direction = phrase / np.linalg.norm(phrase)
-        for h in range(head.heads):
-            own = slice(h * side, (h + 1) * side)
-            query = (phrase @ w["query"][0] + w["query"][1])[own]
-            for i, row in enumerate(tokens):
-                looks = ((row @ w["key"][0] + w["key"][1])[:, own] @ query) / np.sqrt(side)
-                looks = np.exp(looks - looks.max()) / np.exp(looks - looks.max()).sum()
-                says = (row @ w["value"][0] + w["value"][1])[:, own] @ w["out"][0][own] @ direction
-                wanted[i, j] += looks * (says - says[1:].mean())
-    np.testing.assert_allclose(parts, wanted, atol=1e-5)
 
 
 def test_photographs_are_found_by_words(trained, tmp_path, capsys):

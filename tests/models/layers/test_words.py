@@ -48,12 +48,13 @@ def by_hand(layer, cells, mean, bags):
                 part = slice(4 * h, 4 * h + 4)
                 scores = dense("key", rows[b])[:, part] @ dense("query", text)[p, part] / 2
                 weights = np.exp(scores) / np.exp(scores).sum()
-                added = (weights[:, None] * dense("value", rows[b])[:, part]) @ w["out_kernel"][
-                    part
-                ]
+                says = dense("value", rows[b])[:, part] @ w["out_kernel"][part]
                 attention[b, p] += weights / 2
-                parts[b, p] += added @ way
-                found = found + added.sum(axis=0)
+                average = np.mean([cell @ way for cell in says[1:]])  # without the mean's own
+                parts[b, p] += [
+                    x * (one @ way - average) for x, one in zip(weights, says, strict=True)
+                ]
+                found = found + (weights[:, None] * says).sum(axis=0)
             cosine = found @ way / np.linalg.norm(found)
             logits[b, p] = np.exp(w["log_scale"][0]) * cosine + dense("bias", text)[p, 0]
     return logits, attention, parts
