@@ -192,7 +192,9 @@ def test_a_cluster_is_used_and_what_its_workers_raise_is_raised_here(tmp_path):
     flags = ["--head", "--port", port, "--num-cpus", "2", "--include-dashboard=false"]
 
     def run(*words):
-        return subprocess.run(words, check=True, capture_output=True, text=True, env=given)
+        done = subprocess.run(words, capture_output=True, text=True, env=given)
+        assert done.returncode == 0, done.stderr  # Ray has reasons of its own, which it says there
+        return done
 
     run(ray, "start", *flags)
     try:
