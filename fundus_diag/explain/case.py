@@ -18,6 +18,7 @@ from fundus_diag.explain.laying import over_photograph
 from fundus_diag.explain.output import shrunk
 from fundus_diag.imaging.inside import field_on_photograph
 from fundus_diag.imaging.preprocess import load_photograph
+from fundus_diag.utils.files import plain
 
 REGION = np.ones((3, 3), bool)  # pixels that touch by a corner are one region
 LEAST = 4  # pixels of a region that is counted: less is noise of the threshold
@@ -102,7 +103,7 @@ def association_rows(maps, masks, loaded, level=0.5):
     photo, _, inside = shrunk(loaded)
     covers = {name: cover(mask, photo.shape[:2]) for name, mask in masks.items()}
     rows = associations(maps, covers, inside, level).to_dict("records")
-    return [{k: _plain(x) for k, x in row.items()} for row in rows]
+    return plain(rows)
 
 
 def _regions(mask):
@@ -168,8 +169,3 @@ def _measured(mask, field, disc, macula, threshold):
         facts["nearest"] = float(nearest.min())
         facts["near"] = int((nearest <= NEAR).sum())
     return facts
-
-
-def _plain(value):
-    value = value.item() if isinstance(value, np.generic) else value
-    return None if isinstance(value, float) and math.isnan(value) else value

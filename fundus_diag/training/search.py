@@ -72,8 +72,8 @@ def open_study(plan, storage):
         elif known != plan.digest:
             raise DataError(
                 f"{_without_password(storage)}: the study {plan.title!r} in it looks for something "
-                f"else (other objectives, flags, space, seed, table or weights than {plan.path}); "
-                "give another title"
+                f"else (other objectives, flags, space, seed, table or weights than {plan.path}), "
+                "or an earlier version began it; give another title"
             )
     return study
 
