@@ -43,10 +43,11 @@ def segments_of(segmenter, path, eye=""):
         (facts, masks {class: (H, W) bool}, `preprocess.Loaded`). Masks have no region of fewer than
         `LEAST` pixels. Facts: "disc" {"middle" y and x in px, "diameter" px} or None, also where
         what is called one is too small or too large for it; "macula" {"middle", "how": "segmented",
-        "by the disc" or "assumed"} or None; "classes" {class: {"threshold", "regions", "area" px,
-        "share_of_field", "disc_areas", "nearest", "near"}}: the last two are the distance of the
-        nearest region from the macula's middle in disc diameters, and how many lie within `NEAR`;
-        None where disc or macula are not known.
+        "by the disc", "outside" (by the disc it would lie out of the field of view) or "assumed"}
+        or None; "classes" {class: {"threshold", "regions", "area" px, "share_of_field",
+        "disc_areas", "nearest", "near"}}: the last two are the distance of the nearest region from
+        the macula's middle in disc diameters, and how many lie within `NEAR`; None where disc or
+        macula are not known.
     """
     config = segmenter.config
     loaded = load_photograph(path, config["image_size"], config["crop"])
@@ -59,8 +60,11 @@ def segments_of(segmenter, path, eye=""):
     if disc and not DIAMETER[0] <= disc["diameter"] / wide <= DIAMETER[1]:
         disc = None
     macula = _macula(masks.get("macula"), disc, loaded, eye)
+    if macula and macula["how"] == "by the disc" and not _inside(macula["middle"], field):
+        macula["how"] = "outside"  # another part of the eye, or the other eye than the name says
+    place = macula if macula and macula["how"] != "outside" else None
     classes = {
-        name: _measured(mask, field, disc, macula, float(segmenter.thresholds[k]))
+        name: _measured(mask, field, disc, place, float(segmenter.thresholds[k]))
         for k, (name, mask) in enumerate(masks.items())
     }
     return {"disc": disc, "macula": macula, "classes": classes}, masks, loaded
@@ -144,6 +148,11 @@ def _macula(mask, disc, loaded, eye):
     y0, x0 = (y0 + y1) / 2 - half, (x0 + x1) / 2 - half
     y1, x1 = y0 + 2 * half, x0 + 2 * half
     return {"middle": [y0 + y * (y1 - y0), x0 + x * (x1 - x0)], "how": "assumed"}
+
+
+def _inside(middle, field):
+    y, x = (math.floor(v) for v in middle)
+    return 0 <= y < field.shape[0] and 0 <= x < field.shape[1] and bool(field[y, x])
 
 
 def _measured(mask, field, disc, macula, threshold):

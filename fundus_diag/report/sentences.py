@@ -68,6 +68,8 @@ def sentences(facts, language="en"):
         for row in one["segments"]:
             if row["regions"]:
                 found.append(_of([eye], say.segment(who, row), row["id"], row["id"]))
+        if one["macula"] and one["macula"]["how"] == "outside":
+            found.append(_of([eye], say.no_macula(who), f"macula-{eye}"))
         for row in one["associations"]:
             if row["called"] and row["ratio"] is not None and row["ratio"] >= STRONG:
                 text = say.association(who, row)
@@ -145,6 +147,12 @@ class _English:
             text += f"; {row['near']} within one disc diameter of the macula{_assumed(row)}"
             text += f", the nearest {row['nearest']:.1f} away"
         return text + "."
+
+    def no_macula(self, who):
+        return (
+            f"{who}: by where the disc lies, the macula is out of the photograph: it shows another "
+            "part of the eye, or the other eye than its name says; no distances from the macula."
+        )
 
     def association(self, who, row):
         name = row["phrase"] or label_name(row["label"])
@@ -226,6 +234,12 @@ class _Chinese:
             text += f"；距黄斑中心{assumed}一个视盘直径内{row['near']}处"
             text += f"，最近{row['nearest']:.1f}个视盘直径"
         return text + "。"
+
+    def no_macula(self, who):
+        return (
+            f"{who}：按视盘位置推定，黄斑在照片之外：照片可能拍摄其他部位，"
+            "或左右眼与文件名不符；未给出与黄斑的距离。"
+        )
 
     def association(self, who, row):
         name = row["phrase"] or row["label"]

@@ -87,6 +87,9 @@ def test_regions_are_counted_and_measured_from_the_macula(outlined):
     assert facts["classes"]["EX"]["near"] is not None
     facts, _, _ = segments_of(segmenter, path, "left")
     assert facts["macula"]["middle"] == pytest.approx([y, 2 * disc[1] - x])
+    # That lies out of the photograph: of the other eye than its name says, or of another part.
+    assert facts["macula"]["how"] == "outside"
+    assert facts["classes"]["EX"]["near"] is facts["classes"]["EX"]["nearest"] is None
     segmenter.masks["disc"] = np.zeros((128, 128), bool)
     facts, _, _ = segments_of(segmenter, path, "right")
     assert facts["macula"]["how"] == "assumed"
@@ -377,6 +380,11 @@ def test_what_nobody_measured_is_not_said():
         "macula (taken to lie where it does by the disc), the nearest 0.4 away."
     )
     assert "30% lies in hard exudates, 3.0 times what chance gives" in texts["a"]
+    eye["macula"] = {"middle": [64.0, 148.0], "how": "outside"}
+    segment |= {"near": None, "nearest": None, "macula": "outside"}
+    texts = {x["source"]: x["text"] for x in sentences(facts)}
+    assert texts["s"] == "Left eye: hard exudates, 14, 0.50 disc areas in all."
+    assert "the macula is out of the photograph" in texts["macula-left"]
     # Of what cannot be graded nothing is said but that.
     eye["gradable"], answer["why"] = False, "no field of view"
     answer["rows"] = [{**row, "called": False}]
