@@ -46,15 +46,28 @@ def draw_photographs(out, patients, size, seed):
 
 
 def check_demo(out, photographs):
-    """Refuses a folder whose run would be replaced though it is no demo.
+    """Refuses a folder whose run, or that of outlines beside it, would be replaced but is no demo's.
 
     Args:
         out: folder of the run.
         photographs: folder beside it, which a demo draws in and learns from.
 
     Raises:
-        UsageError: `out` holds another run, or something else.
+        UsageError: a folder holds another run, or something else.
+        DataError: it holds a run of another kind.
     """
+    from fundus_diag.runs.run_files import CLASSIFIER, SEGMENTER
+
+    _check(out, CLASSIFIER, SETTINGS, photographs)
+    _check(outlines_of(out), SEGMENTER, OUTLINED, photographs)
+
+
+def outlines_of(out):
+    """Folder of the segmenter of a demo."""
+    return out.with_name(out.name + "_outlines")
+
+
+def _check(out, kind, settings, photographs):
     from fundus_diag.runs.contents import CONFIG
     from fundus_diag.runs.run_files import read_config
 
@@ -64,12 +77,16 @@ def check_demo(out, photographs):
         left_by_a_kill = out.is_dir() and all(x.name.startswith(".") for x in out.iterdir())
         if left_by_a_kill:
             return
-        raise UsageError(f"--out {out}: holds something else than a demo; name another folder")
-    config = read_config(out, finished=False)
+        raise UsageError(f"{out}: holds something else than a demo; name another --out")
+    config = read_config(out, kind, finished=False)
     trained = {**config, **config["flags"]}
-    as_demos_are = all(trained.get(name) == value for name, value in SETTINGS.items())
+    as_demos_are = all(_plain(trained.get(name)) == _plain(settings[name]) for name in settings)
     if not as_demos_are or config["data"].get("image_root") != str(photographs.resolve()):
-        raise UsageError(f"--out {out}: holds a run that is no demo; name another folder")
+        raise UsageError(f"{out}: holds a run that is no demo; name another --out")
+
+
+def _plain(value):
+    return list(value) if isinstance(value, tuple) else value  # JSON knows no tuples
 
 
 def demo_config(out, manifest, seed):
@@ -125,7 +142,7 @@ def outline(out, manifest, seed):
     from fundus_diag.utils.files import sha256, write_csv
     from fundus_diag.utils.version import __version__
 
-    run = out.with_name(out.name + "_outlines")
+    run = outlines_of(out)
     table = pd.read_csv(manifest, dtype=str, keep_default_na=False)
     parts = [table[table["split"] == x].head(n) for x, n in OUTLINED_ROWS.items()]
     some = manifest.with_name("outlined.csv")

@@ -157,12 +157,17 @@ def warn_of_blank(*pictures):
     Args:
         pictures: `Pictures`; what was taken from a cache is not looked at again.
     """
-    number = sum(len(part.paths) for part in pictures)
-    warn_of_several([path for part in pictures for path in part.several], number)
-    paths = [path for part in pictures for path in part.blank]
-    if paths:
-        names = ", ".join(path.name for path in paths[:3]) + (" .." if len(paths) > 3 else "")
-        print(f"warning: {len(paths)} of {number} photographs {NOTHING}: {names}", file=sys.stderr)
+    blank = [path for part in pictures for path in part.blank]
+    several = [path for part in pictures for path in part.several]
+    warn_of_odd(blank, several, sum(len(part.paths) for part in pictures))
+
+
+def warn_of_odd(blank, several, number):
+    """As `warn_of_blank`, of files that were found to be so among `number`."""
+    warn_of_several(several, number)
+    if blank:
+        names = ", ".join(path.name for path in blank[:3]) + (" .." if len(blank) > 3 else "")
+        print(f"warning: {len(blank)} of {number} photographs {NOTHING}: {names}", file=sys.stderr)
 
 
 def _describe_bad(bad):

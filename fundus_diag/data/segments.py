@@ -17,8 +17,10 @@ from fundus_diag.data.cache_files import (
     removed_unless_whole,
     reserved,
 )
+from fundus_diag.data.inputs import warn_of_odd
 from fundus_diag.data.outlined import WHOLE, looked_at, read_masks
 from fundus_diag.imaging import preprocess
+from fundus_diag.imaging.quality import is_blank
 from fundus_diag.utils.errors import DataError
 from fundus_diag.utils.files import writing
 from fundus_diag.utils.processes import cores
@@ -58,6 +60,9 @@ class Segments:
 def load_segments(rows, classes, size, crop, *, soft=False, cache="ram", cache_dir=None):
     """Decodes photographs and masks once, the masks on the picture's own pixels.
 
+    Photographs that show nothing, or are the first of several, are used as they are, and counted on
+    stderr; what was taken from a cache is not looked at again.
+
     Args:
         rows: of `Outlined`.
         classes: K names.
@@ -86,9 +91,11 @@ def load_segments(rows, classes, size, crop, *, soft=False, cache="ram", cache_d
     else:
         array = in_memory(shape, np.uint8)
 
+    odd = {}
+
     def load(index):
         try:
-            array[index] = _decoded(rows[index], classes, size, crop, soft)
+            array[index], odd[index] = _decoded(rows[index], classes, size, crop, soft)
         except DataError as error:
             return str(error).removeprefix(f"{rows[index].path}: ")
         return None
@@ -99,6 +106,7 @@ def load_segments(rows, classes, size, crop, *, soft=False, cache="ram", cache_d
             reasons = chain(first, pool.map(load, range(len(rows))[1:]))
             reasons = list(track(reasons, "reading photographs and masks", len(rows)))
         bad = [[rows[i].image, reason] for i, reason in enumerate(reasons) if reason]
+        _warn(rows, odd)
         if partial is not None and not bad:
             with writing(finished):
                 array.flush()
@@ -116,6 +124,8 @@ def load_segments(rows, classes, size, crop, *, soft=False, cache="ram", cache_d
 def look_at(rows, classes, size, crop, soft=False):
     """Whether photographs and masks can be read, one after the other: nothing is kept.
 
+    What is odd is counted on stderr, as by `load_segments`.
+
     Args:
         rows, classes, size, crop, soft: see `load_segments`.
 
@@ -124,25 +134,21 @@ def look_at(rows, classes, size, crop, soft=False):
         what could not).
     """
 
-    def load(row):
+    known, pixels, bad, odd = [], _none(classes), [], {}
+    for index, row in enumerate(track(rows, "looking at photographs and masks", len(rows))):
         try:
-            return _pixels(_decoded(row, classes, size, crop, soft)), None
+            one, odd[index] = _decoded(row, classes, size, crop, soft)
         except DataError as error:
-            return None, str(error).removeprefix(f"{row.path}: ")
-
-    known, pixels, bad = [], _none(classes), []
-    for row in track(rows, "looking at photographs and masks", len(rows)):
-        counted, reason = load(row)
-        if reason:
-            bad.append([row.image, reason])
+            bad.append([row.image, str(error).removeprefix(f"{row.path}: ")])
             continue
         known.append([file is not None for file in map(row.masks.get, classes)])
-        pixels += counted
+        pixels += _pixels(one)
+    _warn(rows, odd)
     return np.array(known, bool).reshape(len(known), len(classes)), pixels, bad
 
 
 def _decoded(row, classes, size, crop, soft):
-    """(S, S, 3 + K + 1) uint8 of a photograph, see `Segments`."""
+    """(S, S, 3 + K + 1) uint8 of a photograph, see `Segments`; (shows nothing, holds several)."""
     loaded = preprocess.load_photograph(row.path, size, crop)
     shape, parts = loaded.photograph.shape[:2], [loaded.picture.astype(np.uint8)]
     for k in range(0, len(classes), 3):  # not all at once, which of a large photograph are much
@@ -150,7 +156,13 @@ def _decoded(row, classes, size, crop, soft):
         parts.append(preprocess.laid(masks, loaded.box, size))
     field = looked_at(row, loaded)[..., None].astype(np.uint8) * WHOLE
     parts.append(preprocess.laid(field, loaded.box, size) >= WHOLE / 2)
-    return np.concatenate(parts, axis=-1, dtype=np.uint8)
+    odd = is_blank(loaded.photograph), loaded.more
+    return np.concatenate(parts, axis=-1, dtype=np.uint8), odd
+
+
+def _warn(rows, odd):
+    blank, several = ([rows[i].path for i in sorted(odd) if odd[i][k]] for k in (0, 1))
+    warn_of_odd(blank, several, len(rows))
 
 
 def _pixels(one):

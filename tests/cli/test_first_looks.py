@@ -235,6 +235,25 @@ def test_a_demo_replaces_a_demo_and_nothing_else(tmp_path):
     demo.check_demo(out, drawn)
     with pytest.raises(UsageError, match="a run that is no demo"):  # on other photographs
         demo.check_demo(out, tmp_path / "other_photographs")
+    outlines = tmp_path / "demo_outlines"
+    outlines.mkdir()
+    (outlines / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"demo_outlines: holds something else than a demo"):
+        demo.check_demo(out, drawn)
+    (outlines / "notes.txt").unlink()
+    trained = json.loads(json.dumps(demo.OUTLINED))  # as a file has it
+    config |= {
+        **trained, "kind": "segmenter", "network": "unet", "overlap": 0.5, "soft_masks": False,
+        "crop": "fundus", "weights": "none", "pretrained": False, "flags": trained,
+    }  # fmt: skip
+    for where, refused in ((drawn, False), (tmp_path / "mine", True)):
+        config["data"]["image_root"] = str(where)
+        (outlines / "config.json").write_text(json.dumps(config, default=str))
+        if refused:
+            with pytest.raises(UsageError, match=r"demo_outlines: holds a run that is no demo"):
+                demo.check_demo(out, drawn)
+        else:
+            demo.check_demo(out, drawn)
 
 
 def test_an_interrupted_demo_is_gone_on_with_and_every_other_is_made_anew(tmp_path):

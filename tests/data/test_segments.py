@@ -11,7 +11,7 @@ from PIL import Image
 
 from fundus_diag.data import outlined as masks_of_table
 from fundus_diag.data.outlined import Outlined, classes_of, looked_at, outlined, read_masks
-from fundus_diag.data.segments import load_segments
+from fundus_diag.data.segments import load_segments, look_at
 from fundus_diag.imaging import preprocess
 from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.utils.errors import DataError, UsageError
@@ -439,3 +439,18 @@ def test_masks_keep_the_order_of_the_classes_and_nobody_looking_leaves_black(tmp
     np.testing.assert_array_equal(got[..., 1], drawn[1] * 255)
     np.testing.assert_array_equal(got[..., 3], drawn[0] * 255)
     assert not got[..., [0, 2]].any()
+
+
+@pytest.mark.parametrize("read", [load_segments, look_at])
+def test_photographs_that_show_nothing_or_are_one_of_several_are_counted(tmp_path, capsys, read):
+    blank = write(tmp_path / "blank.png", np.full((SIDE, SIDE, 3), 255, np.uint8))
+    pages, fine = tmp_path / "pages.tiff", write(tmp_path / "fine.png", noise())
+    assert cv2.imwritemulti(str(pages), [noise(seed=1), noise(seed=2)])
+    rows = [row(image, {"a": "none"}) for image in (blank, pages, fine)]
+    read(rows, ("a",), SIDE, "none")
+    said = capsys.readouterr().err
+    assert "1 of 3 photographs show nothing (black, white or of one colour): blank.png\n" in said
+    assert "1 of 3 photographs hold" in said
+    assert ": pages.tiff\n" in said
+    read(rows[2:], ("a",), SIDE, "none")
+    assert "warning" not in capsys.readouterr().err
