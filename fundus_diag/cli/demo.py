@@ -46,7 +46,7 @@ def draw_photographs(out, patients, size, seed):
 
 
 def check_demo(out, photographs):
-    """Refuses a folder whose run, or that of outlines beside it, would be replaced but is no demo's.
+    """Refuses a folder that would be replaced, or the outlines beside it, if it holds no demo.
 
     Args:
         out: folder of the run.
