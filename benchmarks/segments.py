@@ -5,9 +5,10 @@
 
 For each fold a table with its own split (patients of the fold are test, an eighth of the others
 val), a training by `fundus-diag segment train` with the flags behind --, and its report on test;
-then all folds' photographs together, with intervals over patients: means over photographs, and Dice
-and area under precision-recall of all pixels pooled, as the challenges of lesions have it. What is
-there already is used: the same command goes on after a kill.
+then all folds' photographs together, with intervals over patients: means over photographs, Dice
+and area under precision-recall of all pixels pooled, as the challenges of lesions have it, and the
+lesions found at some false ones a photograph. What is there already is used: the same command goes
+on after a kill.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from fundus_diag.metrics.summary import summarise
 from fundus_diag.report.segments import FIGURES
 
 RESAMPLES = 1000
+FROC, FALSE = "lesions_found_at_", (1, 2, 4, 8)
 VAL = 8  # one patient in so many of those that are not test
 
 
@@ -69,6 +71,20 @@ def main():
         said = [f"{x} {row[x]:.3f} ({row[f'{x}_low']:.3f} to {row[f'{x}_high']:.3f})"
                 for x in ("dice", "average_precision")]  # fmt: skip
         print(f"{row['class']}, all pixels together: {', '.join(said)}")
+    lesions = froc(args.out, args.folds)
+    lesions.to_csv(args.out / "lesions.csv", index=False)
+    for row in lesions.to_dict("records"):
+        said = [f"{row[f'{FROC}{n}']:.3f} at {n}" for n in FALSE]
+        print(f"{row['class']}, {row['lesions']} lesions, found at false ones a photograph: {said}")
+
+
+def froc(out, folds):
+    """Lesions found at so many false ones a photograph, each fold's at thresholds of its own."""
+    each = pd.concat([pd.read_csv(out / f"fold{k}" / "segments_test.csv") for k in range(folds)])
+    each, names = each[each["by"] == "network"], [f"{FROC}{n}" for n in FALSE]
+    each[names] = each[names].mul(each["lesions"], axis=0)
+    sums = each.groupby("class", sort=False)[["lesions", *names]].sum()
+    return sums[names].div(sums["lesions"], axis=0).assign(lesions=sums["lesions"]).reset_index()
 
 
 def pooled(out, folds, table):
