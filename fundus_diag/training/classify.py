@@ -100,10 +100,10 @@ def _head(classes):
     # Of pictures, not of features: there is nothing to mix in them.
     changes = {**augmentation(config, 0), "mixup": 0.0, "cutmix": 0.0}
     del changes["seed"]
-    found = {}
+    found, ask = {}, features.asking(classes.model)
     for split, views in (("train", config.phase1_views), ("val", 1)):
         found[split] = features.of_rows(
-            *(config, classes.model, inputs.pictures, inputs.splits[split].pictures),
+            *(config, classes.model, ask, inputs.pictures, inputs.splits[split].pictures),
             *(views, changes, f"features of {split}"),
         )
     head, y = features.head_alone(classes.model), inputs.splits["train"].y

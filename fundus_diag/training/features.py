@@ -66,7 +66,24 @@ def head_alone(model):
     return keras.Model(inputs, logits, name="head")
 
 
-def of_rows(config, model, pictures, rows, views, augmentation, title):
+def asking(model):
+    """A function from pictures to what a classifier's frozen encoder says of them, pooled.
+
+    It is made at its first call: what lies in the cache needs none.
+    """
+    made = []
+
+    def ask(images):
+        if not made:
+            taken = model.input["images"] if isinstance(model.input, dict) else model.input
+            pooled = model.get_layer("head_pool").output
+            made.append(inference_frozen(keras.Model(taken, pooled)))
+        return np.asarray(made[0](images), np.float32)
+
+    return ask
+
+
+def of_rows(config, model, ask, pictures, rows, views, augmentation, title):
     """`Features` of rows, computed now or by an earlier run that shares the disk cache.
 
     With --cache ram they are kept in memory, otherwise mapped from a file: of the cache, or with
@@ -75,6 +92,7 @@ def of_rows(config, model, pictures, rows, views, augmentation, title):
     Args:
         config: `TrainConfig`, resolved.
         model: classifier whose encoder is asked, as in inference.
+        ask: of `asking`, of this model.
         pictures, rows: see `pipeline.scoring_batches`.
         views: of each row: the photograph, then augmented ones.
         augmentation: arguments of `augmenter`, without its seed.
@@ -94,7 +112,7 @@ def of_rows(config, model, pictures, rows, views, augmentation, title):
     def fill(array):
         nonlocal look
         started = time.monotonic()
-        _compute(array, config, model, pictures, rows, augmentation, title)
+        _compute(array, config, ask, pictures, rows, augmentation, title)
         look = (time.monotonic() - started) / max(1, len(rows) * views)
 
     if config.cache == "ram":
@@ -148,9 +166,7 @@ def _taken(features, row, view):
     return found if mask is None else {"features": found, "mask": tf.gather(mask, row)}
 
 
-def _compute(array, config, model, pictures, rows, augmentation, title):
-    images = model.input["images"] if isinstance(model.input, dict) else model.input
-    ask = inference_frozen(keras.Model(images, model.get_layer("head_pool").output))
+def _compute(array, config, ask, pictures, rows, augmentation, title):
     count, size = len(rows), config.batch_size
     nothing = np.zeros((count, 1), np.float32)  # labels, which nothing mixes here
 
@@ -169,8 +185,7 @@ def _compute(array, config, model, pictures, rows, augmentation, title):
             done = 0
             for inputs in of_view(view):
                 inputs = inputs["images"] if isinstance(inputs, dict) else inputs
-                found = np.asarray(ask(inputs), np.float32)
-                found = found.reshape(-1, *array.shape[2:])
+                found = ask(inputs).reshape(-1, *array.shape[2:])
                 array[done : done + len(found), view] = found
                 done += len(found)
                 yield

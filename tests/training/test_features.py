@@ -120,7 +120,9 @@ def of(model, rows, views=1, **settings):
     settings = config(batch_size=3, **settings)
     if run_dir is not None:
         settings = dataclasses.replace(settings, run_dir=run_dir)
-    return array, features.of_rows(settings, model, pictures, np.array(rows), views, PLAIN, "x")
+    ask = features.asking(model)
+    found = features.of_rows(settings, model, ask, pictures, np.array(rows), views, PLAIN, "x")
+    return array, found
 
 
 @pytest.mark.usefixtures("eager")
