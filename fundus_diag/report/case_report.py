@@ -20,7 +20,7 @@ from fundus_diag.report.answers import card_of
 from fundus_diag.report.environment import environment
 from fundus_diag.report.pictures import data_url, jpeg_url, resized, size_within
 from fundus_diag.report.segmented import COLOURS
-from fundus_diag.report.sentences import sentences
+from fundus_diag.report.sentences import STRONG, sentences
 from fundus_diag.report.wording import percent, segment_name, short
 from fundus_diag.runs.answers import answers, units_of, validation_of
 from fundus_diag.runs.cases import cases_of_answers, load_case
@@ -87,23 +87,36 @@ def write_case_report(run, photographs, out, card, *, segmenter=None, words=None
     facts = _defined(facts)
     make_folder(out)
     write_json(out / FACTS, facts)
-    text = (
-        environment()
-        .get_template("case_report.html.j2")
-        .render(
-            facts=facts,
-            pictures=pictures,
-            layers=layers,
-            titles={x: label_text(x) for x in run.labels},
-            segment_name=segment_name,
-            short=short,
-            percent=percent,
-            maps_by=next(iter(layers_of(run.model, settings))).replace("_", " "),
-            card=MarkdownIt("commonmark", {"html": False}).enable("table").render(card),
-        )
-    )
+    maps_by = next(iter(layers_of(run.model, settings))).replace("_", " ")
+    text = page_of(facts, pictures, layers, run.labels, maps_by, card)
     write_bytes(out / PAGE, text.encode())
     return out / PAGE, facts
+
+
+def page_of(facts, pictures, layers, labels, maps_by, card):
+    """The page's HTML.
+
+    Args:
+        facts: what case.json holds.
+        pictures: {eye: URL of its photograph}.
+        layers: {eye: [(id, title, colour or None, URL)]} that lie over it.
+        labels: of the run.
+        maps_by: the method of its maps.
+        card: Markdown.
+    """
+    template = environment().get_template("case_report.html.j2")
+    return template.render(
+        facts=facts,
+        pictures=pictures,
+        layers=layers,
+        titles={x: label_text(x) for x in labels},
+        segment_name=segment_name,
+        short=short,
+        strong=STRONG,
+        percent=percent,
+        maps_by=maps_by,
+        card=MarkdownIt("commonmark", {"html": False}).enable("table").render(card),
+    )
 
 
 def _about(run, segmenter, words, found):

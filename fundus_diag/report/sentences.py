@@ -267,7 +267,7 @@ class _Chinese:
 
 def _assumed(row):
     """How the macula's place is known, where it was not outlined."""
-    return "" if row["macula"] == "segmented" else " (taken to lie where it does by the disc)"
+    return "" if row["macula"] == "segmented" else " (as it lies from the disc)"
 
 
 def _counted(row, language):

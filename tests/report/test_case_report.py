@@ -17,10 +17,12 @@ from tiny import make_photographs, ready_run
 from fundus_diag.cli import main
 from fundus_diag.data.findings import read_vocabulary
 from fundus_diag.data.gather import gather
+from fundus_diag.data.labels import label_text
 from fundus_diag.explain.case import LEAST, segments_of
 from fundus_diag.imaging.gradability import MEASURES
 from fundus_diag.imaging.quality import BLANK
-from fundus_diag.report.case_report import write_case_report
+from fundus_diag.report.case_report import page_of, write_case_report
+from fundus_diag.report.pictures import data_url
 from fundus_diag.report.sentences import sentences
 from fundus_diag.report.wording import QUALITY_ZH, label_name, percent, short
 from fundus_diag.runs.run import load_run
@@ -256,6 +258,79 @@ def test_it_prints_on_two_sheets(whole, tmp_path):
         assert browser.pages(call) <= 2
 
 
+def large():
+    """Facts of two ill eyes by a run of ODIR's labels, five kinds of outlines and 45 findings."""
+    labels, classes = "N D G C A H M O".split(), ("MA", "HE", "EX", "SE", "OD")
+    phrases = list(read_vocabulary().finding)[:45]
+    answers, photographs = [], {}
+    for k, eye in enumerate(("left", "right")):
+        rows = [
+            {"id": f"answer-{k}-{i}", "label": x, "title": label_text(x), "probability": 0.4,
+             "threshold": 0.3, "called": x in "DH", "n": 35, "had": 12, "low": 0.35, "high": 0.45,
+             "interval": [0.2, 0.5]}
+            for i, x in enumerate(labels)
+        ]  # fmt: skip
+        answers.append({"eyes": [eye], "why": "", "poor": "", "unlike": "", "at_odds": "",
+                        "rows": rows})  # fmt: skip
+        segments = [
+            {"id": f"segment-{eye}-{j}", "class": x, "macula": "by the disc", "threshold": 0.4,
+             "regions": 14, "area": 500, "share_of_field": 0.01, "disc_areas": 0.3, "nearest": 0.6,
+             "near": 3}
+            for j, x in enumerate(classes)
+        ]  # fmt: skip
+        shown = [{x: row[x] for x in ("id", "class", "regions")} for row in segments[:4]]
+        findings = [
+            {"id": f"finding-{eye}-{j}", "phrase": x, "zh": read_vocabulary().finding[x].zh[0],
+             "label": "D", "where": ["anywhere"], "outlined": shown, "score": 0.6,
+             "threshold": 0.5 if j < 3 else 0.9, "called": j < 3}
+            for j, x in enumerate(phrases)
+        ]  # fmt: skip
+        of = [(x, None) for x in labels] + [("D", x) for x in phrases[:3]]
+        associations = [
+            {"id": f"association-{eye}-{j}-{n}", "outline": f"segment-{eye}-{j}", "region": region,
+             "label": label, "phrase": phrase, "called": label in "DH", "share": 0.05, "area": 0.02,
+             "ratio": 2.5 if region in ("EX", "HE") else 1.2, "others": 0.02, "mean": 0.3,
+             "largest": 0.9, "covered": 0.2}
+            for j, region in enumerate(classes)
+            for n, (label, phrase) in enumerate(of)
+        ]  # fmt: skip
+        photographs[eye] = {
+            "gradable": True, "segments": segments, "findings": findings, "disc": None,
+            "associations": associations, "macula": {"how": "by the disc"},
+        }  # fmt: skip
+    facts = {
+        "version": "1", "made": "today", "run": "odir", "segment": "lesions", "findings": "words",
+        "drawn": False, "unit": "eye", "answers": answers, "photographs": photographs,
+        "not_looked_at": [["labels", labels[:-1]], ["segments", list(classes)]],
+    }  # fmt: skip
+    facts["sentences"] = {x: sentences(facts, x) for x in ("en", "zh")}
+    photograph = data_url(cv2.imencode(".jpg", np.full((480, 640, 3), 120, np.uint8))[1], "jpeg")
+    layers = {
+        eye: [(x["id"], x["class"], (86, 180, 233), photograph) for x in one["segments"]]
+        for eye, one in photographs.items()
+    }
+    return page_of(facts, dict.fromkeys(photographs, photograph), layers, labels, "CAM", "# Card")
+
+
+@pytest.mark.browser
+def test_two_ill_eyes_with_all_that_can_be_said_print_on_two_sheets_and_fit(tmp_path):
+    path = tmp_path / "case.html"
+    path.write_text(large())
+    print_ = {"cmd": "Emulation.setEmulatedMedia", "params": {"media": "print"}}
+    for width in (1400, 390):
+        with browser.page(path.as_uri(), width, tmp_path / f"profile{width}") as call:
+            browser.check_fit(call, width)
+            assert browser.pages(call) == 2
+            # No column of single characters.
+            most = "return Math.max(...[...document.querySelectorAll('td:lang(zh)')].map(x => "
+            assert browser.script(call, f"{most} x.clientHeight))") < 90
+    with browser.page(path.as_uri(), 718, tmp_path / "profile") as call:  # A4 within its margins
+        call("goog/cdp/execute", print_)
+        out = "return [...document.querySelectorAll('table')].filter(x => "
+        out += "x.scrollWidth > x.closest('section').clientWidth + 1).length"
+        assert browser.script(call, out) == 0
+
+
 def test_a_run_over_both_eyes_reads_them_together(folder, tmp_path):
     ready_run(folder / "photographs/manifest.csv", tmp_path / "run", unit="patient")
     for eye in ("left", "right"):
@@ -377,7 +452,7 @@ def test_what_nobody_measured_is_not_said():
     assert {x["region"] for x in sentences(facts)} == {None, "s"}
     assert texts["s"] == (
         "Left eye: hard exudates, 14, 0.50 disc areas in all; 9 within one disc diameter of the "
-        "macula (taken to lie where it does by the disc), the nearest 0.4 away."
+        "macula (as it lies from the disc), the nearest 0.4 away."
     )
     assert "30% lies in hard exudates, 3.0 times what chance gives" in texts["a"]
     eye["macula"] = {"middle": [64.0, 148.0], "how": "outside"}
