@@ -21,13 +21,11 @@ import pandas as pd
 from common import machine
 
 from fundus_diag.data.outlined import WHOLE
-from fundus_diag.metrics.bootstrap import interval, resamples
-from fundus_diag.metrics.segmentation import average_precision_of
+from fundus_diag.metrics.pooled import AT, FOUND, pooled
 from fundus_diag.metrics.summary import summarise
 from fundus_diag.report.segments import FIGURES
 
 RESAMPLES = 1000
-FROC, FALSE = "lesions_found_at_", (1, 2, 4, 8)
 VAL = 8  # one patient in so many of those that are not test
 
 
@@ -65,57 +63,25 @@ def main():
             for name in ("dice", "iou", "average_precision", "sensitivity", "precision")
         ]
         print(f"{row['class']}, {row['by']}, {row['n']} photographs: {', '.join(said)}")
-    together = pooled(args.out, args.folds, table)
+    together = pooled_of(args.out, args.folds, table)
     together.to_csv(args.out / "pooled.csv", index=False)
+    names = ["pooled_dice", "pooled_average_precision", *(f"{FOUND}{n}" for n in AT)]
     for row in together.to_dict("records"):
         said = [f"{x} {row[x]:.3f} ({row[f'{x}_low']:.3f} to {row[f'{x}_high']:.3f})"
-                for x in ("dice", "average_precision")]  # fmt: skip
-        print(f"{row['class']}, all pixels together: {', '.join(said)}")
-    lesions = froc(args.out, args.folds)
-    lesions.to_csv(args.out / "lesions.csv", index=False)
-    for row in lesions.to_dict("records"):
-        said = [f"{row[f'{FROC}{n}']:.3f} at {n}" for n in FALSE]
-        print(f"{row['class']}, {row['lesions']} lesions, found at false ones a photograph: {said}")
+                for x in names]  # fmt: skip
+        print(f"{row['class']}, all together, {row['lesions']} lesions: {', '.join(said)}")
 
 
-def froc(out, folds):
-    """Lesions found at so many false ones a photograph, each fold's at thresholds of its own."""
-    each = pd.concat([pd.read_csv(out / f"fold{k}" / "segments_test.csv") for k in range(folds)])
-    each, names = each[each["by"] == "network"], [f"{FROC}{n}" for n in FALSE]
-    each[names] = each[names].mul(each["lesions"], axis=0)
-    sums = each.groupby("class", sort=False)[["lesions", *names]].sum()
-    return sums[names].div(sums["lesions"], axis=0).assign(lesions=sums["lesions"]).reset_index()
-
-
-def pooled(out, folds, table):
-    """Dice, each fold's at its own threshold, and area under precision-recall, of all pixels."""
+def pooled_of(out, folds, table):
+    """`metrics.pooled` of each class over all folds, each with its own thresholds."""
     parts = [np.load(out / f"fold{k}" / "segments_test_counts.npz") for k in range(folds)]
-    image, name, threshold, hits, every = (
-        np.concatenate([x[key] for x in parts])
-        for key in ("image", "class", "threshold", "hits", "every")
-    )
-    patient = dict(zip(table["image"], table["patient"], strict=True))
-    patient = np.array([patient[x] for x in image])
-    called = np.arange(hits.shape[1]) >= np.ceil(threshold * WHOLE - 1e-6)[:, None]
-
-    def figures(weights, own):
-        """{figure: (R,)} of rows that weigh (N, R)."""
-        there = weights[own].T @ hits[own], weights[own].T @ every[own]
-        found = weights[own].T @ (hits * called)[own].sum(axis=1)
-        both = weights[own].T @ ((every * called)[own].sum(axis=1) + hits[own].sum(axis=1))
-        areas = [average_precision_of(*x) for x in zip(*there, strict=True)]
-        return {"dice": 2 * found / both, "average_precision": np.array(areas)}
-
-    rows = []
-    for one in dict.fromkeys(name):
-        own = name == one
-        value = figures(np.ones((len(name), 1), int), own)
-        drawn = [figures(x, own) for x in resamples(patient, RESAMPLES, 0)]
-        row = {"class": one, "photographs": int(own.sum())}
-        for figure, (x,) in value.items():
-            low, high = interval(np.concatenate([part[figure] for part in drawn]))[0]
-            row |= {figure: x, f"{figure}_low": low, f"{figure}_high": high}
-        rows.append(row)
+    counts = {key: np.concatenate([part[key] for part in parts]) for key in parts[0].files}
+    counts["called"] = np.ceil(counts.pop("threshold") * WHOLE - 1e-6)
+    patient, rows = dict(zip(table["image"], table["patient"], strict=True)), []
+    for name in dict.fromkeys(counts["class"].tolist()):
+        own = {key: values[counts["class"] == name] for key, values in counts.items()}
+        found = pooled(own, [patient[x] for x in own["image"]], RESAMPLES)
+        rows.append({"class": name, "photographs": len(own["image"]), **found})
     return pd.DataFrame(rows)
 
 

@@ -101,12 +101,28 @@ def froc_of(marked, at=(1, 2, 4, 8)):
         (A,) in [0, 1]: found lesions of all pictures over all lesions; 0 where every threshold has
         more false positives. NaN without a lesion.
     """
-    n = sum(x[2] for x in marked)
-    if not n:
+    if not marked:
         return np.full(len(at), np.nan)
-    found, false_positives = (sum(x[k] for x in marked) for k in (0, 1))
-    few = false_positives <= np.asarray(at, "float64")[:, None] * len(marked)  # (A, T)
-    return np.where(few, found, 0).max(axis=1) / n
+    found, false_positives, n = (np.sum([x[k] for x in marked], axis=0)[None] for k in (0, 1, 2))
+    return found_at(found, false_positives, n, np.array([len(marked)]), at)[0]
+
+
+def found_at(found, false_positives, n, pictures, at):
+    """`froc_of` of several sets of pictures, of their sums.
+
+    Args:
+        found, false_positives: (R, T) of each set, see `marks`.
+        n: (R,) lesions.
+        pictures: (R,) pictures.
+        at: (A,), see `froc_of`.
+
+    Returns:
+        (R, A) in [0, 1]; NaN of a set without a lesion.
+    """
+    few = false_positives[:, None] <= np.asarray(at, "float64")[:, None] * pictures[:, None, None]
+    most = np.where(few, found[:, None], 0).max(axis=-1)
+    with np.errstate(invalid="ignore"):  # 0 / 0: no lesion
+        return most / np.asarray(n)[:, None]
 
 
 def _lesions_of(truth):

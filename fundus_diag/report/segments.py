@@ -16,8 +16,9 @@ from fundus_diag.data.inputs import settle_bad
 from fundus_diag.data.manifest import read_photographs, resolve_images
 from fundus_diag.data.outlined import DISC, FOV, WHOLE, looked_at, outlined, read_masks
 from fundus_diag.imaging.preprocess import load_photograph
-from fundus_diag.metrics.lesions import froc_of, marks
-from fundus_diag.metrics.segmentation import average_precision_of, overlap, picture_figures
+from fundus_diag.metrics.lesions import marks
+from fundus_diag.metrics.pooled import AT, pooled
+from fundus_diag.metrics.segmentation import overlap, picture_figures
 from fundus_diag.metrics.summary import summarise
 from fundus_diag.report.environment import environment
 from fundus_diag.report.parts import what_was_seen
@@ -50,7 +51,6 @@ TITLES = {
     "hausdorff95": "Hausdorff distance, 95 %, px",
     "hausdorff95_discs": "the same in disc diameters",
 }
-AT = (1, 2, 4, 8)  # false positives a picture
 # Thresholds of `marks`, evenly in the logit: a network that is sure has many levels near 1.
 FINE = 2**16 - 1
 STEPS = np.unique(np.rint(FINE / (1 + np.exp(-np.linspace(-5.5, 11, 60)))).astype(int))
@@ -100,21 +100,21 @@ def _report(run, split, manifest, image_root, out, resamples):
         raise DataError(f"{path}: nobody looked for {', '.join(classes)} in any photograph of it")
     each = pd.DataFrame(scored.rows)
     means = summarise(each, ["class", "by"], list(FIGURES), resamples)
-    pooled = pd.DataFrame(scored.pooled())
+    together = pd.DataFrame(scored.together(people, resamples))
     name, beware = split or "all", _beware(run, table, split, manifest)
     if split == "test" and manifest is None:  # before anybody sees it
         again = said_again(count_scoring(run.run_dir, split))
         beware += [again] if again else []
     make_folder(out)
     write_csv(out / f"segments_{name}_images.csv", each)
-    write_csv(out / f"segments_{name}.csv", means.merge(pooled, on=["class", "by"], how="left"))
+    write_csv(out / f"segments_{name}.csv", means.merge(together, on=["class", "by"], how="left"))
     with atomic(out / f"segments_{name}_counts.npz") as file:
         np.savez_compressed(file, **scored.counts())
     page = out / f"report_segments_{name}.html"
     facts = {"split": name, "photographs": len(rows) - len(bad)}
     facts["patients"] = len({people[image] for image in each["image"]})
     facts["beware"] = beware
-    facts |= {"figures": means.to_dict("records"), "pooled": pooled.to_dict("records")}
+    facts |= {"figures": means.to_dict("records"), "pooled": together.to_dict("records")}
     write_json(out / f"segments_{name}.json", plain(facts))
     text = (
         environment()
@@ -174,7 +174,6 @@ class _Scores:
         self.disc, self.wanted = disc, wanted
         self.rows = []
         self.counted = []
-        self.marked = {name: [] for name in classes}
 
     def add(self, row, patient):
         masks, where, said, fine, across, _ = self._read(row)
@@ -184,9 +183,7 @@ class _Scores:
             truth, scores, threshold = masks[name], *self._of(said, name)
             figures = picture_figures(truth, scores, threshold, where, across)
             self._keep(row, patient, name, "network", figures)
-            self._count(row, name, truth, scores, where)
-            level = fine[..., self.run.classes.index(name)]
-            self.marked[name].append(marks(truth, level, STEPS, where))
+            self._count(row, name, truth, scores, where, fine)
             second = self.seconds.get(name)
             if second and row.masks[second] is not None:
                 other = overlap(truth, masks[second], where)
@@ -218,18 +215,20 @@ class _Scores:
             {"image": row.image, "patient": patient, "class": name, "by": by, **figures}
         )
 
-    def _count(self, row, name, truth, scores, where):
+    def _count(self, row, name, truth, scores, where, fine):
         hits = np.bincount(scores[truth & where], minlength=WHOLE + 1)
         every = np.bincount(scores[where], minlength=WHOLE + 1)
-        self.counted.append((row.image, name, hits, every))
+        marked = marks(truth, fine[..., self.run.classes.index(name)], STEPS, where)
+        self.counted.append((row.image, name, hits, every, *marked))
 
     def counts(self):
-        """Of each photograph and class, a row each: pixels by score, in 255ths, and hits of them.
+        """Of each photograph and class, a row each: pixels by score, in 255ths, and hits of them;
+        lesions, those found and false ones, at each of `STEPS`.
 
-        With the threshold they give any figure of pixels of any photographs together, also such as
-        other runs scored.
+        With the threshold they give any figure of any photographs together, also such as other runs
+        scored: see `metrics.pooled`.
         """
-        image, name, hits, every = zip(*self.counted, strict=True)
+        image, name, hits, every, found, false, lesions = zip(*self.counted, strict=True)
         thresholds = dict(zip(self.run.classes, self.run.thresholds, strict=True))
         return {
             "image": np.array(image, str),
@@ -237,32 +236,23 @@ class _Scores:
             "threshold": np.array([thresholds[x] for x in name], np.float64),
             "hits": np.stack(hits),
             "every": np.stack(every),
+            "found": np.stack(found),
+            "false": np.stack(false),
+            "lesions": np.array(lesions, np.int64),
         }
 
-    def pooled(self):
-        """Figures of all photographs together: by pixels and by lesions."""
-        found = []
-        for name in self.classes:
-            own = [x for x in self.counted if x[1] == name]
-            if not own:
-                continue
-            hits, every = (np.sum([x[k] for x in own], axis=0) for k in (2, 3))
-            at = int(np.ceil(self.run.thresholds[self.run.classes.index(name)] * WHOLE - 1e-6))
-            below = every[at:].sum() + hits.sum()
-            found.append(
-                {
-                    "class": name,
-                    "by": "network",
-                    "pooled_average_precision": average_precision_of(hits, every),
-                    "pooled_dice": 2 * hits[at:].sum() / below if below else float("nan"),
-                    "lesions": sum(x[2] for x in self.marked[name]),
-                    **{
-                        f"lesions_found_at_{n}": x
-                        for n, x in zip(AT, froc_of(self.marked[name], AT), strict=True)
-                    },
-                }
-            )
-        return found or [{"class": "", "by": ""}]
+    def together(self, people, resamples):
+        """Figures of all photographs together, see `metrics.pooled`, a row for each class."""
+        if not self.counted:
+            return [{"class": "", "by": ""}]
+        counts, rows = self.counts(), []
+        counts["called"] = np.ceil(counts.pop("threshold") * WHOLE - 1e-6)
+        for name in dict.fromkeys(counts["class"].tolist()):
+            own = {x: values[counts["class"] == name] for x, values in counts.items()}
+            patients = [people[x] for x in own["image"]]
+            found = pooled(own, patients, resamples)
+            rows.append({"class": name, "by": "network", **found})
+        return rows
 
     def shown(self, each, rows):
         """Photographs of the page, best first: name, Dice of each class, pictures.
