@@ -146,6 +146,12 @@ def texts_of(labels: Sequence[str]) -> dict[str, list[str]]:
     return texts
 
 
+def unknown_of(labels: Sequence[str]) -> list[str]:
+    """Labels that the vocabulary does not know: nothing is known of them but their letters."""
+    vocabulary = read_vocabulary()
+    return [x for x in labels if not find(vocabulary, x)]
+
+
 def read_findings(
     path: Path, vocabulary: Vocabulary, columns: dict[str, str] | None = None
 ) -> tuple[pd.DataFrame, dict[str, tuple[int, str]]]:

@@ -1,5 +1,6 @@
 """A run of findings, asked for other phrases than those that it was trained on."""
 
+import sys
 from dataclasses import replace
 
 from fundus_diag.data.findings import find, plain, read_vocabulary
@@ -16,7 +17,7 @@ def asked(run, phrases):
     """The same run with phrases in place of its labels: any that can be written.
 
     One that names a finding of the run, by any of its names, is that finding, with the calibration
-    and threshold that were fitted on val; a new one has neither.
+    and threshold that were fitted on val; a new one has neither, which is said on stderr.
 
     Args:
         run: `run.Run` of --task findings.
@@ -39,13 +40,21 @@ def asked(run, phrases):
         raise UsageError("--phrases: one stands twice")
     own = {text: label for label, texts in run.config["phrases"].items() for text in texts}
     vocabulary = read_vocabulary()
-    points, texts = {}, {}
+    points, texts, unlearned, unknown = {}, {}, [], []
     for phrase in phrases:
         known = find(vocabulary, phrase)
         label = own.get(plain(phrase)) or own.get(plain(known.phrase) if known else "")
         points[phrase] = run.points["labels"].get(label, UNKNOWN)
         # What was fitted on val was fitted for the finding's first name: that is asked then.
         texts[phrase] = run.config["phrases"][label] if label else [plain(phrase)]
+        if not label:
+            (unlearned if known else unknown).append(phrase)
+    if unlearned:
+        names = ", ".join(unlearned)
+        print(f"warning: --phrases: not learned, scored uncalibrated: {names}", file=sys.stderr)
+    if unknown:
+        names = ", ".join(unknown)
+        print(f"warning: --phrases: no finding of the vocabulary: {names}", file=sys.stderr)
     config = run.config | {"labels": list(phrases), "phrases": texts}
     with precision("float32"):
         model = build_model(**network(config))

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fundus_diag.data.findings import texts_of
+from fundus_diag.data.findings import texts_of, unknown_of
 from fundus_diag.data.inputs import Inputs, load_inputs, settle_bad, warn_of_blank
 from fundus_diag.data.labels import SPLITS
 from fundus_diag.data.manifest import (
@@ -76,6 +76,8 @@ def _checked(config, hosts, dry_run, into):
     manifest = without(read_manifest(config.manifest, need_split=True), config.without_labels)
     for warning in check_trainable(manifest, config.unit):
         say(f"warning: {warning}")
+    if config.task == "findings" and (unknown := unknown_of(manifest.labels)):
+        say(f"warning: {config.manifest}: no finding of the vocabulary: {', '.join(unknown)}")
     words = config.task == "findings" and manifest.task == "multi_label"
     if config.task != manifest.task and not words:
         raise UsageError(

@@ -52,6 +52,16 @@ def test_its_run_knows_all_that_its_findings_are_called(trained, run):
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
 
 
+def test_words_that_nobody_knows_are_said(run, capsys):
+    asked(run, ["Drusen", "硬性渗出"])
+    assert capsys.readouterr().err == ""
+    asked(run, ["Drusen", "cotton wool spot", "cotton wolf spot", "blur"])
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: --phrases: not learned, scored uncalibrated: cotton wool spot",
+        "warning: --phrases: no finding of the vocabulary: cotton wolf spot, blur",
+    ]
+
+
 def test_what_is_asked_by_other_words_is_what_the_network_would_say(run):
     images = pictures(run)
     own = run.predict(images)
