@@ -112,6 +112,26 @@ def test_the_real_pictures_of_drive_and_stare(data_dir, tmp_path):
     assert len(built["notes"]) == 1
 
 
+def test_the_real_people_of_les_av(data_dir, tmp_path):
+    root = unpacked(data_dir, "vessels/les_av.tar", tmp_path)
+    table, built = made("les_av", root, tmp_path / "out.csv", "masks")
+    assert len(table) == 22
+    one = table.loc["les_av/images/15.jpg"]
+    assert (one["patient"], one["eye"], str(one["age"]), one["sex"]) == (
+        "les-av-15", "right", "74", "female",
+    )  # fmt: skip
+    for image, row in table.iterrows():
+        stem = image.rpartition("/")[2].removesuffix(".jpg")
+        assert row["mask_vessels"] == f"les_av/vessel-segmentations/{stem}.png"
+        assert row["mask_disc"] == f"les_av/od-masks/{stem}.png"
+        assert row["mask_fov"] == f"les_av/masks/{stem}_mask.png"
+        assert all((root / row[x]).is_file() for x in row.index if x.startswith("mask_"))
+    assert built["notes"][0].startswith("les_av.toml: ")
+    table, _ = made("les_av", root, tmp_path / "labels.csv", "odir")
+    assert table[["N", "G"]].astype(float).sum().tolist() == [11, 11]
+    assert table.loc["les_av/images/111.jpg", ["N", "G"]].astype(float).tolist() == [0, 1]
+
+
 def test_chase_has_both_eyes_of_a_child(tmp_path):
     root = tree(
         tmp_path / "c", "Image_01L.jpg", "Image_01R.jpg", "Image_01L_1stHO.png",
