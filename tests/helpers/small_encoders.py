@@ -17,11 +17,8 @@ NARROW = {
 WHOLE = {"resnet50": {}, "inception_v3": {}, "efficientnet_v2_s": {}}
 OPTIONS = NARROW | WHOLE
 # CvT and Med-Former have tests of their own; what they share with all others is in the longer ones.
-# Of Keras's networks one.
-LONGER = ("cvt_13", "med_former", "resnet50")
-EVERY = [
-    pytest.param(x, marks=pytest.mark.slow if x in LONGER else ()) for x in (*NARROW, "resnet50")
-]
+LONGER = ("cvt_13", "med_former", *WHOLE)
+EVERY = [pytest.param(x, marks=pytest.mark.slow if x in LONGER else ()) for x in OPTIONS]
 
 
 def shake(model):
