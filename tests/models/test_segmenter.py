@@ -292,10 +292,16 @@ SCALES = {
     },
     "cvt_13": {24: "stage0.map", 12: "stage1.map"},
     "med_former": {24: "encoding.map", 12: "stage0.map"},
+    "resnet50": {48: "conv1_relu", 24: "conv2_block3_out", 12: "conv3_block4_out",
+                 6: "conv4_block6_out"},
+    "inception_v3": {45: "stem.activation_2", 20: "stem.activation_4", 9: "mixed2", 4: "mixed7"},
 }  # fmt: skip
+LONGER = ("resnet50", "inception_v3")
 
 
-@pytest.mark.parametrize("name", SCALES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(x, marks=pytest.mark.slow if x in LONGER else ()) for x in SCALES]
+)
 def test_a_unet_joins_the_last_map_of_every_scale_of_an_encoder(name):
     options = NARROW.get(name, {})
     model = build_segmenter("unet", name, 96, 1, decoder_options={"width": 0.25}, **options)

@@ -2,6 +2,7 @@
 
 import re
 
+import browser
 import numpy as np
 import pandas as pd
 import pytest
@@ -90,6 +91,49 @@ def test_means_and_agreement_are_those_of_the_files(sheet, tmp_path, capsys):
         ratings = np.stack([x[row.question] for x in tables], axis=1)
         assert row.fleiss == pytest.approx(fleiss_kappa(ratings, SCALE))
     assert "question,method" in out.read_text()
+
+
+@pytest.mark.browser
+def test_what_the_page_saves_is_what_the_summary_reads(sheet, tmp_path):
+    """Two cases are answered by clicks, the page is opened again, its file is saved."""
+    address, answers = (sheet / "rating.html").as_uri(), {}
+    kept = (
+        "const make = URL.createObjectURL; URL.createObjectURL = x => { window.saved = x; "
+        "return make(x); };"
+    )
+    with browser.page(address, 1400, tmp_path / "profile") as call:
+        browser.check_fit(call, 1400)
+        names = browser.script(
+            call, "return [...new Set([...document.querySelectorAll('#form input[type=radio]')]"
+            ".map(x => x.name))]"
+        )  # fmt: skip
+        for k, name in enumerate(x for x in names if x.split("-")[0] in "12"):
+            answers[name] = 1 + k % 5
+            at = f"#form input[name='{name}'][value='{answers[name]}']"
+            browser.script(call, f'document.querySelector("{at}").click()')
+        call("refresh", {})
+        told = browser.script(call, "return document.getElementById('count').textContent")
+        assert told == f"{len(answers)} of {len(names)} answered"
+        browser.script(call, kept + "document.getElementById('who').value = 'A. b';")
+        browser.script(call, "document.getElementById('form').requestSubmit()")
+        text = call("execute/async", {"script": "saved.text().then(arguments[0])", "args": []})
+    path = tmp_path / "rating_Ab.csv"
+    path.write_text(text)
+    key = pd.read_csv(sheet / "key.csv", dtype={"page": str})
+    given = pd.read_csv(path, dtype={"page": str})
+    assert len(given) == len(key)
+    for row in given.itertuples():
+        for question in QUESTIONS:
+            want = answers.get(f"{row.case}-{row.map}-{question}")
+            got = getattr(row, question)
+            assert got == want or (want is None and np.isnan(got))
+    means, _ = rating_summary(sheet / "key.csv", [path])
+    both = given.merge(key, on=["page", "case", "map"])
+    for row in means.itertuples():
+        own = both[both["method"] == row.method][row.question].dropna()
+        assert (row.n - row.rating_undefined, row.rating) == (2, pytest.approx(own.mean()))
+    with browser.page(address, 390, tmp_path / "telephone") as call:
+        browser.check_fit(call, 390)
 
 
 def test_what_was_left_open_counts_nowhere(sheet, tmp_path):

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-import tiny  # noqa: F401  (adds the encoder of that name)
 from sklearn.metrics import average_precision_score
+from tiny import make_photographs, ready_run  # adds the encoder of that name, too
 
 from fundus_diag.cli import main
 from fundus_diag.explain.of_pixels import class_maps
@@ -380,21 +380,29 @@ def test_an_interrupted_training_goes_on_to_the_same_end(tmp_path, monkeypatch, 
         np.testing.assert_array_equal(x.numpy(), y.numpy())
 
 
-def test_a_transformer_shows_where_the_pixels_of_each_class_come_from(trained, tmp_path, capsys):
-    manifest = trained / "photographs" / "manifest.csv"
+@pytest.fixture(scope="module")
+def transformer(trained):
+    """The run of a TransUNet."""
+    manifest, run = trained / "photographs" / "manifest.csv", trained / "transformer"
     own = ("--network", "transunet", "width=0.5", "channels=32", "depth=2", "heads=2")
-    words_ = words(manifest, tmp_path / "run", *own[:2], phase2_epochs=1)
+    words_ = words(manifest, run, *own[:2], phase2_epochs=1)
     at = words_.index("--decoder-options")
     words_[at + 1 : at + 2] = own[2:]
     assert main(words_) == 0
+    return run
+
+
+def test_a_transformer_shows_where_the_pixels_of_each_class_come_from(
+    trained, transformer, tmp_path, capsys
+):
     photographs = sorted(map(str, (trained / "photographs/images").glob("*.png")))[:2]
-    ask = ["segment", "predict", str(tmp_path / "run"), *photographs, "--out", str(tmp_path / "o")]
+    ask = ["segment", "predict", str(transformer), *photographs, "--out", str(tmp_path / "o")]
     assert main([*ask, "--maps", "chefer"]) == 0
     written = sorted(
         x.relative_to(tmp_path / "o/maps") for x in (tmp_path / "o/maps").rglob("*.jpg")
     )
     assert [str(x) for x in written] == ["half/00.jpg", "half/01.jpg", "spot/00.jpg", "spot/01.jpg"]
-    run = load_segmenter(tmp_path / "run")
+    run = load_segmenter(transformer)
     loaded = load_photograph(photographs[0], SIDE, run.config["crop"])
     maps = {x: class_maps(run, loaded, x) for x in ("chefer", "rollout")}
     for found in maps.values():
@@ -503,11 +511,73 @@ def test_a_class_is_no_folder_outside(tmp_path):
     assert [x.name for x in (tmp_path / "deep").iterdir()] == ["out"]
 
 
-def test_a_run_of_the_other_task_is_refused(trained, tmp_path, capsys):
-    run = str(trained / "run")
-    photograph = str(trained / "photographs/images/00.png")
-    assert main(["predict", run, photograph, "--out", str(tmp_path / "a.csv")]) == 1
-    assert "of a segmenter, not of a classifier" in capsys.readouterr().err
+def test_what_a_segmenter_outlines_is_a_region_as_masks_of_the_same_are(trained, tmp_path):
+    root = tmp_path / "photographs"
+    manifest = make_photographs(root, patients=6)
+    ready_run(manifest, tmp_path / "run")
+    table = pd.read_csv(manifest, dtype=str, keep_default_na=False)
+    places = ["--manifest", str(manifest), "--image-root", str(root)]
+    val = ["--split", "val", "--out", str(tmp_path / "run/predictions_val.csv")]
+    assert main(["predict", str(tmp_path / "run"), *places, *val]) == 0
+    segmenter, drawn = str(trained / "run"), tmp_path / "drawn"
+    assert main(["segment", "predict", segmenter, str(root), "--out", str(drawn)]) == 0
+    shutil.copytree(drawn / "masks", root / "masks")
+    for name in ("spot", "half"):
+        table[f"mask_{name}"] = [f"masks/{name}/{x}" for x in table["image"]]
+    table.to_csv(root / "masked.csv", index=False)
+    own, given = tmp_path / "own", tmp_path / "given"
+    ask = ["associate", str(tmp_path / "run"), "--regions", "A=spot", "B=half"]
+    assert main([*ask, *places, "--segment", segmenter, "--out", str(own)]) == 0
+    places[1] = str(root / "masked.csv")
+    assert main([*ask, *places, "--out", str(given)]) == 0
+    one, other = (pd.read_csv(x / "associations.csv") for x in (own, given))
+    assert set(one["region"]) == {"spot", "half"}
+    pd.testing.assert_frame_equal(one, other, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def classifier(trained):
+    """The run of a classifier of labels, and a table that it knows."""
+    manifest = make_photographs(trained / "labelled", patients=6)
+    ready_run(manifest, trained / "labels")
+    return str(trained / "labels"), manifest
+
+
+@pytest.mark.parametrize(
+    ("words_", "said"),
+    [
+        ("predict SEGMENTER PHOTOGRAPH", "of a segmenter, not of a classifier"),
+        ("explain SEGMENTER PHOTOGRAPH", "of a segmenter, not of a classifier"),
+        ("serve SEGMENTER", "of a segmenter, not of a classifier"),
+        ("retrieve SEGMENTER PHOTOGRAPH --phrases x", "of a segmenter, not of a classifier"),
+        ("retrieve LABELS PHOTOGRAPH --phrases x", "of a run of --task findings"),
+        ("explain LABELS PHOTOGRAPH --phrases x", "of a run of --task findings"),
+        ("segment predict LABELS PHOTOGRAPH", "of a classifier, not of a segmenter"),
+        ("segment report LABELS", "of a classifier, not of a segmenter"),
+        ("case SEGMENTER --images PHOTOGRAPH", "of a segmenter, not of a classifier"),
+        (
+            "case LABELS --segment LABELS --images PHOTOGRAPH",
+            "of a classifier, not of a segmenter",
+        ),
+        ("case LABELS --findings LABELS --images PHOTOGRAPH", "of a run of --task findings"),
+        (
+            "associate LABELS --segment LABELS --manifest TABLE --image-root ROOT --regions A=x",
+            "of a classifier, not of a segmenter",
+        ),
+    ],
+)
+def test_a_run_of_the_other_task_is_refused(trained, classifier, tmp_path, capsys, words_, said):
+    labels, table = classifier
+    meant = {
+        "SEGMENTER": str(trained / "run"), "LABELS": labels, "TABLE": str(table),
+        "ROOT": str(table.parent), "PHOTOGRAPH": str(table.parent / "000_left.png"),
+    }  # fmt: skip
+    out = tmp_path / ("a.csv" if words_.startswith("predict") else "out")
+    asked = [meant.get(x, x) for x in words_.split()]
+    asked += [] if asked[0] == "serve" else ["--out", str(out)]
+    assert main(asked) in (1, 2)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
     assert not list(tmp_path.iterdir())
 
 
@@ -543,9 +613,11 @@ def test_a_saved_model_gives_the_masks_that_predict_writes(trained, tmp_path, ca
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("network", ["run", "transformer"])
 @pytest.mark.parametrize("name", ["onnx", "openvino"])
-def test_other_programs_take_its_windows(trained, tmp_path, name):
-    run, out = str(trained / "run"), tmp_path / "model"
+@pytest.mark.usefixtures("transformer")
+def test_other_programs_take_its_windows(trained, tmp_path, name, network):
+    run, out = str(trained / network), tmp_path / "model"
     assert main(["export", run, "--out", str(out), "--format", name]) == 0
     load = {"onnx": load_onnx, "openvino": lambda path: load_openvino(path, "f32")}[name]
     answer = load(out / {"onnx": "model.onnx", "openvino": "model.xml"}[name])

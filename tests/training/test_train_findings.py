@@ -132,6 +132,29 @@ def test_maps_of_any_words_are_scored_against_masks(trained, tmp_path):
     assert set(table["label"]) == {"soft exudate"}
 
 
+def test_of_a_run_of_words_the_associations_are_of_phrases(trained, tmp_path):
+    root = trained / "photographs"
+    table = pd.read_csv(root / "manifest.csv", dtype=str, keep_default_na=False)
+    (tmp_path / "photographs").mkdir()
+    for image in table["image"]:
+        (tmp_path / "photographs" / image).symlink_to(root / image)
+        picture = np.zeros((48, 56), np.uint8)
+        picture[10:24, 10:24] = 255
+        masked = tmp_path / "photographs" / f"mask_{image}"
+        tf.io.write_file(str(masked), tf.io.encode_png(picture[..., None]))
+    table["mask_EX"] = "mask_" + table["image"]
+    table.to_csv(tmp_path / "masked.csv", index=False)
+    places = ["--manifest", tmp_path / "masked.csv", "--image-root", tmp_path / "photographs"]
+    ask = ["associate", trained / "run", *places, "--out", tmp_path / "out", "--methods", "words"]
+    assert main([str(x) for x in (*ask, "--regions", "hard exudate=EX")]) == 0
+    found = pd.read_csv(tmp_path / "out/associations.csv")
+    assert set(found["label"]) == {"hard exudate", "drusen"}
+    assert len(found) == 2 * len(table)
+    defined = found.dropna(subset="ratio")
+    np.testing.assert_allclose(defined["ratio"], defined["share"] / defined["area"])
+    assert len(defined) > len(found) / 2
+
+
 def test_words_that_cannot_be_asked(trained, run, tmp_path, capsys):
     for wrong in (["drusen", "Drusen "], ["a, b"], [""], []):
         with pytest.raises(UsageError, match="--phrases"):
