@@ -256,6 +256,30 @@ def test_a_demo_replaces_a_demo_and_nothing_else(tmp_path):
             demo.check_demo(out, drawn)
 
 
+@pytest.mark.slow
+def test_a_demo_outlines_its_own_photographs_once(tmp_path, monkeypatch):
+    small = {
+        **demo.OUTLINED, "encoder": "tiny", "image_size": 64, "patch_size": 64, "patches": 1,
+        "phase2_epochs": 1,
+    }  # fmt: skip
+    monkeypatch.setattr(demo, "OUTLINED", small)
+    monkeypatch.setattr(demo, "OUTLINED_ROWS", {"train": 6, "val": 2, "test": 3})
+    manifest = demo.draw_photographs(tmp_path / "demo_photographs", 24, 96, 0)
+    page = demo.outline(tmp_path / "demo", manifest, 0)
+    run = tmp_path / "demo_outlines"
+    assert page.parent == run
+    figures = pd.read_csv(run / "segments_test.csv").set_index("class")
+    assert figures["n"].to_dict() == {"disc": 3, "macula": 3, "vessels": 3}
+    text = page.read_text()
+    assert text.count("<figure>") == 3 * 3
+    demo.check_demo(tmp_path / "demo", tmp_path / "demo_photographs")  # its own may be replaced
+    first = (run / "history.csv").stat().st_mtime_ns
+    demo.outline(tmp_path / "demo", manifest, 0)
+    assert (run / "history.csv").stat().st_mtime_ns == first  # what is there is used
+    demo.outline(tmp_path / "demo", manifest, 1)
+    assert json.loads((run / "config.json").read_text())["seed"] == 1
+
+
 def test_an_interrupted_demo_is_gone_on_with_and_every_other_is_made_anew(tmp_path):
     out, manifest = tmp_path / "demo", tmp_path / "manifest.csv"
     manifest.write_text("image\n")
