@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from PIL import Image
 from sklearn.metrics import average_precision_score
 from tiny import make_photographs, ready_run  # adds the encoder of that name, too
 
@@ -589,23 +590,29 @@ def test_a_saved_model_gives_the_masks_that_predict_writes(trained, tmp_path, ca
     larger = cv2.resize(cv2.imread(str(photographs[0])), None, fx=2, fy=2)
     cv2.imwrite(str(tmp_path / "larger.png"), cv2.copyMakeBorder(larger, 0, 0, 9, 0, 0))
     photographs.append(tmp_path / "larger.png")
+    turned = tmp_path / "turned.jpg"  # a camera held upright: the mask is as it is seen
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(photographs[0]).resize((64, 48)).save(turned, exif=exif, quality=95)
+    photographs.append(turned)
     masks = tmp_path / "masks"
     assert main(["segment", "predict", run, *map(str, photographs), "--out", str(masks)]) == 0
     files = [path.read_bytes() for path in photographs]
     served = tf.saved_model.load(str(out / "1")).signatures["segment"]
     found = served(image_bytes=tf.constant([*files, b"no picture", files[0][:-200]]))
-    assert found["class"].numpy().tolist() == [[b"spot", b"half"]] * 6
-    assert found["gradable"].numpy().tolist() == [True] * 4 + [False] * 2
-    assert b"not an image" in found["error"].numpy()[4]
-    assert not any(found["mask_bytes"].numpy()[4:].ravel())
+    assert found["class"].numpy().tolist() == [[b"spot", b"half"]] * 7
+    assert found["gradable"].numpy().tolist() == [True] * 5 + [False] * 2
+    assert b"not an image" in found["error"].numpy()[5]
+    assert not any(found["mask_bytes"].numpy()[5:].ravel())
     table = pd.read_csv(masks / "segments.csv")
     for i, path in enumerate(photographs):
         for k, name in enumerate(("spot", "half")):
             got = cv2.imdecode(np.frombuffer(found["mask_bytes"][i, k].numpy(), np.uint8), -1)
-            want = cv2.imread(str(masks / f"masks/{name}/{path.name}"), -1)
-            assert got.shape == want.shape
+            written = f"masks/{name}/{path.stem}.png"
+            want = cv2.imread(str(masks / written), -1)
+            assert got.shape == want.shape == ((64, 48) if path == turned else got.shape)
             assert (got != want).mean() < 1e-3
-            row = table[table["mask"] == f"masks/{name}/{path.name}"]
+            row = table[table["mask"] == written]
             assert found["area"][i, k].numpy() == pytest.approx(row["area"].item(), abs=8)
     card = (out / "1/assets.extra/model_card.md").read_text()
     assert "| spot |" in card
