@@ -115,6 +115,12 @@ def _python(words):
         return compile(words[1], "block", "exec")
     path = ROOT / words[0]
     text = path.read_text("utf-8")
+    if "--" in words:  # what follows is handed on, with a table and a folder of its own
+        at = words.index("--")
+        places = ["--manifest", "x.csv", "--image-root", "x", "--run-dir", "x"]
+        assert path.name == "segments.py"
+        parsed(["segment", "train", *places, *words[at + 1 :]])
+        words = words[:at]
     missing = [x for x in words if x.startswith("--") and f'"{x}"' not in text]
     assert not missing, f"{words[0]} has no {missing}"
     return None
