@@ -23,7 +23,7 @@ OUTLINED = {  # of the segmenter's training, on some of the same photographs
     "patch_size": 160,
     "patches": 2,
     "phase1_epochs": 1,
-    "phase2_epochs": 5,
+    "phase2_epochs": 11,
     "phase2_rate": 2e-3,
     "ema": 0.0,
     "decoder_options": ("width=0.5",),
