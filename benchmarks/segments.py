@@ -20,12 +20,10 @@ import numpy as np
 import pandas as pd
 from common import machine
 
-from fundus_diag.data.outlined import WHOLE
-from fundus_diag.metrics.pooled import AT, FOUND, pooled
+from fundus_diag.metrics.pooled import AT, FOUND, pooled_by_class
 from fundus_diag.metrics.summary import summarise
 from fundus_diag.report.segments import FIGURES
 
-RESAMPLES = 1000
 VAL = 8  # one patient in so many of those that are not test
 
 
@@ -63,26 +61,16 @@ def main():
             for name in ("dice", "iou", "average_precision", "sensitivity", "precision")
         ]
         print(f"{row['class']}, {row['by']}, {row['n']} photographs: {', '.join(said)}")
-    together = pooled_of(args.out, args.folds, table)
+    parts = [np.load(args.out / f"fold{k}" / "segments_test_counts.npz") for k in range(args.folds)]
+    counts = {key: np.concatenate([part[key] for part in parts]) for key in parts[0].files}
+    people = dict(zip(table["image"], table["patient"], strict=True))
+    together = pd.DataFrame(pooled_by_class(counts, people))
     together.to_csv(args.out / "pooled.csv", index=False)
     names = ["pooled_dice", "pooled_average_precision", *(f"{FOUND}{n}" for n in AT)]
     for row in together.to_dict("records"):
         said = [f"{x} {row[x]:.3f} ({row[f'{x}_low']:.3f} to {row[f'{x}_high']:.3f})"
                 for x in names]  # fmt: skip
         print(f"{row['class']}, all together, {row['lesions']} lesions: {', '.join(said)}")
-
-
-def pooled_of(out, folds, table):
-    """`metrics.pooled` of each class over all folds, each with its own thresholds."""
-    parts = [np.load(out / f"fold{k}" / "segments_test_counts.npz") for k in range(folds)]
-    counts = {key: np.concatenate([part[key] for part in parts]) for key in parts[0].files}
-    counts["called"] = np.ceil(counts.pop("threshold") * WHOLE - 1e-6)
-    patient, rows = dict(zip(table["image"], table["patient"], strict=True)), []
-    for name in dict.fromkeys(counts["class"].tolist()):
-        own = {key: values[counts["class"] == name] for key, values in counts.items()}
-        found = pooled(own, [patient[x] for x in own["image"]], RESAMPLES)
-        rows.append({"class": name, "photographs": len(own["image"]), **found})
-    return pd.DataFrame(rows)
 
 
 def splits(patients, folds, seed):

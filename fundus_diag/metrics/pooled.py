@@ -13,6 +13,26 @@ AT = (1, 2, 4, 8)  # false positives a picture
 FOUND = "lesions_found_at_"
 
 
+def pooled_by_class(counts, people, resamples=1000, seed=0):
+    """`pooled` of each class, a dict each, of counts that a segment report keeps.
+
+    Args:
+        counts: as `pooled` takes them, of photographs and classes, a row each, "called" left out;
+            and "image", "class" and "threshold" (N,), the share from which on the row is called.
+        people: {image: its patient}.
+        resamples, seed: see `pooled`.
+    """
+    scores, rows = counts["hits"].shape[1], []
+    called = np.ceil(counts["threshold"] * (scores - 1) - 1e-6)
+    for name in dict.fromkeys(counts["class"].tolist()):
+        own = {x: values[counts["class"] == name] for x, values in counts.items()}
+        own["called"] = called[counts["class"] == name]
+        patients = [people[x] for x in own["image"]]
+        found = pooled(own, patients, resamples, seed)
+        rows.append({"class": name, "photographs": len(patients), **found})
+    return rows
+
+
 def pooled(counts, patients, resamples=1000, seed=0):
     """Figures of a class over photographs that were counted alike, and their 95 % intervals.
 

@@ -17,7 +17,7 @@ from fundus_diag.data.manifest import read_photographs, resolve_images
 from fundus_diag.data.outlined import DISC, FOV, WHOLE, looked_at, outlined, read_masks
 from fundus_diag.imaging.preprocess import load_photograph
 from fundus_diag.metrics.lesions import marks
-from fundus_diag.metrics.pooled import AT, pooled
+from fundus_diag.metrics.pooled import AT, pooled_by_class
 from fundus_diag.metrics.segmentation import overlap, picture_figures
 from fundus_diag.metrics.summary import summarise
 from fundus_diag.report.environment import environment
@@ -100,7 +100,8 @@ def _report(run, split, manifest, image_root, out, resamples):
         raise DataError(f"{path}: nobody looked for {', '.join(classes)} in any photograph of it")
     each = pd.DataFrame(scored.rows)
     means = summarise(each, ["class", "by"], list(FIGURES), resamples)
-    together = pd.DataFrame(scored.together(people, resamples))
+    together = pooled_by_class(scored.counts(), people, resamples)
+    together = pd.DataFrame(together).assign(by="network").drop(columns="photographs")
     name, beware = split or "all", _beware(run, table, split, manifest)
     if split == "test" and manifest is None:  # before anybody sees it
         again = said_again(count_scoring(run.run_dir, split))
@@ -240,19 +241,6 @@ class _Scores:
             "false": np.stack(false),
             "lesions": np.array(lesions, np.int64),
         }
-
-    def together(self, people, resamples):
-        """Figures of all photographs together, see `metrics.pooled`, a row for each class."""
-        if not self.counted:
-            return [{"class": "", "by": ""}]
-        counts, rows = self.counts(), []
-        counts["called"] = np.ceil(counts.pop("threshold") * WHOLE - 1e-6)
-        for name in dict.fromkeys(counts["class"].tolist()):
-            own = {x: values[counts["class"] == name] for x, values in counts.items()}
-            patients = [people[x] for x in own["image"]]
-            found = pooled(own, patients, resamples)
-            rows.append({"class": name, "by": "network", **found})
-        return rows
 
     def shown(self, each, rows):
         """Photographs of the page, best first: name, Dice of each class, pictures.

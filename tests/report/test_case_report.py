@@ -258,7 +258,7 @@ def test_it_prints_on_two_sheets(whole, tmp_path):
         assert browser.pages(call) <= 2
 
 
-def large():
+def large(ratio=2.5):
     """Facts of two ill eyes by a run of ODIR's labels, five kinds of outlines and 45 findings."""
     labels, classes = "N D G C A H M O".split(), ("MA", "HE", "EX", "SE", "OD")
     phrases = list(read_vocabulary().finding)[:45]
@@ -289,7 +289,7 @@ def large():
         associations = [
             {"id": f"association-{eye}-{j}-{n}", "outline": f"segment-{eye}-{j}", "region": region,
              "label": label, "phrase": phrase, "called": label in "DH", "share": 0.05, "area": 0.02,
-             "ratio": 2.5 if region in ("EX", "HE") else 1.2, "others": 0.02, "mean": 0.3,
+             "ratio": ratio if region in ("EX", "HE") else 1.2, "others": 0.02, "mean": 0.3,
              "largest": 0.9, "covered": 0.2}
             for j, region in enumerate(classes)
             for n, (label, phrase) in enumerate(of)
@@ -314,8 +314,9 @@ def large():
 
 @pytest.mark.browser
 def test_two_ill_eyes_with_all_that_can_be_said_print_on_two_sheets_and_fit(tmp_path):
-    path = tmp_path / "case.html"
+    path, empty = tmp_path / "case.html", tmp_path / "empty.html"
     path.write_text(large())
+    empty.write_text(large(ratio=1.2))
     print_ = {"cmd": "Emulation.setEmulatedMedia", "params": {"media": "print"}}
     for width in (1400, 390):
         with browser.page(path.as_uri(), width, tmp_path / f"profile{width}") as call:
@@ -329,6 +330,10 @@ def test_two_ill_eyes_with_all_that_can_be_said_print_on_two_sheets_and_fit(tmp_
         out = "return [...document.querySelectorAll('table')].filter(x => "
         out += "x.scrollWidth > x.closest('section').clientWidth + 1).length"
         assert browser.script(call, out) == 0
+        tables = "return [...document.querySelectorAll('.regions')].map(x => x.offsetHeight > 0)"
+        assert browser.script(call, tables) == [True, True]
+        call("url", {"url": empty.as_uri()})  # of headings without a row nobody has anything
+        assert browser.script(call, tables) == [False, False]
 
 
 def test_a_run_over_both_eyes_reads_them_together(folder, tmp_path):
